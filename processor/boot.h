@@ -1,0 +1,87 @@
+/* How a process monitor is started: by `lego run` (node/launch.c) for a new program, by itself at execve. Its argv and environment
+ * are the program's own; everything else is this struct, read from the memfd at MON_FD_BOOT, and the fds at fixed numbers above the
+ * program's limit. */
+#ifndef LEGO_PROCESSOR_BOOT_H
+#define LEGO_PROCESSOR_BOOT_H
+
+#include "spec/wire.h"
+
+#define MON_FD_BASE 16384 /* the program's RLIMIT_NOFILE never exceeds this; the host's is MON_FD_BASE + MON_FD_COUNT */
+enum mon_fd {
+	MON_FD_BOOT = MON_FD_BASE, /* memfd with struct boot */
+	MON_FD_CTL,                /* SOCK_SEQPACKET to pd */
+	MON_FD_IMAGE,              /* the monitor's ELF, for exec */
+	MON_FD_MEM,                /* home md: socket */
+	MON_FD_MEM_RING,           /* home md: ring memfd (absent over TCP); closed once mapped */
+	MON_FD_STO,                /* sd: socket */
+	MON_FD_STO_RING,
+	MON_FD_FILES, /* directory of the per-vNode tmpfs that holds one entry for each lego file in use */
+	MON_FD_LOG,   /* where LEGO_DEBUG and fatal messages go: dup of the first stderr */
+	MON_FD_CHECK, /* LEGO_CHECK=lines and flight recorders: memfd shared with pd; may be absent */
+	MON_FD_UFFD,
+	MON_FD_CHILD_CTL, /* scratch numbers while a fork or exec is prepared */
+	MON_FD_CHILD_MEM,
+	MON_FD_CHILD_MEM_RING,
+	MON_FD_CHILD_STO,
+	MON_FD_CHILD_STO_RING,
+	MON_FD_PAGEMAP,
+	MON_FD_TMP0,
+	MON_FD_TMP1,
+	MON_FD_STRACE, /* `lego strace`: where trace lines go; absent otherwise */
+	MON_FD_STATS,  /* --stats FILE: written at exit; absent otherwise */
+	MON_FD_END,
+};
+#define MON_FD_COUNT 64
+
+#define BOOT_MAGIC 0x544f4f424f47454cull /* "LEGOBOOT" */
+
+enum boot_flags {
+	BOOT_EXEC = 1u << 0,    /* started by execve: file table follows */
+	BOOT_NO_MOVE = 1u << 1, /* behave as on a kernel without UFFDIO_MOVE */
+	BOOT_CHECK_LINES = 1u << 2,
+	BOOT_STRACE = 1u << 3,
+	BOOT_STATS = 1u << 4,
+	BOOT_DEBUG_HOST = 1u << 5, /* checked host door */
+};
+
+enum boot_exit { EXIT_SIGRETURN, EXIT_IRETQ, EXIT_JUMP };
+enum boot_policy { POLICY_FIFO, POLICY_SFIFO, POLICY_CLOCK, POLICY_RANDOM };
+
+struct boot_file { /* one open fd of the program that is not simply the host's, after exec */
+	s32 fd;
+	u32 kind;  /* monitor's enum file_kind */
+	u32 flags; /* O_* as the program sees them */
+	u32 path_len;
+	struct file_handle handle;
+	/* path_len bytes, padded to 8, follow */
+};
+
+struct boot {
+	u64 magic;
+	u32 size;  /* sizeof(struct boot) */
+	u32 flags; /* enum boot_flags */
+	u64 asid;
+	u64 excache_bytes;
+	u32 vnode;
+	u32 assoc;       /* lines per set; 0: default; ~0: one set (full) */
+	u32 policy;      /* enum boot_policy */
+	u32 exit_mode;   /* enum boot_exit */
+	u32 debug_level; /* LEGO_DEBUG */
+	u32 umask;
+	u32 uid, gid; /* what the program sees as its user */
+	u32 ngroups;
+	u32 groups[32];
+	u64 old_asid; /* BOOT_EXEC: ends at PD_EXEC_DONE */
+	u64 version;  /* BOOT_EXEC: unused so far; first write-back version */
+	u64 nofile_soft, nofile_hard; /* the program's limits */
+	u64 mem_total_bytes; /* of the vNode, for /proc/meminfo */
+	u32 cores;
+	u32 nfiles; /* struct boot_file records after this struct */
+	u32 spin_us, yield_us; /* waiter budgets; 0: default */
+	struct chan_desc memory, storage;
+	char hostname[64];
+	char cwd[WIRE_PATH_MAX];
+	char exec_path[WIRE_PATH_MAX]; /* the program, absolute in the vNode */
+};
+
+#endif

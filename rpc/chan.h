@@ -1,0 +1,71 @@
+/* The process monitor's end of a channel: many threads, blocking calls, over a ring or a stream. Freestanding: no libc, no
+ * allocation; the host is reached through struct chan_host (the monitor's door, or libc in tests and benches).
+ *
+ * Waiting is leader/follower: one waiting thread at a time polls the reply side (spin, then yield, then block on the socket) and hands
+ * replies to the slots they belong to; the others spin, yield, then block on their slot's futex word. A reply whose generation does not
+ * match its slot finds no one. */
+#ifndef LEGO_RPC_CHAN_H
+#define LEGO_RPC_CHAN_H
+
+#include "rpc/node.h"
+
+#define CHAN_SLOTS 64u
+
+struct chan_host { /* every call returns >= 0 or -errno; must not touch program memory */
+	s64 (*sendmsg)(int sock, const struct wire_seg *segs, u32 nsegs, bool block); /* stream: writes all or part; ring: one doorbell byte */
+	s64 (*recv)(int sock, void *buf, u64 len, bool block);
+	s64 (*poll)(int sock, s16 events, s64 timeout_ns); /* 0: timed out; -EINTR possible */
+	s64 (*futex_wait)(u32 *word, u32 expected, s64 timeout_ns);
+	s64 (*futex_wake)(u32 *word, u32 n);
+	void (*yield)(void);
+	u64 (*now_ns)(void);
+};
+
+struct chan_reply {    /* where a reply goes; filled before chan_wait returns */
+	void *fixed;   /* receives up to fixed_len bytes of the reply struct */
+	u32 fixed_len;
+	void *data; /* receives up to data_cap bytes of the variable part (may be NULL) */
+	u32 data_cap;
+	u32 data_len; /* out: bytes of the variable part that came (copied: min with data_cap) */
+	s32 status;   /* out: also -WIRE_DOWN, -WIRE_TIMEOUT, -WIRE_BAD_MESSAGE */
+};
+
+struct chan_slot {
+	u32 word; /* futex: state and generation */
+	u32 generation;
+	struct chan_reply *reply;
+	u64 deadline_ns;
+};
+
+struct chan {
+	const struct chan_host *host;
+	int sock;
+	void *ring; /* mapped memfd, or NULL: stream */
+	u32 ring_len;
+	u64 session;
+	u32 spin_ns, yield_ns; /* budgets of the waiter */
+	/* private to rpc/chan.c from here */
+	u32 send_lock, recv_lock, down, waiters;
+	u64 free_slots; /* bitmap */
+	u64 req_head, rep_tail;
+	u32 once_free; /* bitmap of free ONCE slots */
+	u32 once_seq[SESSION_SLOTS];
+	struct chan_slot slot[CHAN_SLOTS];
+	u8 *stream_buf; /* stream: reassembly, MSG_MAX_LEN bytes, given by the owner */
+	u32 stream_have;
+	u64 spun_ns, calls, blocked; /* counters */
+};
+
+/* ring: the mapped memfd (ring_len bytes) or NULL; stream_buf: MSG_MAX_LEN + 64 bytes when ring is NULL. */
+void chan_init(struct chan *c, const struct chan_host *host, int sock, void *ring, u32 ring_len, void *stream_buf, u64 session);
+/* In a fork child, before anything else: forgets every slot and lock (the channel itself is replaced by chan_init after). */
+void chan_abandon(struct chan *c);
+
+/* Sends a request. Returns a slot handle (> 0) or -WIRE_DOWN/-WIRE_BUSY. `reply` must live until chan_wait. ONCE ops take a ONCE slot by themselves. */
+s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u32 nsegs, struct chan_reply *reply, u64 timeout_ns);
+/* Waits for it; returns reply->status. Never longer than the deadline. EINTR from the host is ignored (signals are recorded by the monitor). */
+s32 chan_wait(struct chan *c, s64 slot);
+bool chan_done(struct chan *c, s64 slot); /* polls once, does not block */
+s32 chan_call(struct chan *c, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *reply, u64 timeout_ns);
+
+#endif

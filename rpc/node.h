@@ -1,0 +1,124 @@
+/* What a daemon's logic sees of the world, and what the world calls in it.
+ *
+ * A daemon (gm, pd, md, sd) is a struct stepped by events: a message came, a connection opened or closed, time passed. It
+ * reaches clock, randomness and peers only through `struct node_env`. Two drivers give it an env: rpc/host_driver.c (real
+ * sockets, rings and time; one polling thread) and rpc/loop/ (many daemons in one process, virtual time, seeded faults).
+ * No handler blocks. Nothing here is thread-safe: a logic instance is stepped by one thread. */
+#ifndef LEGO_RPC_NODE_H
+#define LEGO_RPC_NODE_H
+
+#include "spec/ops.h"
+#include "spec/wire.h"
+
+/* A connection, generation-tagged: an id that was closed is never valid again. 0 is no connection. */
+typedef u64 conn_id;
+
+struct wire_seg { /* a piece of a frame to send; copied before send returns */
+	const void *base;
+	u32 len;
+};
+
+/* A received frame. Header checked against the opcode's row (length, sender's role) and copied out of shared memory:
+ * it cannot change under the handler. Valid until the handler returns. */
+struct msg {
+	struct msg_hdr hdr;
+	const void *fixed; /* request struct of the row, fixed_len bytes, 8-byte aligned */
+	u32 fixed_len;
+	const u8 *data; /* variable part */
+	u32 data_len;
+	const int *fds; /* received by SCM_RIGHTS (pd only); the handler owns them */
+	u32 nfds;
+};
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+struct node_env {
+	void *ctx;
+	u64 (*now_ns)(void *ctx); /* monotonic */
+	u64 (*wall_ns)(void *ctx); /* since the epoch, for show only */
+	void (*random)(void *ctx, void *buf, size_t len);
+	/* Queues one frame. hdr.len is filled in. Returns 0, -WIRE_DOWN (closed) or -WIRE_BUSY (the peer does not drain: the
+	 * caller drops or closes, it never waits). fds are duplicated or taken over by the driver when own_fds. */
+	int (*send)(void *ctx, conn_id to, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs);
+	int (*send_fds)(void *ctx, conn_id to, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs, const int *fds, u32 nfds);
+	/* Starts a connection and the HELLO exchange; ends in node_ops.opened, or in node_ops.closed with the id returned. */
+	conn_id (*dial)(void *ctx, const char *addr, const struct hello *hello);
+	/* The same, but the finished channel is for somebody else: ends in node_ops.dialled with its fds, or in closed. */
+	conn_id (*dial_for)(void *ctx, const char *addr, const struct hello *hello);
+	void (*close)(void *ctx, conn_id c);
+	void (*log)(void *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+};
+
+struct node_ops {
+	/* A peer completed HELLO (accepted: outgoing = 0), or our dial did. h: the peer's hello (accepted) or ours (dialled). */
+	void (*opened)(void *self, conn_id c, const struct hello *h, const struct welcome *w, bool outgoing);
+	void (*dialled)(void *self, conn_id c, const struct welcome *w, int sock, int ring_fd);
+	void (*message)(void *self, conn_id c, const struct msg *m);
+	void (*closed)(void *self, conn_id c);
+	/* Called at least when the time it returned last has come. Returns when it wants to be called next (absolute ns). */
+	u64 (*tick)(void *self, u64 now_ns);
+};
+
+/* ---- replies */
+/* Sends a reply to m on c with status and one fixed struct and optional data. */
+int node_reply(const struct node_env *env, conn_id c, const struct msg_hdr *req, s32 status, const void *fixed, u32 fixed_len,
+	       const struct wire_seg *data, u32 ndata);
+
+/* ---- outgoing requests: a generation-tagged pool with deadlines. A reply after a timeout finds no one. */
+struct node_calls;
+typedef void node_call_done(void *self, void *arg, s32 status, const struct msg *m /* NULL unless a reply came */);
+struct node_calls *node_calls_new(const struct node_env *env, void *self, u32 max);
+void node_calls_free(struct node_calls *calls);
+/* Sends a request; done is called exactly once: with the reply, -WIRE_TIMEOUT or -WIRE_DOWN. Returns 0, or an error (done not called).
+ * timeout_ms 0: the row's. */
+int node_call(struct node_calls *calls, conn_id to, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
+	      u32 timeout_ms, node_call_done *done, void *arg);
+bool node_calls_reply(struct node_calls *calls, conn_id from, const struct msg *m); /* true: it was a reply, taken or stale */
+void node_calls_closed(struct node_calls *calls, conn_id c);
+u64 node_calls_tick(struct node_calls *calls, u64 now_ns); /* expires; returns the next deadline or UINT64_MAX */
+
+/* ---- MSG_ONCE: stored replies by (session, slot, seq). */
+struct once_table;
+struct once_table *once_new(u32 max_sessions, u32 max_reply_bytes);
+void once_free(struct once_table *t);
+enum once_verdict { ONCE_NEW, ONCE_REPEAT, ONCE_BAD };
+/* ONCE_REPEAT: *frame, *len is the stored reply frame to send again (NULL while the first is still running: drop the repeat). */
+enum once_verdict once_check(struct once_table *t, const struct msg_hdr *h, const void **frame, u32 *len);
+void once_store(struct once_table *t, const struct msg_hdr *req, const void *frame, u32 len);
+void once_session_closed(struct once_table *t, u64 session, u64 now_ns);
+
+/* ---- the real driver */
+struct host_driver_config {
+	const char *name;       /* "m0" */
+	u8 kind;                /* enum component_kind */
+	const char *listen[4];  /* addresses, NULL-ended: "unix:/path", "tcp:host:port" (port 0: chosen) */
+	u8 key[32];             /* cluster key */
+	u64 incarnation;
+	u32 ring_bytes;         /* of each direction of a client's ring; 0: 512 KiB */
+	u32 spin_us;            /* poll this long without an event before sleeping; 0: 200 */
+	u32 log_level;
+};
+struct host_driver;
+/* Returns NULL with a message in err (err_len bytes). */
+struct host_driver *host_driver_new(const struct host_driver_config *cfg, char *err, size_t err_len);
+const struct node_env *host_driver_env(struct host_driver *d);
+const char *host_driver_addr(const struct host_driver *d, u32 i); /* as bound, port filled in */
+/* Steps the logic until host_driver_stop (async-signal-safe) is called. */
+int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *self);
+void host_driver_stop(struct host_driver *d);
+void host_driver_free(struct host_driver *d);
+/* Watches a foreign fd (pidfd, signalfd, inotify …): cb on the driver's thread when readable. */
+int host_driver_watch(struct host_driver *d, int fd, void (*cb)(void *arg), void *arg);
+void host_driver_unwatch(struct host_driver *d, int fd);
+/* Takes over an already connected SOCK_SEQPACKET unix socket (pd's process control sockets): opened is called at once with role and vnode of h. */
+conn_id host_driver_adopt(struct host_driver *d, int sock, const struct hello *h);
+
+/* ---- blocking client for the command line and tests (libc) */
+struct sync_client;
+struct sync_client *sync_client_dial(const char *addr, const struct hello *h, const u8 key[32], u32 timeout_ms, char *err, size_t err_len);
+/* Returns the reply's status (0, -errno, -wire_status). rep/data buffers are the caller's; *data_len in: room, out: got. fds: up to *nfds taken. */
+s32 sync_client_call(struct sync_client *c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len, void *rep, u32 rep_len,
+		     void *rep_data, u32 *rep_data_len, int *fds, u32 *nfds, u32 timeout_ms);
+void sync_client_close(struct sync_client *c);
+
+#endif

@@ -1,0 +1,553 @@
+/* Every message of the cluster, as bytes. Little-endian, fixed widths, no host types, no pointers; each
+ * struct's size is asserted beside it. A frame is
+ *
+ *     +----------------------+------------------------+---------------------------+
+ *     | struct msg_hdr (48)  | fixed request or reply | variable data (op-defined)|
+ *     +----------------------+------------------------+---------------------------+
+ *       hdr.len counts all three, in bytes.
+ *
+ * The same frame travels through a shared-memory ring, a TCP stream and the in-process loop. */
+#ifndef LEGO_SPEC_WIRE_H
+#define LEGO_SPEC_WIRE_H
+
+#include "base/types.h"
+
+#define LEGO_WIRE_MAGIC 0x4f47454cu /* "LEGO" */
+#define LEGO_WIRE_VERSION 1u
+
+#define MSG_MAX_DATA (256u * 1024u)                   /* largest variable part, bytes */
+#define MSG_MAX_LEN (MSG_MAX_DATA + 4096u)            /* largest frame, bytes */
+#define FETCH_MAX_LINES 32u                           /* lines in one fetch window or write-back batch */
+#define WIRE_PATH_MAX 4096u                           /* with its NUL */
+#define WIRE_NAME_MAX 32u                             /* component, vNode and cluster names, with NUL */
+#define WIRE_ADDR_MAX 108u                            /* "unix:/path" or "tcp:host:port", with NUL */
+
+enum msg_flags {
+	MSG_REPLY = 1u << 0,
+	MSG_ONCE = 1u << 1, /* hdr.slot and hdr.seq name a stored-reply slot of the session */
+};
+
+struct msg_hdr {
+	u32 len;     /* whole frame, bytes, header included */
+	u16 op;      /* enum lego_op */
+	u16 flags;   /* enum msg_flags */
+	u64 tag;     /* chosen by the caller, returned in the reply: generation << 32 | slot */
+	s32 status;  /* in a reply: 0, -errno, or -(enum wire_status) */
+	u32 epoch;   /* of the chain the caller believes in; 0 where none applies */
+	u64 session; /* for MSG_ONCE: session id given at HELLO; else 0 */
+	u32 slot;    /* for MSG_ONCE: 0 .. SESSION_SLOTS-1 */
+	u32 seq;     /* for MSG_ONCE: rises by one per new request in the slot */
+	u64 reserved;
+};
+_Static_assert(sizeof(struct msg_hdr) == 48, "wire");
+
+#define SESSION_SLOTS 16u
+
+/* Statuses that are no errno. Grouped by how far the damage reaches. Sent negated, like an errno. */
+enum wire_status {
+	/* this request */
+	WIRE_NO_LINE = 4096,  /* the owner lacks a line it should have */
+	WIRE_WAIT = 4097,     /* not now: ask again */
+	WIRE_MOVED = 4098,    /* another owner: reply data says which */
+	WIRE_REDIRECT = 4099, /* path leads into a file system of the pComponent: reply data is that path */
+	WIRE_STALE = 4100,    /* epoch, view or term too old */
+	WIRE_CANCELLED = 4101,
+	WIRE_TIMEOUT = 4102,
+	/* this channel: it is closed after the reply */
+	WIRE_BAD_MESSAGE = 4128,
+	WIRE_UNAUTHORISED = 4129,
+	WIRE_BAD_SEQ = 4130,
+	/* this node */
+	WIRE_DOWN = 4160, /* connection broken */
+	WIRE_BUSY = 4161,
+};
+
+enum component_kind { KIND_PROCESSOR = 1, KIND_MEMORY = 2, KIND_STORAGE = 3, KIND_MANAGER = 4, KIND_CLIENT = 5 };
+enum component_state { COMP_UP = 1, COMP_DOWN = 2, COMP_DRAINING = 3, COMP_DEGRADED = 4 };
+
+/* What a connection may do. Bound at HELLO by a peer that knows the cluster key; never named by the monitor. */
+enum channel_role {
+	ROLE_COMPONENT = 1, /* a daemon: gm, pd, md, sd */
+	ROLE_SPACE = 2,     /* to an md: one address space */
+	ROLE_VNODE = 3,     /* to an sd: one vNode's tree, as one uid */
+	ROLE_ADMIN = 4,     /* the command line */
+};
+
+/* First frames of a connection. The acceptor sends struct greeting, the dialler struct hello, the acceptor
+ * struct welcome; they are raw, not in msg_hdr. mac = keyed BLAKE2b-32 (cluster key) over nonce and hello with mac zero. */
+struct greeting {
+	u32 magic;
+	u32 version;
+	u8 nonce[16];
+	u64 incarnation;
+};
+_Static_assert(sizeof(struct greeting) == 32, "wire");
+
+struct hello {
+	u32 magic;
+	u32 version;
+	u8 kind;      /* enum component_kind of the dialler */
+	u8 role;      /* enum channel_role */
+	u8 want_ring; /* 1: serve this connection through a shared-memory ring (unix sockets only) */
+	u8 pad0;
+	u32 vnode;       /* ROLE_SPACE, ROLE_VNODE: bound vNode */
+	u64 asid;        /* ROLE_SPACE: bound address space */
+	u32 uid;         /* bound user */
+	u32 gid;
+	u64 incarnation; /* of the dialler */
+	u64 session;     /* session to resume or open; unique per process and node */
+	char name[WIRE_NAME_MAX]; /* of the dialler: "p0" */
+	u8 mac[32];
+};
+_Static_assert(sizeof(struct hello) == 112, "wire");
+
+struct welcome {
+	u32 magic;
+	s32 status;    /* 0 or as in msg_hdr */
+	u32 ring_len;  /* bytes of the ring memfd that comes with this frame by SCM_RIGHTS; 0: stream */
+	u32 pad0;
+	u64 incarnation;
+	u64 session;
+	char name[WIRE_NAME_MAX]; /* of the acceptor: "m0" */
+};
+_Static_assert(sizeof(struct welcome) == 64, "wire");
+
+/* ------------------------------------------------------------------ manager */
+
+struct gm_register_req {
+	u8 kind, pad0[7];
+	u64 incarnation;
+	u64 total_bytes; /* memory served (md), ExCache budget (pd), 0 = unknown */
+	u32 host_pid;
+	u32 cores;
+	char name[WIRE_NAME_MAX]; /* wanted id; empty: the manager chooses */
+	char addr[WIRE_ADDR_MAX];
+	u32 pad1;
+};
+_Static_assert(sizeof(struct gm_register_req) == 176, "wire");
+struct gm_register_rep {
+	u64 term;
+	u64 cluster_id;
+	char name[WIRE_NAME_MAX];
+	u32 beat_ms; /* how often to beat */
+	u32 lease_ms;
+};
+_Static_assert(sizeof(struct gm_register_rep) == 56, "wire");
+
+/* GM_BEAT request: this, then for a pd `nproc` struct proc_report. */
+struct gm_beat_req {
+	u64 incarnation;
+	u64 used_bytes;
+	u64 total_bytes;
+	u32 state; /* enum component_state */
+	u32 nproc;
+};
+_Static_assert(sizeof(struct gm_beat_req) == 32, "wire");
+struct proc_report {
+	u64 asid;
+	u32 pid;      /* in the vNode */
+	u32 host_pid;
+	u32 vnode;
+	u32 pad0;
+	u64 excache_bytes;  /* its limit */
+	u64 resident_bytes; /* lines in ExCache */
+	u64 remote_bytes;   /* held by memory nodes, as home reported to pd */
+	char home[WIRE_NAME_MAX];
+	char command[64];
+};
+_Static_assert(sizeof(struct proc_report) == 144, "wire");
+struct gm_beat_rep {
+	u64 term;
+	u32 known; /* 0: register again */
+	u32 pad0;
+};
+_Static_assert(sizeof(struct gm_beat_rep) == 16, "wire");
+
+/* Where a new program goes. */
+struct gm_place_req {
+	u64 excache_bytes; /* 0: default */
+	u32 replicas;
+	u32 pad0;
+	char vnode[WIRE_NAME_MAX]; /* empty: "default" */
+	char node[WIRE_NAME_MAX];  /* wanted pComponent, or empty */
+};
+_Static_assert(sizeof(struct gm_place_req) == 80, "wire");
+struct node_ref {
+	char name[WIRE_NAME_MAX];
+	char addr[WIRE_ADDR_MAX];
+	u32 epoch; /* of the chain this node heads (memory) */
+};
+_Static_assert(sizeof(struct node_ref) == 144, "wire");
+struct gm_place_rep {
+	u32 vnode_id;
+	u32 pad0;
+	struct node_ref processor, memory, storage;
+};
+_Static_assert(sizeof(struct gm_place_rep) == 440, "wire");
+
+struct gm_ids_req { /* a range of numbers never handed out before */
+	u32 what;   /* 0: asid */
+	u32 count;
+};
+_Static_assert(sizeof(struct gm_ids_req) == 8, "wire");
+struct gm_ids_rep {
+	u64 first;
+	u64 count;
+};
+_Static_assert(sizeof(struct gm_ids_rep) == 16, "wire");
+
+/* GM_STATUS: empty request; reply data is the JSON text of DESIGN's `status --json`, no NUL.
+ * GM_VNODE: creates or looks up a vNode; the reply names its number and storage node. */
+struct gm_vnode_req {
+	char name[WIRE_NAME_MAX];
+	u32 create; /* 1: make it when absent */
+	u32 pad0;
+};
+_Static_assert(sizeof(struct gm_vnode_req) == 40, "wire");
+struct gm_vnode_rep {
+	u32 id;
+	u32 pad0;
+	struct node_ref storage;
+};
+_Static_assert(sizeof(struct gm_vnode_rep) == 152, "wire");
+
+/* ------------------------------------------------------------------ memory */
+
+enum as_prot { AS_READ = 1, AS_WRITE = 2, AS_EXEC = 4 }; /* same bits as PROT_* */
+enum as_map_flags {
+	AS_MAP_FILE = 1u << 0,      /* filled from `file` at `file_off` */
+	AS_MAP_NORESERVE = 1u << 1, /* charged by AS_CHARGE, 2 MiB at a time, at first touch */
+	AS_MAP_HEAP = 1u << 2,
+	AS_MAP_STACK = 1u << 3,
+};
+
+/* A file for those that may read it: made by the sd, opaque to everyone else, MAC under a key of the sd. */
+struct file_handle {
+	u64 id[2];  /* stable file id; survives rename, unlink of an open file and restarts of the sd */
+	u64 change; /* change attribute when the handle was made */
+	u32 vnode;
+	u32 rights; /* enum file_rights */
+	u8 mac[16];
+};
+_Static_assert(sizeof(struct file_handle) == 48, "wire");
+enum file_rights { FILE_R = 1, FILE_W = 2 };
+
+/* Owner-side life of an address space: from pd only. */
+struct as_create_req {
+	u64 asid;
+	u32 vnode;
+	u32 uid;
+	u64 limit_bytes; /* commit limit; 0: none but the node's */
+	struct node_ref storage; /* where its file mappings are filled from */
+};
+_Static_assert(sizeof(struct as_create_req) == 168, "wire");
+struct as_clone_req {
+	u64 parent;
+	u64 child;
+	u64 lseq; /* the parent's last layout operation: must have been applied */
+};
+_Static_assert(sizeof(struct as_clone_req) == 24, "wire");
+struct as_destroy_req {
+	u64 asid;
+};
+_Static_assert(sizeof(struct as_destroy_req) == 8, "wire");
+struct as_stat_rep { /* AS_STAT: request as_destroy_req (asid), from pd */
+	u64 committed_bytes;
+	u64 lines;     /* lines it holds, shared ones counted once per space */
+	u64 zero_lines;
+	u64 vmas;
+};
+_Static_assert(sizeof(struct as_stat_rep) == 32, "wire");
+
+/* Layout operations: from the process, one outstanding per address space, numbered by lseq (1, 2, …). A repeated lseq gets
+ * the stored reply. All addresses and lengths are multiples of LINE_SIZE and chosen by the monitor. */
+struct as_mmap_req {
+	u64 lseq;
+	u64 addr, len; /* replaces whatever was there */
+	u32 prot;      /* enum as_prot */
+	u32 flags;     /* enum as_map_flags */
+	u64 file_off;
+	u64 file_len; /* bytes of the mapping that lie in the file's pages; lines past it read as zero */
+	struct file_handle file;
+};
+_Static_assert(sizeof(struct as_mmap_req) == 96, "wire");
+struct as_range_req { /* AS_MUNMAP, AS_DISCARD (madvise DONTNEED: contents go, mapping stays), AS_CHARGE */
+	u64 lseq;
+	u64 addr, len;
+};
+_Static_assert(sizeof(struct as_range_req) == 24, "wire");
+struct as_mprotect_req {
+	u64 lseq;
+	u64 addr, len;
+	u32 prot;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct as_mprotect_req) == 32, "wire");
+struct as_mremap_req { /* moves [addr, addr+old_len) to new_addr, grown or cut to new_len; the target is replaced */
+	u64 lseq;
+	u64 addr, old_len;
+	u64 new_addr, new_len;
+};
+_Static_assert(sizeof(struct as_mremap_req) == 40, "wire");
+struct as_layout_rep {
+	u64 lseq;
+	u64 committed_bytes;
+};
+_Static_assert(sizeof(struct as_layout_rep) == 16, "wire");
+
+/* MEM_FETCH: bit i of `want` asks for the line at addr + i * LINE_SIZE; ticket of line i is ticket + i.
+ * Reply: mem_fetch_rep, then LINE_SIZE bytes for every bit of `data`, in rising order.
+ *   data: bytes follow · zero: an all-zero line · no_line: the owner lacks it and it is not a file line
+ *   Every wanted bit is in exactly one of the three masks, or in none: skipped (prefetch not served), still ABSENT.
+ * Bit `demand` is the line the thread waits for: it is never skipped. */
+struct mem_fetch_req {
+	u64 addr;
+	u64 want;
+	u64 ticket;
+	u32 demand; /* bit number */
+	u32 pad0;
+};
+_Static_assert(sizeof(struct mem_fetch_req) == 32, "wire");
+struct mem_fetch_rep {
+	u64 addr;
+	u64 ticket;
+	u64 data, zero, no_line;
+};
+_Static_assert(sizeof(struct mem_fetch_rep) == 40, "wire");
+
+/* MEM_WRITEBACK: mem_writeback_req, `count` struct wb_line, then LINE_SIZE bytes for every line without WB_ZERO, in order.
+ * Reply: mem_writeback_rep; committed bit i: line i is held (or a newer one is). */
+struct mem_writeback_req {
+	u32 count; /* 1 .. FETCH_MAX_LINES */
+	u32 pad0;
+};
+_Static_assert(sizeof(struct mem_writeback_req) == 8, "wire");
+enum wb_flags { WB_ZERO = 1 };
+struct wb_line {
+	u64 addr;
+	u64 version; /* per process, rising; an older or equal one is dropped and answered as success */
+	u32 flags;   /* enum wb_flags */
+	u32 crc;     /* CRC-32C of the line's bytes; 0 with WB_ZERO */
+};
+_Static_assert(sizeof(struct wb_line) == 24, "wire");
+struct mem_writeback_rep {
+	u64 committed;
+	u64 refused; /* line lies in no mapping: dropped (a munmap overtook it) */
+};
+_Static_assert(sizeof(struct mem_writeback_rep) == 16, "wire");
+
+/* ------------------------------------------------------------------ storage */
+
+struct file_attr {
+	u64 id[2];
+	u64 change; /* differs whenever data or attributes changed */
+	u64 ino;
+	u64 size;
+	u64 blocks; /* of 512 bytes */
+	u32 mode;   /* S_IF… and permission bits, Linux values */
+	u32 nlink;
+	u32 uid, gid;
+	u64 rdev;
+	u32 blksize;
+	u32 dev; /* number of the file system inside the vNode */
+	s64 atime_ns, mtime_ns, ctime_ns, btime_ns; /* since the epoch */
+};
+_Static_assert(sizeof(struct file_attr) == 112, "wire");
+
+/* Every path request starts with this; `len` bytes of path (no NUL) follow the fixed part, then `len2` bytes of a second
+ * path (link target, new name, symlink contents) where the op has one, then data where it has any.
+ * Paths are absolute inside the vNode; links are followed inside its tree; ".." cannot leave it. */
+struct sd_path_req {
+	u32 len, len2;
+	u32 flags; /* enum sd_path_flags, or the op's */
+	u32 mode;  /* creation mode after umask, or access mask */
+	u64 arg;   /* the op's: rdev of MKNOD, RENAME_* flags, O_* flags of OPEN */
+	u32 uid, gid; /* owner of what is created; checked against the channel's */
+};
+_Static_assert(sizeof(struct sd_path_req) == 32, "wire");
+enum sd_path_flags {
+	SDP_NOFOLLOW = 1,     /* do not follow a link in the last component */
+	SDP_DIRECTORY = 2,    /* must be a directory (trailing slash, rmdir for UNLINK) */
+	SDP_BENEATH = 4,      /* openat2's RESOLVE_* */
+	SDP_NO_SYMLINKS = 8,
+	SDP_BY_ID = 16, /* "path" is the 16-byte file id: LINK from an open file, SETATTR, GETATTR … */
+};
+struct sd_open_rep { /* SD_OPEN, SD_OPEN_ID, SD_STAT (rights 0 in handle) ; then the resolved path (no NUL) as data */
+	struct file_handle handle;
+	struct file_attr attr;
+	u32 created; /* 1: this request made it */
+	u32 path_len;
+};
+_Static_assert(sizeof(struct sd_open_rep) == 168, "wire");
+struct sd_open_id_req {
+	u64 id[2];
+	u32 rights;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct sd_open_id_req) == 24, "wire");
+
+struct sd_io_req { /* SD_READ (len wanted), SD_WRITE (data follows), SD_FSYNC, SD_FALLOCATE, SD_SEEK, SD_GETATTR, SD_READDIR */
+	struct file_handle file;
+	u64 off;
+	u64 len;
+	u32 flags; /* enum sd_io_flags; FALLOCATE: mode; SEEK: whence; FSYNC: 1 = data only */
+	u32 pad0;
+};
+_Static_assert(sizeof(struct sd_io_req) == 72, "wire");
+enum sd_io_flags { SDIO_APPEND = 1, SDIO_SYNC = 2 };
+struct sd_io_rep {
+	u64 n;        /* bytes done, or the offset found */
+	u64 end;      /* WRITE: offset after the last byte written (APPEND: says where) */
+	u64 size;     /* of the file, after */
+	u64 change;   /* after */
+	u64 verifier; /* WRITE, FSYNC: random per start of the sd */
+};
+_Static_assert(sizeof(struct sd_io_rep) == 40, "wire");
+
+struct sd_setattr_req { /* then the path (len bytes), or with SDP_BY_ID 16 bytes of id */
+	u32 len;
+	u32 flags; /* enum sd_path_flags */
+	u32 mask;  /* enum sd_attr_mask */
+	u32 mode;
+	u32 uid, gid;
+	u64 size;
+	s64 atime_ns, mtime_ns;
+};
+_Static_assert(sizeof(struct sd_setattr_req) == 48, "wire");
+enum sd_attr_mask {
+	SDA_MODE = 1,
+	SDA_UID = 2,
+	SDA_GID = 4,
+	SDA_SIZE = 8,
+	SDA_ATIME = 16,
+	SDA_MTIME = 32,
+	SDA_ATIME_NOW = 64,
+	SDA_MTIME_NOW = 128,
+};
+
+/* SD_READDIR: sd_io_req with off = cookie (0: start), len = bytes wanted; reply sd_io_rep with n = bytes of data, end = next
+ * cookie, size = 1 at the end; data: records of sd_dirent, name without NUL, padded to 8 bytes. "." and ".." come first. */
+struct sd_dirent {
+	u64 ino;
+	u64 cookie; /* of the entry after this one */
+	u16 reclen; /* with padding */
+	u8 type;    /* DT_… */
+	u8 name_len;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct sd_dirent) == 24, "wire");
+
+struct sd_statfs_rep {
+	u64 type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize, flags;
+};
+_Static_assert(sizeof(struct sd_statfs_rep) == 80, "wire");
+
+/* SD_VNODE, from pd or the command line: (re)defines a vNode's tree. Data: `nbind` records of sd_bind, each followed by its
+ * two paths. lower and upper come first as two paths of the fixed part's lengths. */
+struct sd_vnode_req {
+	u32 vnode;
+	u32 lower_len; /* host path shown read-only; 0: none */
+	u32 upper_len; /* host path of the private writable layer; 0: the sd makes one in its data directory */
+	u32 nbind;
+};
+_Static_assert(sizeof(struct sd_vnode_req) == 16, "wire");
+struct sd_bind {
+	u32 host_len; /* host directory, bytes, no NUL */
+	u32 dir_len;  /* where in the vNode */
+	u32 readonly;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct sd_bind) == 16, "wire");
+
+/* SD_OPEN_IDS, from each pd every beat: the files its vNodes hold open. Data: `count` file ids of 16 bytes. An orphan that is
+ * in no report of two consecutive rounds of every live pd is deleted. */
+struct sd_open_ids_req {
+	u32 vnode;
+	u32 count;
+	u32 part, parts; /* a long list comes in several */
+};
+_Static_assert(sizeof(struct sd_open_ids_req) == 16, "wire");
+
+struct sd_xattr_req { /* then path, then name, then value (SET) */
+	u32 path_len, name_len;
+	u32 value_len; /* SET: bytes that follow; GET, LIST: room */
+	u32 flags;     /* enum sd_path_flags; bits 16…: XATTR_CREATE, XATTR_REPLACE */
+};
+_Static_assert(sizeof(struct sd_xattr_req) == 16, "wire");
+
+/* ------------------------------------------------------------------ processor */
+
+/* Between a process (or `lego run`) and its pd: a SOCK_SEQPACKET unix socket, frames as everywhere, fds by SCM_RIGHTS. */
+
+/* PD_RUN, from `lego run`: make a process. Data: command name (for ps). The reply carries fds, in order:
+ *   monitor image, vNode tmpfs directory, vNode init pidfd, process control socket, home md channel, sd channel, line-check memfd. */
+struct pd_run_req {
+	u64 excache_bytes;
+	u32 replicas;
+	u32 nbind;
+	u32 uid, gid;
+	char vnode[WIRE_NAME_MAX];
+	u32 name_len;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct pd_run_req) == 64, "wire");
+
+/* A pair of fds that makes one channel, as the broker hands it over: socket, and ring memfd where ring_len is not 0. */
+struct chan_desc {
+	u64 session;
+	u64 incarnation;
+	u32 ring_len;
+	u32 epoch;
+	char name[WIRE_NAME_MAX];
+};
+_Static_assert(sizeof(struct chan_desc) == 56, "wire");
+
+/* PD_RUN, PD_FORK, PD_EXEC reply: a new (or the same) address space and channels to its home and its storage.
+ * PD_FORK: data of the request empty; fds: control socket of the child, md channel, sd channel (socket, then memfd if ring).
+ * PD_VFORK: only a control socket; the address space is shared.
+ * PD_EXEC: new asid for the caller; fds: md channel. The old space ends at PD_EXEC_DONE, or when its last user is gone.
+ * PD_SPACE_ABORT: the exec or fork did not happen; drop what was made. */
+struct pd_space_rep {
+	u64 asid;
+	u64 excache_bytes;
+	u32 vnode;
+	u32 pad0;
+	struct chan_desc memory, storage;
+};
+_Static_assert(sizeof(struct pd_space_rep) == 136, "wire");
+struct pd_space_req { /* PD_FORK, PD_VFORK, PD_EXEC, PD_EXEC_DONE, PD_SPACE_ABORT */
+	u64 asid; /* the caller's, for a check; EXEC_DONE: the new one; ABORT: the one to drop */
+	u64 lseq;
+};
+_Static_assert(sizeof(struct pd_space_req) == 16, "wire");
+
+/* PD_REPORT, from the process now and then and at exit: what `lego ps` and `--stats` show. Data: JSON text for --stats at exit. */
+struct pd_report_req {
+	u32 pid; /* as it sees itself */
+	u32 json_len;
+	u64 resident_bytes;
+	u64 misses, fetches, writebacks;
+	char command[64];
+};
+_Static_assert(sizeof(struct pd_report_req) == 104, "wire");
+
+/* PD_INFO: empty request; what the vNode's /proc/meminfo and cpuinfo need. */
+struct pd_info_rep {
+	u64 mem_total_bytes, mem_free_bytes;
+	u64 excache_budget_bytes;
+	u32 cores;
+	u32 nproc;
+};
+_Static_assert(sizeof(struct pd_info_rep) == 32, "wire");
+
+/* PD_KILL, from the command line: signal a process by vNode pid or, when asid is not 0, by address space. */
+struct pd_kill_req {
+	u64 asid;
+	u32 vnode;
+	u32 pid;
+	s32 sig;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct pd_kill_req) == 24, "wire");
+
+#endif
