@@ -52,7 +52,7 @@ struct boot_file { /* one open fd of the program that is not simply the host's, 
 	u32 kind;  /* monitor's enum file_kind */
 	u32 flags; /* O_* as the program sees them */
 	u32 path_len;
-	struct file_handle handle;
+	struct file_ref handle;
 	/* path_len bytes, padded to 8, follow */
 };
 

@@ -221,15 +221,16 @@ enum as_map_flags {
 	AS_MAP_STACK = 1u << 3,
 };
 
-/* A file for those that may read it: made by the sd, opaque to everyone else, MAC under a key of the sd. */
-struct file_handle {
+/* A file for those that may read it: made by the sd, opaque to everyone else, MAC under a key of the sd.
+ * (Not called file_handle: <fcntl.h> has a struct of that name.) */
+struct file_ref {
 	u64 id[2];  /* stable file id; survives rename, unlink of an open file and restarts of the sd */
 	u64 change; /* change attribute when the handle was made */
 	u32 vnode;
 	u32 rights; /* enum file_rights */
 	u8 mac[16];
 };
-_Static_assert(sizeof(struct file_handle) == 48, "wire");
+_Static_assert(sizeof(struct file_ref) == 48, "wire");
 enum file_rights { FILE_R = 1, FILE_W = 2 };
 
 /* Owner-side life of an address space: from pd only. */
@@ -268,7 +269,7 @@ struct as_mmap_req {
 	u32 flags;     /* enum as_map_flags */
 	u64 file_off;
 	u64 file_len; /* bytes of the mapping that lie in the file's pages; lines past it read as zero */
-	struct file_handle file;
+	struct file_ref file;
 };
 _Static_assert(sizeof(struct as_mmap_req) == 96, "wire");
 struct as_range_req { /* AS_MUNMAP, AS_DISCARD (madvise DONTNEED: contents go, mapping stays), AS_CHARGE */
@@ -373,7 +374,7 @@ enum sd_path_flags {
 	SDP_BY_ID = 16, /* "path" is the 16-byte file id: LINK from an open file, SETATTR, GETATTR … */
 };
 struct sd_open_rep { /* SD_OPEN, SD_OPEN_ID, SD_STAT (rights 0 in handle) ; then the resolved path (no NUL) as data */
-	struct file_handle handle;
+	struct file_ref handle;
 	struct file_attr attr;
 	u32 created; /* 1: this request made it */
 	u32 path_len;
@@ -387,7 +388,7 @@ struct sd_open_id_req {
 _Static_assert(sizeof(struct sd_open_id_req) == 24, "wire");
 
 struct sd_io_req { /* SD_READ (len wanted), SD_WRITE (data follows), SD_FSYNC, SD_FALLOCATE, SD_SEEK, SD_GETATTR, SD_READDIR */
-	struct file_handle file;
+	struct file_ref file;
 	u64 off;
 	u64 len;
 	u32 flags; /* enum sd_io_flags; FALLOCATE: mode; SEEK: whence; FSYNC: 1 = data only */
