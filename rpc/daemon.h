@@ -1,0 +1,68 @@
+/* What the mains of gm, pd, md and sd share on a real host: common options, the key file, signals, --ready-fd and --exit-fd, the data
+ * directory's lock, and running the host driver. A main is:
+ *
+ *	struct daemon_opts o = {.prog = "md", .kind = KIND_MEMORY, .needs_gm = true};
+ *	int rc = daemon_options(&o, own, ARRAY_SIZE(own), &my_opts, argc, argv);
+ *	if (rc != DAEMON_GO_ON)
+ *		return rc;
+ *	struct daemon *d = daemon_start(&o);      // listens; message on stderr and NULL on failure
+ *	if (!d)
+ *		return 1;
+ *	… make the logic with daemon_env(d), daemon_addr(d); call daemon_ready(d) once it is registered (from gm_link's `registered`) …
+ *	return daemon_run(d, &ops, logic);        // until SIGTERM, SIGINT or EOF at --exit-fd; frees the driver
+ */
+#ifndef LEGO_RPC_DAEMON_H
+#define LEGO_RPC_DAEMON_H
+
+#include "rpc/node.h"
+
+struct daemon;
+
+struct daemon_opts {
+	const char *prog;  /* "md": the subcommand, for messages and --help */
+	const char *about; /* one line for --help */
+	u8 kind;           /* enum component_kind */
+	bool needs_gm;     /* --gm must be given */
+	/* filled by daemon_options */
+	char name[WIRE_NAME_MAX];
+	const char *listen[4]; /* NULL-ended */
+	u32 nlisten;
+	const char *gm;   /* --gm ADDR or NULL */
+	const char *data; /* --data DIR or NULL */
+	u8 key[32];       /* from --key FILE */
+	bool have_key;
+	int ready_fd, exit_fd; /* -1: none */
+	u32 log_level;
+	u32 spin_us; /* 0: the driver's default */
+};
+
+/* An option of one daemon beyond the common ones. set returns false for a bad value. */
+struct daemon_option {
+	const char *name; /* "--memory" */
+	const char *arg;  /* "SIZE"; NULL: a flag, set gets NULL */
+	const char *help;
+	bool (*set)(void *self, const char *value);
+};
+
+#define DAEMON_GO_ON (-1)
+/* Returns DAEMON_GO_ON or the exit status (0 after --help, 2 after a message about a wrong option). */
+int daemon_options(struct daemon_opts *o, const struct daemon_option *own, u32 nown, void *self, int argc, char **argv);
+/* 512, 64K, 1.5G, 8GiB → bytes. */
+bool daemon_parse_size(const char *text, u64 *bytes);
+bool daemon_read_key(const char *path, u8 key[32], char *err, size_t err_len);
+
+struct daemon *daemon_start(const struct daemon_opts *o);
+struct host_driver *daemon_driver(struct daemon *d);
+const struct node_env *daemon_env(struct daemon *d);
+const char *daemon_addr(struct daemon *d); /* the first listen address as bound: what to register */
+u64 daemon_incarnation(const struct daemon *d);
+/* Writes "ready ADDR\n" to --ready-fd, once. */
+void daemon_ready(struct daemon *d);
+void daemon_stop(struct daemon *d);
+/* Steps the logic until stopped; then closes everything and frees d. Returns the exit status. */
+int daemon_run(struct daemon *d, const struct node_ops *ops, void *self);
+
+/* Makes dir (0700) when absent and takes its lock. Returns the lock's fd (keep it open), or -1 after a message. */
+int daemon_lock_data(const char *prog, const char *dir);
+
+#endif
