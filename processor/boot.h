@@ -15,7 +15,9 @@ enum mon_fd {
 	MON_FD_MEM_RING,           /* home md: ring memfd (absent over TCP); closed once mapped */
 	MON_FD_STO,                /* sd: socket */
 	MON_FD_STO_RING,
-	MON_FD_FILES, /* directory of the per-vNode tmpfs that holds one entry for each lego file in use */
+	/* Directory of the per-vNode tmpfs that holds one entry, named by 32 hex digits of the file id, for each lego file in use. pd
+	 * unlinks entries that nobody has open: after open(O_CREAT) look at st_nlink, and open again when it is 0. */
+	MON_FD_FILES,
 	MON_FD_LOG,   /* where LEGO_DEBUG and fatal messages go: dup of the first stderr */
 	MON_FD_CHECK, /* LEGO_CHECK=lines and flight recorders: memfd shared with pd; may be absent */
 	MON_FD_UFFD,
@@ -32,6 +34,8 @@ enum mon_fd {
 	MON_FD_END,
 };
 #define MON_FD_COUNT 64
+
+#define MON_CHECK_BYTES (64 * MIB) /* of MON_FD_CHECK: sparse, sealed against change of size, pd keeps it while the process lives */
 
 #define BOOT_MAGIC 0x544f4f424f47454cull /* "LEGOBOOT" */
 

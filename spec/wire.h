@@ -480,8 +480,10 @@ _Static_assert(sizeof(struct sd_xattr_req) == 16, "wire");
 
 /* Between a process (or `lego run`) and its pd: a SOCK_SEQPACKET unix socket, frames as everywhere, fds by SCM_RIGHTS. */
 
-/* PD_RUN, from `lego run`: make a process. Data: command name (for ps). The reply carries fds, in order:
- *   monitor image, vNode tmpfs directory, vNode init pidfd, process control socket, home md channel, sd channel, line-check memfd. */
+/* PD_RUN, from `lego run`: make a process. Data: command name (for ps, name_len bytes), then `nbind` records of struct sd_bind, each
+ * followed by its two paths. The reply carries fds, in order:
+ *   monitor image, vNode tmpfs directory, vNode init pidfd, process control socket, home md channel, sd channel, line-check memfd.
+ * A channel is its socket, then its ring memfd where chan_desc.ring_len is not 0. On an error the reply's data is one line for people. */
 struct pd_run_req {
 	u64 excache_bytes;
 	u32 replicas;
@@ -506,7 +508,8 @@ _Static_assert(sizeof(struct chan_desc) == 56, "wire");
 /* PD_RUN, PD_FORK, PD_EXEC reply: a new (or the same) address space and channels to its home and its storage.
  * PD_FORK: data of the request empty; fds: control socket of the child, md channel, sd channel (socket, then memfd if ring).
  * PD_VFORK: only a control socket; the address space is shared.
- * PD_EXEC: new asid for the caller; fds: md channel. The old space ends at PD_EXEC_DONE, or when its last user is gone.
+ * PD_EXEC: new asid for the caller; fds: md channel, sd channel (the image that starts knows no old ring's indices, and a vfork child's
+ * old ones are its parent's). The old space ends at PD_EXEC_DONE, or when its last user is gone.
  * PD_SPACE_ABORT: the exec or fork did not happen; drop what was made. */
 struct pd_space_rep {
 	u64 asid;
