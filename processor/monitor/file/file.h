@@ -1,0 +1,47 @@
+/* Open files as the program sees them. The program's fd number is a host fd number; what is not simply the host's has an entry here. */
+#ifndef LEGO_MONITOR_FILE_H
+#define LEGO_MONITOR_FILE_H
+
+#include "processor/monitor/mon.h"
+
+enum file_kind {
+	FILE_UNKNOWN = 0, /* not looked at yet (after SCM_RIGHTS, at start) */
+	FILE_HOST,        /* socket, pipe, tty, eventfd …: the host's, through bounce buffers */
+	FILE_LEGO,        /* regular file of an sd: host fd is an open of its entry in the vNode's tmpfs */
+	FILE_DIR,         /* directory of an sd; the same */
+	FILE_PATH,        /* O_PATH */
+	FILE_SYNTH,       /* synthesised text (/proc, /sys): host fd is a sealed memfd, reads are the host's */
+};
+
+struct file {
+	u32 refs;
+	u32 kind;  /* enum file_kind */
+	u32 flags; /* O_* as the program sees them, but for those the host keeps (O_APPEND, O_NONBLOCK: F_GETFL) */
+	u32 mode;  /* S_IFMT bits at open */
+	struct file_handle handle;
+	char *path; /* resolved, absolute in the vNode */
+	u32 path_len;
+};
+
+struct files; /* fd table, cwd, umask: per task */
+
+/* Start-up (fresh or after exec: fills the table from boot's records). */
+struct files *files_init(const struct boot *b, const void *records, u64 records_len);
+struct files *files_clone(struct files *f); /* vfork child, or clone without CLONE_FILES in the same space */
+struct files *files_share(struct files *f); /* CLONE_FILES */
+void files_put(struct files *f);
+void files_fork_child(struct files *f);     /* after host fork: fresh locks */
+/* exec: appends struct boot_file records of all fds that are not close-on-exec to buf; returns bytes or -E2BIG. */
+s64 files_export(struct files *f, void *buf, u64 cap, u32 *nfiles);
+void files_close_on_exec(struct files *f); /* nothing to do where the host does it; drops table entries */
+
+struct file *file_ref_fd(struct thread *t, int fd); /* referenced, or NULL: EBADF. FILE_HOST ones too */
+void file_put(struct file *f);
+
+/* For the ELF loader: path relative to cwd allowed; follows links. */
+s64 file_open_exec(struct thread *t, const char *path, struct file **out); /* -ENOENT, -EACCES (no x bit or not a regular file), … */
+s64 file_pread(struct file *f, void *buf, u64 len, u64 off); /* into monitor memory */
+const char *files_cwd(struct thread *t);
+u32 files_umask(struct thread *t);
+
+#endif

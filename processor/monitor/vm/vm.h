@@ -1,0 +1,53 @@
+/* The program's address space: VMAs here and at home, host mappings, misses. Lock: vm.lock (layout); set locks inside excache. */
+#ifndef LEGO_MONITOR_VM_H
+#define LEGO_MONITOR_VM_H
+
+#include "processor/monitor/mon.h"
+
+struct file;
+
+enum vma_flags {
+	VMA_FILE = 1,       /* private, filled from a lego file through home */
+	VMA_SHARED = 2,     /* MAP_SHARED: a host object, resident, not in ExCache */
+	VMA_NORESERVE = 4,
+	VMA_STACK = 8,
+	VMA_HEAP = 16,
+	VMA_HOST = 32,      /* private mapping of a host device or the vDSO: nothing to do with ExCache */
+	VMA_GROWSDOWN = 64,
+};
+
+struct vma {
+	u64 start, end; /* bytes, line-aligned */
+	u32 prot;       /* PROT_* */
+	u32 flags;      /* enum vma_flags */
+	u64 file_off;
+	u64 file_len;
+	struct file_handle file; /* VMA_FILE */
+	const char *path;        /* for /proc/self/maps; owned by the vma tree; may be NULL */
+	u64 ino;
+};
+
+void vm_init(void);     /* uffd, feature probe, ExCache, staging, from mon.boot; before any program memory exists */
+
+/* Everything below returns >= 0 or -errno. len need not be aligned. flags: MAP_* as the program gives them. f may be NULL (anonymous). */
+s64 vm_mmap(struct thread *t, u64 addr, u64 len, u32 prot, u32 flags, struct file *f, u64 off);
+s64 vm_munmap(struct thread *t, u64 addr, u64 len);
+s64 vm_mprotect(struct thread *t, u64 addr, u64 len, u32 prot);
+s64 vm_brk(struct thread *t, u64 brk);
+/* A copy of the vma at or above addr; -ENOENT at the end. For /proc/self/maps and smaps. */
+s64 vm_next(u64 addr, struct vma *out, char *path, u64 path_cap);
+u64 vm_total_bytes(void);
+u64 vm_resident_bytes(void);
+
+/* fork. prepare: takes every lock, drains write-backs, stops the evictor (after it returns, home may clone). parent: releases.
+ * child: first thing in the child: new userfaultfd, ranges registered again, locks fresh, inherited lines dirty, own staging;
+ * mon.mem is already the child's channel. */
+void vm_fork_prepare(struct thread *t);
+void vm_fork_parent(struct thread *t);
+void vm_fork_child(struct thread *t);
+u64 vm_lseq(void); /* the last layout operation sent */
+
+/* excache counters for --stats: fault latency histogram etc. as JSON members (no braces); returns bytes written */
+s64 vm_stats_json(char *buf, u64 cap);
+
+#endif
