@@ -377,25 +377,33 @@ void daemon_stop(struct daemon *d)
 	host_driver_stop(d->driver);
 }
 
+void daemon_drop(struct daemon *d)
+{
+	signalled = NULL;
+	host_driver_free(d->driver);
+	free(d);
+}
+
 int daemon_run(struct daemon *d, const struct node_ops *ops, void *self)
 {
 	int rc = host_driver_run(d->driver, ops, self);
-	signalled = NULL;
-	host_driver_free(d->driver);
 	if (rc)
 		say(&d->opts, "stopped by an error", strerror(-rc));
-	free(d);
+	daemon_drop(d);
 	return rc ? 1 : 0;
 }
 
 int daemon_lock_data(const char *prog, const char *dir)
 {
-	char path[4096];
+	char path[2048];
 	if (mkdir(dir, 0700) && errno != EEXIST) {
 		fprintf(stderr, "lego %s: cannot make data directory %s: %s\n", prog, dir, strerror(errno));
 		return -1;
 	}
-	snprintf(path, sizeof(path), "%s/lock", dir);
+	if (snprintf(path, sizeof(path), "%s/lock", dir) >= (int)sizeof(path)) {
+		fprintf(stderr, "lego %s: data directory's path is too long\n", prog);
+		return -1;
+	}
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0) {
 		fprintf(stderr, "lego %s: data directory %s: %s\n", prog, dir, strerror(errno));

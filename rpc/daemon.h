@@ -61,6 +61,8 @@ void daemon_ready(struct daemon *d);
 void daemon_stop(struct daemon *d);
 /* Steps the logic until stopped; then closes everything and frees d. Returns the exit status. */
 int daemon_run(struct daemon *d, const struct node_ops *ops, void *self);
+/* Instead of daemon_run, when something else failed: closes and frees. */
+void daemon_drop(struct daemon *d);
 
 /* Makes dir (0700) when absent and takes its lock. Returns the lock's fd (keep it open), or -1 after a message. */
 int daemon_lock_data(const char *prog, const char *dir);

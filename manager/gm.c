@@ -1,0 +1,548 @@
+/* Membership: connections, registrations, beats, leases, number ranges; and dispatch to the managers and to status.
+ *
+ * Invariants
+ *	- what is announced (term, epoch, asid range, vNode number) was committed in the store before the reply is sent
+ *	- nobody is declared down for one lease after start: what the store knows is PRESUMED up until then
+ *	- a component's name belongs to one incarnation while that one is alive; a new one under the same name is a new start of it, and as
+ *	  a memory node it heads its chain under a new epoch, since what the old one held is gone
+ *	- beats never touch the disk
+ *
+ * The driver checked opcode, sender's role and lengths against the row; the few checks repeated here cost nothing and keep the logic
+ * sound under any driver. A request that no row allows is answered, counted, and its connection closed. */
+#include "manager/gm_int.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+u64 gm_now(const struct gm *g)
+{
+	return g->env->now_ns(g->env->ctx);
+}
+
+u64 gm_lease_ns(const struct gm *g)
+{
+	return g->cfg.lease_ms * NSEC_PER_MSEC;
+}
+
+u64 gm_term(const struct gm *g)
+{
+	return g->term;
+}
+
+/* ---- names and look-up */
+
+static bool name_char(char ch)
+{
+	return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' || ch == '_' || ch == '.';
+}
+
+bool gm_name_ok(const char name[WIRE_NAME_MAX], bool may_be_empty)
+{
+	size_t len = strnlen(name, WIRE_NAME_MAX);
+	if (len == WIRE_NAME_MAX || name[0] == '.' || (!len && !may_be_empty))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!name_char(name[i]))
+			return false;
+	return true;
+}
+
+static bool addr_ok(const char addr[WIRE_ADDR_MAX])
+{
+	size_t len = strnlen(addr, WIRE_ADDR_MAX);
+	if (!len || len == WIRE_ADDR_MAX || !memchr(addr, ':', len))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (addr[i] <= ' ' || addr[i] >= 127)
+			return false;
+	return true;
+}
+
+struct gm_component *gm_find(struct gm *g, const char *name)
+{
+	for (u32 i = 0; i < g->ncomps; i++)
+		if (!strcmp(g->comps[i].s.name, name))
+			return &g->comps[i];
+	return NULL;
+}
+
+static struct gm_component *by_conn(struct gm *g, conn_id c)
+{
+	for (u32 i = 0; c && i < g->ncomps; i++)
+		if (g->comps[i].conn == c)
+			return &g->comps[i];
+	return NULL;
+}
+
+static struct gm_component *by_incarnation(struct gm *g, u64 incarnation)
+{
+	for (u32 i = 0; i < g->ncomps; i++)
+		if (g->comps[i].s.incarnation == incarnation)
+			return &g->comps[i];
+	return NULL;
+}
+
+static struct gm_conn *conn_find(struct gm *g, conn_id id)
+{
+	for (u32 i = 0; i < g->nconns; i++)
+		if (g->conns[i].id == id)
+			return &g->conns[i];
+	return NULL;
+}
+
+void gm_ref(struct node_ref *ref, const struct gm_component *c)
+{
+	memcpy(ref->name, c->s.name, sizeof(ref->name));
+	memcpy(ref->addr, c->s.addr, sizeof(ref->addr));
+	ref->epoch = c->s.epoch;
+}
+
+/* ---- life and death */
+
+u32 gm_state(const struct gm *g, const struct gm_component *c)
+{
+	if (c->life == GM_DEAD)
+		return COMP_DOWN;
+	return c->s.draining ? COMP_DRAINING : c->said_state ? c->said_state : COMP_UP;
+}
+
+bool gm_placeable(const struct gm *g, const struct gm_component *c)
+{
+	u32 state = gm_state(g, c);
+	return c->life == GM_ALIVE && c->conn && (state == COMP_UP || state == COMP_DEGRADED);
+}
+
+/* When the component is to be declared down if nothing is heard before. */
+static u64 doom_ns(const struct gm *g, const struct gm_component *c)
+{
+	u64 first = g->start_ns + gm_lease_ns(g);
+	if (c->life == GM_DEAD)
+		return UINT64_MAX;
+	if (c->life == GM_PRESUMED)
+		return first;
+	if (!c->conn)
+		return MAX(c->closed_ns + GM_GRACE_NS, first);
+	return MAX(c->heard_ns + gm_lease_ns(g), first);
+}
+
+static void declare_down(struct gm *g, struct gm_component *c)
+{
+	g->env->log(g->env->ctx, LOG_WARN, "%s is down: %s", c->s.name,
+		    c->life == GM_PRESUMED ? "not heard of since the manager started" : c->conn ? "its lease lapsed" : "its connection broke");
+	c->life = GM_DEAD;
+	c->nproc = 0;
+	c->placed = 0;
+	c->used_bytes = 0;
+}
+
+static u64 on_tick(void *self, u64 now_ns)
+{
+	struct gm *g = self;
+	u64 next = UINT64_MAX;
+	for (u32 i = 0; i < g->ncomps; i++) {
+		u64 doom = doom_ns(g, &g->comps[i]);
+		if (doom <= now_ns)
+			declare_down(g, &g->comps[i]);
+		else
+			next = MIN(next, doom);
+	}
+	/* A line that closes moves a doom nearer than the one told: look often enough for the grace. */
+	return MIN(next, now_ns + GM_GRACE_NS);
+}
+
+/* ---- registration */
+
+static const char *kind_prefix(u8 kind)
+{
+	return kind == KIND_PROCESSOR ? "p" : kind == KIND_MEMORY ? "m" : "s";
+}
+
+static void free_name(struct gm *g, u8 kind, char name[WIRE_NAME_MAX])
+{
+	for (u32 i = 0;; i++) {
+		snprintf(name, WIRE_NAME_MAX, "%s%u", kind_prefix(kind), i);
+		if (!gm_find(g, name))
+			return;
+	}
+}
+
+static s32 check_register(const struct gm_conn *conn, const struct gm_register_req *req)
+{
+	if (req->kind < KIND_PROCESSOR || req->kind > KIND_STORAGE || req->kind != conn->kind)
+		return -EINVAL;
+	if (!req->incarnation || !gm_name_ok(req->name, true) || !addr_ok(req->addr))
+		return -EINVAL;
+	return 0;
+}
+
+/* The slot for a registration: its own, one it takes over, or a new one (not counted in ncomps yet). */
+static struct gm_component *slot_for(struct gm *g, const struct gm_register_req *req, s32 *why)
+{
+	struct gm_component *c = req->name[0] ? gm_find(g, req->name) : by_incarnation(g, req->incarnation);
+	if (c && c->s.kind != req->kind) {
+		*why = -EEXIST;
+		return NULL;
+	}
+	if (c && c->s.incarnation != req->incarnation && c->life == GM_ALIVE && c->conn) {
+		*why = -EEXIST;
+		return NULL;
+	}
+	if (c)
+		return c;
+	*why = -ENOSPC;
+	if (g->ncomps == GM_MAX_COMPONENTS)
+		return NULL;
+	c = &g->comps[g->ncomps];
+	memset(c, 0, sizeof(*c));
+	return c;
+}
+
+/* What the store will hold. A repeated registration of the same incarnation changes no epoch. */
+static struct stored_component wanted_row(struct gm *g, const struct gm_component *c, const struct gm_register_req *req)
+{
+	struct stored_component s = {
+		.kind = req->kind,
+		.draining = c->s.draining,
+		.incarnation = req->incarnation,
+		.total_bytes = req->total_bytes,
+		.host_pid = req->host_pid,
+		.cores = req->cores,
+		.epoch = c->s.epoch,
+	};
+	memcpy(s.name, c->s.name[0] ? c->s.name : req->name, sizeof(s.name));
+	memcpy(s.addr, req->addr, sizeof(s.addr));
+	if (!s.name[0])
+		free_name(g, req->kind, s.name);
+	return s;
+}
+
+/* Durable first: the row, and for a new start of a memory node the next epoch of its chain. */
+static s32 store_row(struct gm *g, const struct gm_component *c, struct stored_component *s)
+{
+	bool same = c->s.incarnation == s->incarnation && !strcmp(c->s.addr, s->addr) && c->s.total_bytes == s->total_bytes;
+	if (same)
+		return 0;
+	if (s->kind == KIND_MEMORY && c->s.incarnation != s->incarnation) {
+		s->epoch = gm_store_next_epoch(g->store, s->name);
+		if (!s->epoch)
+			return -EIO;
+	}
+	return gm_store_put_component(g->store, s);
+}
+
+/* Takes the place a new component is shown at: by kind, then as they came. */
+static struct gm_component *insert(struct gm *g, struct gm_component fresh)
+{
+	u32 at = g->ncomps++;
+	while (at && g->comps[at - 1].s.kind > fresh.s.kind) {
+		g->comps[at] = g->comps[at - 1];
+		at--;
+	}
+	g->comps[at] = fresh;
+	return &g->comps[at];
+}
+
+/* Forgets a connection before it is closed: whether a driver reports our own close does not matter then. */
+static void drop_conn(struct gm *g, conn_id id)
+{
+	struct gm_conn *conn = conn_find(g, id);
+	if (conn)
+		*conn = g->conns[--g->nconns];
+	g->env->close(g->env->ctx, id);
+}
+
+static void now_alive(struct gm *g, struct gm_component *c, conn_id conn)
+{
+	if (c->conn && c->conn != conn)
+		drop_conn(g, c->conn);
+	c->life = GM_ALIVE;
+	c->conn = conn;
+	c->heard_ns = gm_now(g);
+	c->said_state = COMP_UP;
+}
+
+static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_register_req *req, struct gm_register_rep *rep)
+{
+	s32 status = check_register(conn, req);
+	struct gm_component *c = status ? NULL : slot_for(g, req, &status);
+	if (!c)
+		return status;
+	struct gm_component *other = by_conn(g, conn->id);
+	if (other && other != c)
+		return -EBUSY; /* one line, one component */
+	struct stored_component s = wanted_row(g, c, req);
+	status = store_row(g, c, &s);
+	if (status) {
+		g->env->log(g->env->ctx, LOG_ERROR, "cannot register %s: %s", s.name, gm_store_error(g->store));
+		return status;
+	}
+	bool fresh = !c->s.name[0], restarted = !fresh && c->s.incarnation != s.incarnation;
+	c->s = s;
+	if (restarted) {
+		c->nproc = 0;
+		c->used_bytes = 0;
+	}
+	if (fresh)
+		c = insert(g, *c);
+	now_alive(g, c, conn->id);
+	g->env->log(g->env->ctx, LOG_INFO, "%s at %s %s", s.name, s.addr, fresh ? "joined" : restarted ? "started again" : "is back");
+	rep->term = g->term;
+	rep->cluster_id = g->cluster_id;
+	memcpy(rep->name, s.name, sizeof(rep->name));
+	rep->beat_ms = g->cfg.beat_ms;
+	rep->lease_ms = g->cfg.lease_ms;
+	return 0;
+}
+
+static void register_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
+{
+	struct gm_register_req req;
+	struct gm_register_rep rep = {0};
+	conn_id id = conn->id; /* conn moves when another line is dropped */
+	memcpy(&req, m->fixed, sizeof(req));
+	s32 status = do_register(g, conn, &req, &rep);
+	(void)node_reply(g->env, id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
+}
+
+/* ---- beats */
+
+static s32 take_procs(struct gm_component *c, const struct msg *m, u32 nproc)
+{
+	struct proc_report *procs = NULL;
+	if (nproc) {
+		procs = malloc(nproc * sizeof(*procs));
+		if (!procs)
+			return -ENOMEM;
+		memcpy(procs, m->data, nproc * sizeof(*procs));
+	}
+	free(c->procs);
+	c->procs = procs;
+	c->nproc = nproc;
+	return 0;
+}
+
+static bool beat_ok(const struct gm_conn *conn, const struct gm_beat_req *req, u32 data_len)
+{
+	if (req->nproc && conn->kind != KIND_PROCESSOR)
+		return false;
+	return (u64)req->nproc * sizeof(struct proc_report) == data_len;
+}
+
+/* false: malformed. */
+static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
+{
+	struct gm_beat_req req;
+	struct gm_beat_rep rep = {.term = g->term};
+	memcpy(&req, m->fixed, sizeof(req));
+	if (!beat_ok(conn, &req, m->data_len))
+		return false;
+	struct gm_component *c = by_conn(g, conn->id);
+	if (c && c->s.incarnation == req.incarnation && !take_procs(c, m, req.nproc)) {
+		rep.known = 1;
+		if (c->life == GM_DEAD)
+			g->env->log(g->env->ctx, LOG_WARN, "%s is heard of again", c->s.name);
+		now_alive(g, c, conn->id);
+		c->said_state = req.state == COMP_DRAINING || req.state == COMP_DEGRADED ? req.state : COMP_UP;
+		c->used_bytes = req.used_bytes;
+		c->s.total_bytes = req.total_bytes;
+		c->placed = 0;
+	}
+	(void)node_reply(g->env, conn->id, &m->hdr, 0, &rep, sizeof(rep), NULL, 0);
+	return true;
+}
+
+/* ---- leaving, numbers */
+
+static void forget(struct gm *g, struct gm_component *c)
+{
+	u32 at = (u32)(c - g->comps);
+	free(c->procs);
+	g->ncomps--;
+	memmove(c, c + 1, (g->ncomps - at) * sizeof(*c));
+}
+
+static void leave_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
+{
+	struct gm_beat_req req;
+	s32 status = 0;
+	memcpy(&req, m->fixed, sizeof(req));
+	struct gm_component *c = conn->role == ROLE_ADMIN ? by_incarnation(g, req.incarnation) : by_conn(g, conn->id);
+	if (c && c->s.incarnation == req.incarnation) {
+		status = gm_store_drop_component(g->store, c->s.name);
+		if (!status) {
+			g->env->log(g->env->ctx, LOG_INFO, "%s left", c->s.name);
+			forget(g, c);
+		}
+	}
+	(void)node_reply(g->env, conn->id, &m->hdr, status, NULL, 0, NULL, 0);
+}
+
+static void ids_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
+{
+	struct gm_ids_req req;
+	struct gm_ids_rep rep = {0};
+	s32 status = -EINVAL;
+	memcpy(&req, m->fixed, sizeof(req));
+	if (req.what == 0 && req.count && req.count <= GM_MAX_IDS) {
+		rep.first = gm_store_take_asids(g->store, req.count);
+		rep.count = rep.first ? req.count : 0;
+		status = rep.first ? 0 : -EIO;
+	}
+	(void)node_reply(g->env, conn->id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
+}
+
+/* ---- events */
+
+static void on_opened(void *self, conn_id c, const struct hello *h, const struct welcome *w, bool outgoing)
+{
+	struct gm *g = self;
+	if (g->nconns == g->room_conns) {
+		u32 room = g->room_conns ? g->room_conns * 2 : 64;
+		struct gm_conn *grown = realloc(g->conns, room * sizeof(*grown));
+		if (!grown) {
+			g->env->close(g->env->ctx, c);
+			return;
+		}
+		g->conns = grown;
+		g->room_conns = room;
+	}
+	g->conns[g->nconns++] = (struct gm_conn){.id = c, .role = h->role, .kind = h->kind};
+}
+
+static void on_closed(void *self, conn_id c)
+{
+	struct gm *g = self;
+	struct gm_conn *conn = conn_find(g, c);
+	struct gm_component *comp = by_conn(g, c);
+	if (conn)
+		*conn = g->conns[--g->nconns];
+	if (comp) {
+		comp->conn = 0;
+		comp->closed_ns = gm_now(g);
+	}
+}
+
+static bool role_may(const struct gm_conn *conn, const struct op_row *row)
+{
+	return (conn->role == ROLE_COMPONENT && (row->from & FROM_C)) || (conn->role == ROLE_ADMIN && (row->from & FROM_A));
+}
+
+static void refuse(struct gm *g, conn_id c, const struct msg *m, s32 status)
+{
+	g->refused++;
+	(void)node_reply(g->env, c, &m->hdr, status, NULL, 0, NULL, 0);
+	on_closed(g, c);
+	drop_conn(g, c);
+}
+
+static bool dispatch(struct gm *g, struct gm_conn *conn, const struct msg *m)
+{
+	switch (m->hdr.op) {
+	case OP_GM_REGISTER:
+		register_msg(g, conn, m);
+		return true;
+	case OP_GM_BEAT:
+		return beat_msg(g, conn, m);
+	case OP_GM_PLACE:
+		gm_place_msg(g, conn->id, m);
+		return true;
+	case OP_GM_IDS:
+		ids_msg(g, conn, m);
+		return true;
+	case OP_GM_STATUS:
+		gm_status_msg(g, conn->id, m);
+		return true;
+	case OP_GM_VNODE:
+		gm_vnode_msg(g, conn->id, m);
+		return true;
+	case OP_GM_LEAVE:
+		leave_msg(g, conn, m);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void on_message(void *self, conn_id c, const struct msg *m)
+{
+	struct gm *g = self;
+	struct gm_conn *conn = conn_find(g, c);
+	const struct op_row *row = op_row(m->hdr.op);
+	if (!conn || (m->hdr.flags & MSG_REPLY)) /* the manager asks nobody anything: a reply is no answer to it */
+		return;
+	if (!row || m->fixed_len != row->req_len || m->data_len > row->max_req_data)
+		refuse(g, c, m, -WIRE_BAD_MESSAGE);
+	else if (!role_may(conn, row))
+		refuse(g, c, m, -WIRE_UNAUTHORISED);
+	else if (!dispatch(g, conn, m))
+		refuse(g, c, m, -WIRE_BAD_MESSAGE);
+}
+
+const struct node_ops gm_ops = {.opened = on_opened, .message = on_message, .closed = on_closed, .tick = on_tick};
+
+/* ---- start */
+
+static void load_component(void *arg, const struct stored_component *s)
+{
+	struct gm *g = arg;
+	if (g->ncomps < GM_MAX_COMPONENTS)
+		insert(g, (struct gm_component){.s = *s, .life = GM_PRESUMED, .said_state = COMP_UP});
+}
+
+static void load_vnode(void *arg, const struct stored_vnode *v)
+{
+	struct gm *g = arg;
+	struct stored_vnode *grown = realloc(g->vnodes, (g->nvnodes + 1) * sizeof(*grown));
+	if (!grown)
+		return;
+	g->vnodes = grown;
+	grown[g->nvnodes++] = *v;
+}
+
+static bool load(struct gm *g, char *err, size_t err_len)
+{
+	g->term = gm_store_new_term(g->store);
+	g->cluster_id = gm_store_cluster_id(g->store);
+	if (g->term && !gm_store_each_component(g->store, load_component, g) && !gm_store_each_vnode(g->store, load_vnode, g))
+		return true;
+	snprintf(err, err_len, "state: %s", gm_store_error(g->store));
+	return false;
+}
+
+struct gm *gm_new(const struct node_env *env, struct gm_store *store, const struct gm_config *cfg, char *err, size_t err_len)
+{
+	struct gm *g = calloc(1, sizeof(*g));
+	if (!g)
+		return NULL;
+	g->env = env;
+	g->store = store;
+	g->cfg = *cfg;
+	g->cfg.beat_ms = cfg->beat_ms ? cfg->beat_ms : 1000;
+	g->cfg.lease_ms = cfg->lease_ms ? cfg->lease_ms : 3000;
+	snprintf(g->name, sizeof(g->name), "%s", cfg->name);
+	snprintf(g->addr, sizeof(g->addr), "%s", cfg->addr);
+	g->start_ns = env->now_ns(env->ctx);
+	g->comps = calloc(GM_MAX_COMPONENTS, sizeof(*g->comps));
+	g->cands = calloc(GM_MAX_COMPONENTS, sizeof(*g->cands));
+	if (!g->comps || !g->cands || !load(g, err, err_len)) {
+		gm_free(g);
+		return NULL;
+	}
+	return g;
+}
+
+void gm_free(struct gm *g)
+{
+	if (!g)
+		return;
+	for (u32 i = 0; g->comps && i < g->ncomps; i++)
+		free(g->comps[i].procs);
+	free(g->comps);
+	free(g->cands);
+	free(g->vnodes);
+	free(g->conns);
+	free(g);
+}

@@ -1,0 +1,31 @@
+/* The global manager: who is in the cluster, where new programs, their memory and their files go, and what there is to see. Coarse and
+ * off the data path. This is its logic (stepped through gm_ops) and its main. */
+#ifndef LEGO_MANAGER_GM_H
+#define LEGO_MANAGER_GM_H
+
+#include "manager/policy.h"
+#include "manager/store.h"
+#include "rpc/node.h"
+
+struct gm;
+
+struct gm_config {
+	const char *name; /* "gm0" */
+	const char *addr; /* for show */
+	u32 host_pid;
+	u32 beat_ms, lease_ms;      /* 0: 1000, 3000 */
+	enum place_policy gpm, gmm, gsm;
+};
+
+/* Takes a new term from the store (durable) before it returns. The store stays the caller's. NULL with a message in err. */
+struct gm *gm_new(const struct node_env *env, struct gm_store *store, const struct gm_config *cfg, char *err, size_t err_len);
+void gm_free(struct gm *g);
+u64 gm_term(const struct gm *g);
+
+/* Events; self is the struct gm. */
+extern const struct node_ops gm_ops;
+
+/* `lego gm`: argv[0] is "gm". Returns the exit status. */
+int gm_main(int argc, char **argv);
+
+#endif

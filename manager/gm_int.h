@@ -1,0 +1,84 @@
+/* Inside the manager: its state, shared by gm.c (membership), gpm.c, gmm.c, gsm.c (placement) and status.c. */
+#ifndef LEGO_MANAGER_GM_INT_H
+#define LEGO_MANAGER_GM_INT_H
+
+#include "manager/gm.h"
+
+#define GM_MAX_COMPONENTS 1024u
+#define GM_MAX_VNODES 16384u
+#define GM_MAX_IDS 65536u
+#define GM_GRACE_NS (200 * NSEC_PER_MSEC) /* after a closed connection, before the component counts as down: time to dial again */
+#define GM_HOME_GUESS (64 * MIB)          /* what a program just placed is expected to take, until the next beat tells */
+#define GM_DEFAULT_EXCACHE (256 * MIB)
+
+/* How the manager sees a component.
+ *	PRESUMED  known from the store, not heard of in this term: counts as up for one lease after start, gets nothing new
+ *	ALIVE     registered; down once its line is closed for the grace or its lease lapses
+ *	DEAD      was declared down; comes back by registering, or by a late beat on its open line */
+enum gm_life { GM_PRESUMED, GM_ALIVE, GM_DEAD };
+
+struct gm_component {
+	struct stored_component s;
+	enum gm_life life;
+	u32 said_state;  /* of its last beat: COMP_UP, COMP_DRAINING or COMP_DEGRADED */
+	conn_id conn;    /* 0: closed */
+	u64 heard_ns;    /* last register or beat */
+	u64 closed_ns;   /* when conn closed */
+	u64 used_bytes;
+	u32 placed;      /* given to it since its last beat */
+	u32 nproc;
+	struct proc_report *procs;
+};
+
+struct gm_conn {
+	conn_id id;
+	u8 role, kind;
+};
+
+struct gm {
+	const struct node_env *env;
+	struct gm_store *store;
+	struct gm_config cfg;
+	char name[WIRE_NAME_MAX], addr[WIRE_ADDR_MAX];
+	u64 term, cluster_id;
+	u64 start_ns;
+	struct gm_component *comps; /* in the order they are shown */
+	u32 ncomps;
+	struct place_candidate *cands; /* scratch of gm_pick, GM_MAX_COMPONENTS long */
+	struct stored_vnode *vnodes;
+	u32 nvnodes;
+	struct gm_conn *conns;
+	u32 nconns, room_conns;
+	u32 turn[5]; /* round robin, by enum component_kind */
+	u64 refused; /* requests that were malformed or not allowed */
+};
+
+/* gm.c */
+bool gm_name_ok(const char name[WIRE_NAME_MAX], bool may_be_empty);
+struct gm_component *gm_find(struct gm *g, const char *name);
+u64 gm_now(const struct gm *g);
+u64 gm_lease_ns(const struct gm *g);
+/* What `status` shows: COMP_DOWN, or what it said of itself. */
+u32 gm_state(const struct gm *g, const struct gm_component *c);
+/* May something new be put on it? */
+bool gm_placeable(const struct gm *g, const struct gm_component *c);
+void gm_ref(struct node_ref *ref, const struct gm_component *c);
+
+/* gpm.c, gmm.c, gsm.c: NULL: no such component is up (*why: -EHOSTDOWN, or -WIRE_WAIT while a restarted manager still waits to hear from one;
+ * gpm: also -ENOENT for a wanted node that does not exist). */
+struct gm_component *gpm_place(struct gm *g, const char *wanted, s32 *why);
+struct gm_component *gmm_place(struct gm *g, s32 *why);
+struct gm_component *gsm_place(struct gm *g, s32 *why);
+/* The vNode of that name, made when absent and create. NULL with *why. */
+struct stored_vnode *gsm_vnode(struct gm *g, const char *name, bool create, s32 *why);
+struct gm_component *gsm_storage_of(struct gm *g, const struct stored_vnode *v, s32 *why);
+/* place.c: shared by the three. need and capacity are in the unit the kind is measured in. */
+struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u64 need,
+			     void (*measure)(const struct gm_component *c, struct place_candidate *cand), s32 *why);
+void gm_place_msg(struct gm *g, conn_id c, const struct msg *m);
+void gm_vnode_msg(struct gm *g, conn_id c, const struct msg *m);
+
+/* status.c */
+void gm_status_msg(struct gm *g, conn_id c, const struct msg *m);
+
+#endif

@@ -1,0 +1,122 @@
+/* `lego gm`: options, the data directory with its lock and database, and the driver under the logic. */
+#include "manager/gm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rpc/daemon.h"
+
+static bool set_ms(u32 *to, const char *text, u32 min, u32 max)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+	if (end == text || *end || n < min || n > max)
+		return false;
+	*to = (u32)n;
+	return true;
+}
+
+static bool set_beat(void *self, const char *text)
+{
+	return set_ms(&((struct gm_config *)self)->beat_ms, text, 10, 60000);
+}
+
+static bool set_lease(void *self, const char *text)
+{
+	return set_ms(&((struct gm_config *)self)->lease_ms, text, 30, 600000);
+}
+
+static bool set_gpm(void *self, const char *text)
+{
+	return place_policy_parse(text, &((struct gm_config *)self)->gpm);
+}
+
+static bool set_gmm(void *self, const char *text)
+{
+	return place_policy_parse(text, &((struct gm_config *)self)->gmm);
+}
+
+static bool set_gsm(void *self, const char *text)
+{
+	return place_policy_parse(text, &((struct gm_config *)self)->gsm);
+}
+
+static const struct daemon_option own_options[] = {
+	{"--beat-ms", "N", "how often components beat (default 1000)", set_beat},
+	{"--lease-ms", "N", "silence after which a component is down (default 3000)", set_lease},
+	{"--gpm", "POLICY", "placing of programs: most-free (default), round-robin or pack", set_gpm},
+	{"--gmm", "POLICY", "placing of their memory", set_gmm},
+	{"--gsm", "POLICY", "placing of new vNodes", set_gsm},
+};
+
+static int check(const struct daemon_opts *o, const struct gm_config *cfg)
+{
+	u32 beat = cfg->beat_ms ? cfg->beat_ms : 1000, lease = cfg->lease_ms ? cfg->lease_ms : 3000;
+	if (!o->data) {
+		fprintf(stderr, "lego gm: --data is required (see lego gm --help)\n");
+		return 2;
+	}
+	if (lease < 2 * beat) {
+		fprintf(stderr, "lego gm: a lease of %u ms needs a beat of at most %u ms, not %u\n", lease, lease / 2, beat);
+		return 2;
+	}
+	return DAEMON_GO_ON;
+}
+
+/* The store in the locked data directory, or NULL after a message. */
+static struct gm_store *open_store(struct daemon *d, const char *dir)
+{
+	char path[2048], err[512];
+	u64 cluster_id;
+	daemon_env(d)->random(daemon_env(d)->ctx, &cluster_id, sizeof(cluster_id));
+	if (snprintf(path, sizeof(path), "%s/manager.db", dir) >= (int)sizeof(path)) {
+		fprintf(stderr, "lego gm: the path of --data is too long\n");
+		return NULL;
+	}
+	struct gm_store *s = gm_store_open(path, cluster_id >> 1, err, sizeof(err));
+	if (!s)
+		fprintf(stderr, "lego gm: cannot open the state: %s\n", err);
+	return s;
+}
+
+static int serve(struct daemon *d, struct gm_store *store, struct gm_config *cfg)
+{
+	char err[256] = "";
+	cfg->addr = daemon_addr(d);
+	cfg->host_pid = (u32)getpid();
+	struct gm *g = gm_new(daemon_env(d), store, cfg, err, sizeof(err));
+	if (!g) {
+		fprintf(stderr, "lego gm: cannot start: %s\n", err);
+		daemon_drop(d);
+		return 1;
+	}
+	daemon_env(d)->log(daemon_env(d)->ctx, LOG_INFO, "term %llu at %s", (unsigned long long)gm_term(g), cfg->addr);
+	daemon_ready(d);
+	int rc = daemon_run(d, &gm_ops, g);
+	gm_free(g);
+	return rc;
+}
+
+int gm_main(int argc, char **argv)
+{
+	struct daemon_opts o = {.prog = "gm", .about = "The global manager.", .kind = KIND_MANAGER, .name = "gm0"};
+	struct gm_config cfg = {.name = o.name};
+	int rc = daemon_options(&o, own_options, ARRAY_SIZE(own_options), &cfg, argc, argv);
+	if (rc == DAEMON_GO_ON)
+		rc = check(&o, &cfg);
+	if (rc != DAEMON_GO_ON)
+		return rc;
+	int lock = daemon_lock_data("gm", o.data);
+	if (lock < 0)
+		return 1;
+	struct daemon *d = daemon_start(&o);
+	struct gm_store *store = d ? open_store(d, o.data) : NULL;
+	rc = store ? serve(d, store, &cfg) : 1;
+	if (d && !store)
+		daemon_drop(d);
+	gm_store_close(store);
+	close(lock);
+	return rc;
+}

@@ -1,0 +1,54 @@
+/* Placement policies. */
+#include "manager/policy.h"
+
+#include <string.h>
+
+static u64 left(const struct place_candidate *c)
+{
+	return c->total > c->used ? c->total - c->used : 0;
+}
+
+static int most_free(const struct place_candidate *cands, u32 n)
+{
+	u32 best = 0;
+	for (u32 i = 1; i < n; i++)
+		if (left(&cands[i]) > left(&cands[best]))
+			best = i;
+	return (int)best;
+}
+
+static int pack(const struct place_candidate *cands, u32 n, u64 need)
+{
+	int best = -1;
+	for (u32 i = 0; i < n; i++)
+		if (left(&cands[i]) >= need && (best < 0 || left(&cands[i]) < left(&cands[best])))
+			best = (int)i;
+	return best;
+}
+
+int place_pick(enum place_policy policy, const struct place_candidate *cands, u32 n, u64 need, u32 *turn)
+{
+	int choice;
+	if (!n)
+		return -1;
+	switch (policy) {
+	case PLACE_ROUND_ROBIN:
+		return (int)((*turn)++ % n);
+	case PLACE_PACK:
+		choice = pack(cands, n, need);
+		return choice >= 0 ? choice : most_free(cands, n);
+	default:
+		return most_free(cands, n);
+	}
+}
+
+bool place_policy_parse(const char *text, enum place_policy *policy)
+{
+	static const char *const names[PLACE_POLICIES] = {"most-free", "round-robin", "pack"};
+	for (u32 i = 0; i < PLACE_POLICIES; i++)
+		if (!strcmp(text, names[i])) {
+			*policy = (enum place_policy)i;
+			return true;
+		}
+	return false;
+}

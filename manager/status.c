@@ -1,0 +1,137 @@
+/* GM_STATUS: the whole cluster as the JSON text that `lego status --json` prints. Its shape is an interface: keys are kept. */
+#include "manager/gm_int.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *kind_name(u8 kind)
+{
+	switch (kind) {
+	case KIND_PROCESSOR:
+		return "processor";
+	case KIND_MEMORY:
+		return "memory";
+	case KIND_STORAGE:
+		return "storage";
+	default:
+		return "manager";
+	}
+}
+
+static const char *state_name(u32 state)
+{
+	switch (state) {
+	case COMP_DOWN:
+		return "down";
+	case COMP_DRAINING:
+		return "draining";
+	case COMP_DEGRADED:
+		return "degraded";
+	default:
+		return "up";
+	}
+}
+
+/* Text from a peer, as JSON can hold it: at most room bytes, anything but plain ASCII shown as '?'. */
+static json_t *peer_text(const char *text, size_t room)
+{
+	char clean[128];
+	size_t len = strnlen(text, MIN(room, sizeof(clean) - 1));
+	for (size_t i = 0; i < len; i++)
+		clean[i] = text[i] >= ' ' && text[i] < 127 ? text[i] : '?';
+	return json_stringn(clean, len);
+}
+
+static json_t *component(const struct gm *g, const struct gm_component *c)
+{
+	u64 heard = c->life == GM_PRESUMED ? g->start_ns : c->heard_ns;
+	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I}", "kind", kind_name(c->s.kind), "id", c->s.name, "pid",
+			 (json_int_t)c->s.host_pid, "address", c->s.addr, "state", state_name(gm_state(g, c)), "used_bytes",
+			 (json_int_t)c->used_bytes, "total_bytes", (json_int_t)c->s.total_bytes, "heartbeat_age_ms",
+			 (json_int_t)((gm_now(g) - heard) / NSEC_PER_MSEC));
+}
+
+static json_t *components(const struct gm *g)
+{
+	json_t *list = json_array();
+	struct gm_component self = {.s.kind = KIND_MANAGER, .s.host_pid = g->cfg.host_pid, .life = GM_ALIVE, .heard_ns = gm_now(g)};
+	memcpy(self.s.name, g->name, sizeof(self.s.name));
+	memcpy(self.s.addr, g->addr, sizeof(self.s.addr));
+	json_array_append_new(list, component(g, &self));
+	for (u32 i = 0; i < g->ncomps; i++)
+		json_array_append_new(list, component(g, &g->comps[i]));
+	return list;
+}
+
+static json_t *vnodes(const struct gm *g)
+{
+	json_t *list = json_array();
+	for (u32 i = 0; i < g->nvnodes; i++) {
+		const struct stored_vnode *v = &g->vnodes[i];
+		json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s}", "name", v->name, "id", (json_int_t)v->id, "ip", v->ip,
+						      "storage", v->storage));
+	}
+	return list;
+}
+
+static const char *vnode_name(const struct gm *g, u32 id)
+{
+	for (u32 i = 0; i < g->nvnodes; i++)
+		if (g->vnodes[i].id == id)
+			return g->vnodes[i].name;
+	return "";
+}
+
+static json_t *process(const struct gm *g, const struct gm_component *c, const struct proc_report *p)
+{
+	return json_pack("{s:I, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:I}", "pid", (json_int_t)p->pid, "host_pid", (json_int_t)p->host_pid,
+			 "vnode", vnode_name(g, p->vnode), "node", c->s.name, "home", peer_text(p->home, sizeof(p->home)), "command",
+			 peer_text(p->command, sizeof(p->command)), "excache_bytes", (json_int_t)p->excache_bytes, "resident_bytes",
+			 (json_int_t)p->resident_bytes, "remote_bytes", (json_int_t)p->remote_bytes);
+}
+
+/* The first `most` processes of the nodes that are not down: the programs of a dead pComponent ended with it. */
+static json_t *processes(const struct gm *g, size_t most)
+{
+	json_t *list = json_array();
+	for (u32 i = 0; i < g->ncomps; i++) {
+		const struct gm_component *c = &g->comps[i];
+		if (gm_state(g, c) == COMP_DOWN)
+			continue;
+		for (u32 k = 0; k < c->nproc && json_array_size(list) < most; k++)
+			json_array_append_new(list, process(g, c, &c->procs[k]));
+	}
+	return list;
+}
+
+/* The text, malloced. With too many processes for one message it holds as many as fit and "truncated":true. */
+static char *status_text(const struct gm *g)
+{
+	for (size_t most = SIZE_MAX;;) {
+		json_t *procs = processes(g, most);
+		size_t shown = json_array_size(procs);
+		json_t *top = json_pack("{s:o, s:o, s:o}", "components", components(g), "vnodes", vnodes(g), "processes", procs);
+		if (top && most != SIZE_MAX)
+			json_object_set_new(top, "truncated", json_true());
+		char *text = top ? json_dumps(top, JSON_COMPACT) : NULL;
+		json_decref(top);
+		if (!text || strlen(text) <= MSG_MAX_DATA || !shown)
+			return text;
+		free(text);
+		most = shown / 2;
+	}
+}
+
+void gm_status_msg(struct gm *g, conn_id c, const struct msg *m)
+{
+	char *text = status_text(g);
+	size_t len = text ? strlen(text) : 0;
+	struct wire_seg seg = {text, (u32)len};
+	if (!text || len > MSG_MAX_DATA)
+		(void)node_reply(g->env, c, &m->hdr, text ? -EMSGSIZE : -ENOMEM, NULL, 0, NULL, 0);
+	else
+		(void)node_reply(g->env, c, &m->hdr, 0, NULL, 0, &seg, 1);
+	free(text);
+}

@@ -1,0 +1,228 @@
+/* The manager's durable state in SQLite. WAL with synchronous=FULL: a commit is on the disk when it returns. One connection, one
+ * thread; exclusive locking, since one manager owns the directory. */
+#include "manager/store.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct gm_store {
+	sqlite3 *db;
+};
+
+static const char schema[] =
+	"PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+	"BEGIN IMMEDIATE;"
+	"CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS component(name TEXT PRIMARY KEY, kind INTEGER NOT NULL, addr TEXT NOT NULL, incarnation INTEGER NOT NULL,"
+	" total_bytes INTEGER NOT NULL, host_pid INTEGER NOT NULL, cores INTEGER NOT NULL, draining INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS vnode(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, ip TEXT NOT NULL, storage TEXT NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS chain(owner TEXT PRIMARY KEY, standby TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL);"
+	"INSERT OR IGNORE INTO meta VALUES('term', 0), ('next_asid', 1), ('next_vnode', 1), ('schema', 1);"
+	"COMMIT;";
+
+const char *gm_store_error(struct gm_store *s)
+{
+	return sqlite3_errmsg(s->db);
+}
+
+static sqlite3_stmt *prepare(struct gm_store *s, const char *sql)
+{
+	sqlite3_stmt *st = NULL;
+	return sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) == SQLITE_OK ? st : NULL;
+}
+
+/* Runs a statement that returns no row; frees it. */
+static int run(sqlite3_stmt *st)
+{
+	if (!st)
+		return -EIO;
+	int rc = sqlite3_step(st);
+	sqlite3_finalize(st);
+	return rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : -EIO;
+}
+
+static void bind_text(sqlite3_stmt *st, int i, const char *text)
+{
+	if (st)
+		sqlite3_bind_text(st, i, text, -1, SQLITE_TRANSIENT);
+}
+
+static void bind_u64(sqlite3_stmt *st, int i, u64 n)
+{
+	if (st)
+		sqlite3_bind_int64(st, i, (sqlite3_int64)n);
+}
+
+/* The single number a statement returns; frees it. false: no row or an error. */
+static bool number(sqlite3_stmt *st, u64 *n)
+{
+	bool got = st && sqlite3_step(st) == SQLITE_ROW;
+	if (got)
+		*n = (u64)sqlite3_column_int64(st, 0);
+	/* a RETURNING statement commits only when it is stepped to its end */
+	if (got)
+		got = sqlite3_step(st) == SQLITE_DONE;
+	sqlite3_finalize(st);
+	return got;
+}
+
+struct gm_store *gm_store_open(const char *path, u64 new_cluster_id, char *err, size_t err_len)
+{
+	struct gm_store *s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	u64 version = 0;
+	if (sqlite3_open(path, &s->db) != SQLITE_OK || sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK) {
+		snprintf(err, err_len, "%s: %s", path, s->db ? sqlite3_errmsg(s->db) : "out of memory");
+		gm_store_close(s);
+		return NULL;
+	}
+	sqlite3_stmt *st = prepare(s, "INSERT OR IGNORE INTO meta VALUES('cluster_id', ?)");
+	bind_u64(st, 1, new_cluster_id);
+	bool ok = !run(st) && number(prepare(s, "SELECT value FROM meta WHERE key='schema'"), &version);
+	if (!ok || version != 1) {
+		snprintf(err, err_len, "%s: schema %llu, this program knows 1", path, (unsigned long long)version);
+		gm_store_close(s);
+		return NULL;
+	}
+	return s;
+}
+
+void gm_store_close(struct gm_store *s)
+{
+	if (!s)
+		return;
+	sqlite3_close(s->db);
+	free(s);
+}
+
+u64 gm_store_cluster_id(struct gm_store *s)
+{
+	u64 id = 0;
+	number(prepare(s, "SELECT value FROM meta WHERE key='cluster_id'"), &id);
+	return id;
+}
+
+u64 gm_store_new_term(struct gm_store *s)
+{
+	u64 term = 0;
+	return number(prepare(s, "UPDATE meta SET value=value+1 WHERE key='term' RETURNING value"), &term) ? term : 0;
+}
+
+u64 gm_store_take_asids(struct gm_store *s, u32 count)
+{
+	u64 next = 0;
+	sqlite3_stmt *st = prepare(s, "UPDATE meta SET value=value+? WHERE key='next_asid' RETURNING value");
+	bind_u64(st, 1, count);
+	return number(st, &next) ? next - count : 0;
+}
+
+int gm_store_put_component(struct gm_store *s, const struct stored_component *c)
+{
+	sqlite3_stmt *st = prepare(s, "INSERT OR REPLACE INTO component VALUES(?,?,?,?,?,?,?,?)");
+	bind_text(st, 1, c->name);
+	bind_u64(st, 2, c->kind);
+	bind_text(st, 3, c->addr);
+	bind_u64(st, 4, c->incarnation);
+	bind_u64(st, 5, c->total_bytes);
+	bind_u64(st, 6, c->host_pid);
+	bind_u64(st, 7, c->cores);
+	bind_u64(st, 8, c->draining);
+	return run(st);
+}
+
+int gm_store_drop_component(struct gm_store *s, const char *name)
+{
+	sqlite3_stmt *st = prepare(s, "DELETE FROM component WHERE name=?");
+	bind_text(st, 1, name);
+	return run(st);
+}
+
+static int exec(struct gm_store *s, const char *sql)
+{
+	return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : -EIO;
+}
+
+static int insert_vnode(struct gm_store *s, const struct stored_vnode *v)
+{
+	sqlite3_stmt *st = prepare(s, "INSERT INTO vnode VALUES(?,?,?,?)");
+	bind_u64(st, 1, v->id);
+	bind_text(st, 2, v->name);
+	bind_text(st, 3, v->ip);
+	bind_text(st, 4, v->storage);
+	return run(st);
+}
+
+int gm_store_add_vnode(struct gm_store *s, struct stored_vnode *v)
+{
+	u64 next = 0;
+	if (exec(s, "BEGIN IMMEDIATE"))
+		return -EIO;
+	if (number(prepare(s, "UPDATE meta SET value=value+1 WHERE key='next_vnode' RETURNING value"), &next)) {
+		v->id = (u32)(next - 1);
+		snprintf(v->ip, sizeof(v->ip), "10.77.%u.%u", (v->id >> 8) & 255, v->id & 255);
+		if (!insert_vnode(s, v) && !exec(s, "COMMIT"))
+			return 0;
+	}
+	(void)exec(s, "ROLLBACK");
+	return -EIO;
+}
+
+u32 gm_store_next_epoch(struct gm_store *s, const char *owner)
+{
+	u64 epoch = 0;
+	sqlite3_stmt *st = prepare(s, "INSERT INTO chain(owner, epoch) VALUES(?, 1) ON CONFLICT(owner) DO UPDATE SET epoch=epoch+1 RETURNING epoch");
+	bind_text(st, 1, owner);
+	return number(st, &epoch) ? (u32)epoch : 0;
+}
+
+static void column_text(sqlite3_stmt *st, int i, char *to, size_t room)
+{
+	const char *text = (const char *)sqlite3_column_text(st, i);
+	snprintf(to, room, "%s", text ? text : "");
+}
+
+int gm_store_each_component(struct gm_store *s, void (*each)(void *arg, const struct stored_component *c), void *arg)
+{
+	int rc;
+	sqlite3_stmt *st = prepare(s, "SELECT name, kind, addr, incarnation, total_bytes, host_pid, cores, draining, coalesce(epoch, 0)"
+				      " FROM component LEFT JOIN chain ON owner=name ORDER BY kind, length(name), name");
+	if (!st)
+		return -EIO;
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+		struct stored_component c = {
+			.kind = (u8)sqlite3_column_int(st, 1),
+			.incarnation = (u64)sqlite3_column_int64(st, 3),
+			.total_bytes = (u64)sqlite3_column_int64(st, 4),
+			.host_pid = (u32)sqlite3_column_int64(st, 5),
+			.cores = (u32)sqlite3_column_int64(st, 6),
+			.draining = sqlite3_column_int(st, 7),
+			.epoch = (u32)sqlite3_column_int64(st, 8),
+		};
+		column_text(st, 0, c.name, sizeof(c.name));
+		column_text(st, 2, c.addr, sizeof(c.addr));
+		each(arg, &c);
+	}
+	sqlite3_finalize(st);
+	return rc == SQLITE_DONE ? 0 : -EIO;
+}
+
+int gm_store_each_vnode(struct gm_store *s, void (*each)(void *arg, const struct stored_vnode *v), void *arg)
+{
+	int rc;
+	sqlite3_stmt *st = prepare(s, "SELECT id, name, ip, storage FROM vnode ORDER BY id");
+	if (!st)
+		return -EIO;
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+		struct stored_vnode v = {.id = (u32)sqlite3_column_int64(st, 0)};
+		column_text(st, 1, v.name, sizeof(v.name));
+		column_text(st, 2, v.ip, sizeof(v.ip));
+		column_text(st, 3, v.storage, sizeof(v.storage));
+		each(arg, &v);
+	}
+	sqlite3_finalize(st);
+	return rc == SQLITE_DONE ? 0 : -EIO;
+}

@@ -1,0 +1,52 @@
+/* The manager's durable state, in SQLite. What is announced to anyone was committed here first: every writing call returns only
+ * once the disk has it. Not responsible for what the state means.
+ *
+ * Tables: meta (cluster_id, term, next numbers), component, vnode, chain (which memory node heads it, and its epoch). */
+#ifndef LEGO_MANAGER_STORE_H
+#define LEGO_MANAGER_STORE_H
+
+#include "spec/wire.h"
+
+struct gm_store;
+
+struct stored_component {
+	u8 kind; /* enum component_kind */
+	bool draining;
+	char name[WIRE_NAME_MAX];
+	char addr[WIRE_ADDR_MAX];
+	u64 incarnation;
+	u64 total_bytes;
+	u32 host_pid, cores;
+	u32 epoch; /* memory: of the chain it heads */
+};
+
+struct stored_vnode {
+	u32 id;
+	char name[WIRE_NAME_MAX];
+	char ip[16];
+	char storage[WIRE_NAME_MAX];
+};
+
+/* Opens or makes the database; path may be ":memory:". new_cluster_id is used when there is none yet. NULL with a message in err. */
+struct gm_store *gm_store_open(const char *path, u64 new_cluster_id, char *err, size_t err_len);
+void gm_store_close(struct gm_store *s);
+
+u64 gm_store_cluster_id(struct gm_store *s);
+/* A new term, higher than every one before; 0: not written. */
+u64 gm_store_new_term(struct gm_store *s);
+/* A range of count asids never handed out before. Returns the first, 0: not written. */
+u64 gm_store_take_asids(struct gm_store *s, u32 count);
+
+/* All return 0 or -EIO (the reason is in gm_store_error). */
+int gm_store_put_component(struct gm_store *s, const struct stored_component *c);
+int gm_store_drop_component(struct gm_store *s, const char *name);
+/* Sets v->id and v->ip. */
+int gm_store_add_vnode(struct gm_store *s, struct stored_vnode *v);
+/* The chain of a memory node moves to its next epoch; returned, 0: not written. Epochs outlive the node's row. */
+u32 gm_store_next_epoch(struct gm_store *s, const char *owner);
+
+int gm_store_each_component(struct gm_store *s, void (*each)(void *arg, const struct stored_component *c), void *arg);
+int gm_store_each_vnode(struct gm_store *s, void (*each)(void *arg, const struct stored_vnode *v), void *arg);
+const char *gm_store_error(struct gm_store *s);
+
+#endif
