@@ -37,14 +37,16 @@ struct node_env {
 	u64 (*now_ns)(void *ctx); /* monotonic */
 	u64 (*wall_ns)(void *ctx); /* since the epoch, for show only */
 	void (*random)(void *ctx, void *buf, size_t len);
-	/* Queues one frame. hdr.len is filled in. Returns 0, -WIRE_DOWN (closed) or -WIRE_BUSY (the peer does not drain: the
-	 * caller drops or closes, it never waits). fds are duplicated or taken over by the driver when own_fds. */
+	/* Queues one frame. hdr.len is filled in, and hdr.session of a MSG_ONCE request. Returns 0, -WIRE_DOWN (closed), -WIRE_BUSY (the
+	 * peer does not drain even the backlog: its connection is being closed), -EMSGSIZE or -EINVAL. Never waits.
+	 * fds stay the caller's (it closes them); sockets without a ring only. */
 	int (*send)(void *ctx, conn_id to, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs);
 	int (*send_fds)(void *ctx, conn_id to, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs, const int *fds, u32 nfds);
 	/* Starts a connection and the HELLO exchange; ends in node_ops.opened, or in node_ops.closed with the id returned. */
 	conn_id (*dial)(void *ctx, const char *addr, const struct hello *hello);
 	/* The same, but the finished channel is for somebody else: ends in node_ops.dialled with its fds, or in closed. */
 	conn_id (*dial_for)(void *ctx, const char *addr, const struct hello *hello);
+	/* Ends a connection; node_ops.closed follows later, not from within this call. An unknown id is ignored. */
 	void (*close)(void *ctx, conn_id c);
 	void (*log)(void *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 };
@@ -52,15 +54,19 @@ struct node_env {
 struct node_ops {
 	/* A peer completed HELLO (accepted: outgoing = 0), or our dial did. h: the peer's hello (accepted) or ours (dialled). */
 	void (*opened)(void *self, conn_id c, const struct hello *h, const struct welcome *w, bool outgoing);
+	/* The fds are the logic's (ring_fd -1: none; sock is blocking); the id is finished, no closed follows. */
 	void (*dialled)(void *self, conn_id c, const struct welcome *w, int sock, int ring_fd);
 	void (*message)(void *self, conn_id c, const struct msg *m);
+	/* Exactly once for every id that was opened or returned by a dial, whoever ended it; never from within an env call. */
 	void (*closed)(void *self, conn_id c);
-	/* Called at least when the time it returned last has come. Returns when it wants to be called next (absolute ns). */
+	/* Called at least when the time it returned last has come, and within a millisecond after other events (so a deadline made by a
+	 * handler is not missed): keep it cheap. Returns when it wants to be called next (absolute ns; UINT64_MAX: never). */
 	u64 (*tick)(void *self, u64 now_ns);
 };
 
 /* ---- replies */
-/* Sends a reply to m on c with status and one fixed struct and optional data. */
+/* Sends a reply to m on c with status and one fixed struct and optional data. fixed NULL: a bare header when status is not 0 and there
+ * is no data, else a zeroed struct; fixed_len is the row's otherwise. A receiver so finds 0 or exactly the row's bytes in `fixed`. */
 int node_reply(const struct node_env *env, conn_id c, const struct msg_hdr *req, s32 status, const void *fixed, u32 fixed_len,
 	       const struct wire_seg *data, u32 ndata);
 
@@ -86,6 +92,10 @@ enum once_verdict { ONCE_NEW, ONCE_REPEAT, ONCE_BAD };
 enum once_verdict once_check(struct once_table *t, const struct msg_hdr *h, const void **frame, u32 *len);
 void once_store(struct once_table *t, const struct msg_hdr *req, const void *frame, u32 len);
 void once_session_closed(struct once_table *t, u64 session, u64 now_ns);
+/* node_reply that also keeps the frame; and sending a kept frame again, under the repeat's tag. */
+int node_reply_once(const struct node_env *env, struct once_table *t, conn_id c, const struct msg_hdr *req, s32 status, const void *fixed,
+		    u32 fixed_len, const struct wire_seg *data, u32 ndata);
+int node_resend(const struct node_env *env, conn_id c, const struct msg_hdr *repeat, const void *frame, u32 len);
 
 /* ---- the real driver */
 struct host_driver_config {
@@ -106,11 +116,19 @@ const char *host_driver_addr(const struct host_driver *d, u32 i); /* as bound, p
 /* Steps the logic until host_driver_stop (async-signal-safe) is called. */
 int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *self);
 void host_driver_stop(struct host_driver *d);
+struct host_driver_stats {
+	u64 opened, refused; /* connections; hellos */
+	u64 frames_in, frames_out, bytes_in;
+	u64 bad, unauthorised; /* frames that ended their channel */
+	u64 backlogged;        /* frames that did not fit at once */
+};
+const struct host_driver_stats *host_driver_stats(const struct host_driver *d);
 void host_driver_free(struct host_driver *d);
 /* Watches a foreign fd (pidfd, signalfd, inotify …): cb on the driver's thread when readable. */
 int host_driver_watch(struct host_driver *d, int fd, void (*cb)(void *arg), void *arg);
 void host_driver_unwatch(struct host_driver *d, int fd);
-/* Takes over an already connected SOCK_SEQPACKET unix socket (pd's process control sockets): opened is called at once with role and vnode of h. */
+/* Takes over an already connected SOCK_SEQPACKET unix socket (pd's process control sockets): opened is called at once with h (its role becomes ROLE_PROCESS).
+ * The driver owns sock. Only while host_driver_run runs. */
 conn_id host_driver_adopt(struct host_driver *d, int sock, const struct hello *h);
 
 /* ---- blocking client for the command line and tests (libc) */

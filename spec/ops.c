@@ -21,6 +21,12 @@ struct nothing {
 #define VERSIONED OP_VERSIONED
 #define ONCE OP_ONCE
 
+enum row_number {
+#define OP(num, NAME, from_, cls_, req, rep, max_req, max_rep, timeout) ROW_##NAME,
+#include "spec/ops.def"
+#undef OP
+};
+
 static const struct op_row rows[] = {
 #define OP(num, NAME, from_, cls_, req, rep, max_req, max_rep, timeout)                                                                    \
 	{.op = (num),                                                                                                                      \
@@ -42,10 +48,33 @@ const struct op_row *op_rows(u32 *count)
 	return rows;
 }
 
+/* Two rows with one number do not compile. */
+static void __attribute__((unused)) numbers_differ(u16 op)
+{
+	switch (op) {
+#define OP(num, NAME, from_, cls_, req, rep, max_req, max_rep, timeout)                                                                    \
+	case num:                                                                                                                          \
+		break;
+#include "spec/ops.def"
+#undef OP
+	}
+}
+
+/* Row number + 1 by group (high byte) and low byte. */
+#define OP_GROUPS 5
+#define OP_LOWS 0x50
+static const u8 row_of[OP_GROUPS][OP_LOWS] = {
+#define OP(num, NAME, from_, cls_, req, rep, max_req, max_rep, timeout) [(num) >> 8][(num)&0xff] = ROW_##NAME + 1,
+#include "spec/ops.def"
+#undef OP
+};
+_Static_assert(ARRAY_SIZE(rows) < 255, "row numbers fit a byte");
+
 const struct op_row *op_row(u16 op)
 {
-	for (u32 i = 0; i < ARRAY_SIZE(rows); i++)
-		if (rows[i].op == op)
-			return &rows[i];
-	return NULL;
+	u32 group = op >> 8, low = op & 0xff;
+
+	if (group >= OP_GROUPS || low >= OP_LOWS || !row_of[group][low])
+		return NULL;
+	return &rows[row_of[group][low] - 1];
 }

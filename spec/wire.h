@@ -71,6 +71,7 @@ enum channel_role {
 	ROLE_SPACE = 2,     /* to an md: one address space */
 	ROLE_VNODE = 3,     /* to an sd: one vNode's tree, as one uid */
 	ROLE_ADMIN = 4,     /* the command line */
+	ROLE_PROCESS = 5,   /* a process's control socket to its pd: adopted, never in a HELLO */
 };
 
 /* First frames of a connection. The acceptor sends struct greeting, the dialler struct hello, the acceptor

@@ -1,0 +1,138 @@
+/* Inside of the host driver; nobody outside rpc/ includes it.
+ *
+ * One thread. A connection that ends is marked dead where that is noticed and put on a list; its `closed` is delivered and its
+ * memory freed in one place, driver_reap, never under a handler or an iteration over the hot array. */
+#ifndef LEGO_RPC_DRIVER_H
+#define LEGO_RPC_DRIVER_H
+
+#include "rpc/addr.h"
+#include "rpc/dispatch.h"
+#include "rpc/node.h"
+#include "rpc/shm/ring_fd.h"
+
+#define CONN_MAX_FDS 16u
+#define CONN_BACKLOG_MAX (12ull * MIB)      /* replies a slow peer may leave with us: CHAN_SLOTS full fetch windows and some */
+#define HANDSHAKE_NS (3ull * NSEC_PER_SEC)  /* from accept or dial to welcome */
+#define HALF_OPEN_MAX 256u
+#define VISIT_FRAMES 16u                    /* frames of one connection per round */
+#define VISIT_BYTES (512u * 1024u)
+#define SEND_SEGS 80u                       /* more are flattened first */
+
+enum conn_state {
+	CS_HELLO,    /* accepted; greeting sent, hello awaited */
+	CS_CONNECT,  /* dialled; connect(2) under way */
+	CS_RETRY,    /* dialled; the listener's backlog was full */
+	CS_GREETING, /* dialled; greeting awaited */
+	CS_WELCOME,  /* dialled; hello sent */
+	CS_OPEN,
+	CS_DEAD,
+};
+
+struct out_chunk { /* a frame, or its unsent rest, that the peer had no room for */
+	struct out_chunk *next;
+	u32 len, off;
+	u32 nfds;
+	int fds[CONN_MAX_FDS]; /* ours, closed once sent */
+	u8 bytes[];
+};
+
+struct conn {
+	conn_id id;
+	enum conn_state state;
+	bool packet;    /* adopted SOCK_SEQPACKET */
+	bool outgoing;
+	bool for_other; /* dial_for */
+	bool known;     /* the logic has the id: closed must be delivered */
+	bool has_ring;
+	int sock;
+	int ring_fd; /* received in a welcome */
+	u32 hot_at;  /* 1 + place in the hot array; 0: not there */
+	u32 events;  /* asked of epoll */
+	u64 deadline_ns;
+	struct addr addr;
+	struct greeting greeting;
+	struct hello hello;
+	struct welcome welcome;
+	u8 hand[128]; /* handshake bytes so far */
+	u32 hand_have;
+	struct frame_rights rights;
+	struct ring_map map;
+	struct ring_end ring;
+	u8 *in; /* stream reassembly */
+	u32 in_cap, in_pos, in_have;
+	struct out_chunk *out_first, **out_last;
+	u64 out_bytes;
+	struct conn *next_dead;
+};
+
+struct listener {
+	int fd;
+	int family;
+	char addr[WIRE_ADDR_MAX];
+};
+
+struct watch {
+	int fd; /* -1: free */
+	u32 gen;
+	void (*cb)(void *arg);
+	void *arg;
+};
+
+struct host_driver {
+	struct host_driver_config cfg;
+	char name[WIRE_NAME_MAX];
+	struct node_env env;
+	const struct node_ops *ops;
+	void *self;
+	int epoll, stop_fd, spare_fd;
+	volatile int stop;
+	struct listener listen[4];
+	u32 nlisten;
+	struct watch *watch;
+	u32 nwatch;
+	struct conn **conns; /* by index */
+	u32 *gens;
+	u32 nconns;
+	u32 nhalf;    /* handshakes under way */
+	u32 nstreams; /* open connections read through epoll */
+	struct conn **hot; /* polled every round: rings, and streams with whole frames left in their buffer */
+	u32 nhot, hot_cap;
+	struct conn *dead;
+	u64 now_ns, next_tick_ns, ticked_ns, hand_check_ns;
+	bool tick_due; /* an event came since the last tick */
+	struct host_driver_stats stats;
+	u64 frame[(MSG_MAX_LEN + 64) / 8]; /* one received frame, private */
+};
+
+/* conn.c */
+struct conn *conn_new(struct host_driver *d, int sock, enum conn_state state);
+struct conn *conn_find(struct host_driver *d, conn_id id);
+void conn_kill(struct host_driver *d, struct conn *c); /* once; closed follows in driver_reap */
+void conn_free(struct host_driver *d, struct conn *c);
+void conn_heat(struct host_driver *d, struct conn *c);
+void conn_cool(struct host_driver *d, struct conn *c);
+void conn_watch(struct host_driver *d, struct conn *c); /* brings epoll in line with the connection's state */
+bool conn_stalled(const struct conn *c);
+void conn_opened(struct host_driver *d, struct conn *c);
+void driver_reap(struct host_driver *d);
+
+/* output.c */
+int conn_send(struct host_driver *d, struct conn *c, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs, const int *fds, u32 nfds);
+bool conn_flush(struct host_driver *d, struct conn *c); /* true: something moved */
+void conn_doorbell(struct conn *c);
+void conn_drop_output(struct conn *c);
+
+/* input.c: each returns the number of frames it handed on */
+u32 conn_visit(struct host_driver *d, struct conn *c);                  /* hot connections, every round */
+u32 conn_readable(struct host_driver *d, struct conn *c, u32 events);   /* open connections, on an epoll event */
+
+/* hello.c */
+int hello_listen(struct host_driver *d, const char *addr, char *err, size_t err_len);
+void hello_accept(struct host_driver *d, struct listener *l);
+conn_id hello_dial(struct host_driver *d, const char *addr, const struct hello *h, bool for_other);
+void hello_event(struct host_driver *d, struct conn *c, u32 events); /* connections that are not open yet */
+void hello_deadlines(struct host_driver *d);
+u64 driver_clock(void);
+void driver_log(const struct host_driver *d, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

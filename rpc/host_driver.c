@@ -1,0 +1,471 @@
+/* The real driver of a daemon's logic: one thread that polls every ring in turn, reads sockets through epoll, and calls the logic.
+ *
+ * After the last event it goes on polling for spin_us (pausing, then yielding the core), then tells every ring's peer that it sleeps and
+ * blocks in epoll. An idle daemon so costs nothing but its ticks. See driver.h for what lives where and how connections end. */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "rpc/driver.h"
+#include "rpc/handshake.h"
+
+#define TAG_LISTEN (1ull << 63) /* in epoll data; connection ids are below: generations count up from 1 */
+#define TAG_WATCH (1ull << 62)
+#define TAG_STOP (3ull << 62)
+#define DEFAULT_RING_BYTES (512u * 1024u)
+#define DEFAULT_SPIN_US 200u
+#define PAUSES 8u               /* empty rounds before the core is yielded between rounds */
+#define SOCKET_GAP 16u          /* rounds between looks at the sockets while rings are busy */
+#define TICK_GAP_NS NSEC_PER_MSEC /* ticks caused by events are no denser than this */
+
+u64 driver_clock(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+static void log_va(const struct host_driver *d, int level, const char *fmt, va_list ap)
+{
+	static const char *const word[] = {"error", "warning", "info", "debug"};
+	char line[1024];
+	int n, room = (int)sizeof(line) - 1;
+
+	if (level > (int)d->cfg.log_level || level < LOG_ERROR || level > LOG_DEBUG)
+		return;
+	n = snprintf(line, (size_t)room, "lego %s: %s: ", d->name, word[level]);
+	n += vsnprintf(line + n, (size_t)(room - n), fmt, ap);
+	n = MIN(n, room - 1);
+	line[n++] = '\n';
+	(void)!write(STDERR_FILENO, line, (size_t)n);
+}
+
+void driver_log(const struct host_driver *d, int level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_va(d, level, fmt, ap);
+	va_end(ap);
+}
+
+/* ---- env */
+
+static u64 env_now(void *ctx)
+{
+	return driver_clock();
+}
+
+static u64 env_wall(void *ctx)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+static void env_random(void *ctx, void *buf, size_t len)
+{
+	randombytes_buf(buf, len);
+}
+
+static int env_send_fds(void *ctx, conn_id to, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs, const int *fds, u32 nfds)
+{
+	struct host_driver *d = ctx;
+	struct conn *c = conn_find(d, to);
+
+	return c ? conn_send(d, c, hdr, segs, nsegs, fds, nfds) : -WIRE_DOWN;
+}
+
+static int env_send(void *ctx, conn_id to, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs)
+{
+	return env_send_fds(ctx, to, hdr, segs, nsegs, NULL, 0);
+}
+
+static conn_id env_dial(void *ctx, const char *addr, const struct hello *h)
+{
+	return hello_dial(ctx, addr, h, false);
+}
+
+static conn_id env_dial_for(void *ctx, const char *addr, const struct hello *h)
+{
+	return hello_dial(ctx, addr, h, true);
+}
+
+static void env_close(void *ctx, conn_id id)
+{
+	struct host_driver *d = ctx;
+	struct conn *c = conn_find(d, id);
+
+	if (!c)
+		return;
+	conn_flush(d, c);
+	conn_kill(d, c);
+}
+
+static void env_log(void *ctx, int level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_va(ctx, level, fmt, ap);
+	va_end(ap);
+}
+
+/* ---- making and ending */
+
+static int add_epoll(struct host_driver *d, int fd, u64 tag)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = tag};
+
+	return epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
+static int open_fds(struct host_driver *d, char *err, size_t err_len)
+{
+	d->epoll = epoll_create1(EPOLL_CLOEXEC);
+	d->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (d->epoll < 0 || d->stop_fd < 0 || d->spare_fd < 0 || add_epoll(d, d->stop_fd, TAG_STOP)) {
+		snprintf(err, err_len, "cannot start: %s", strerror(errno));
+		return -1;
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(d->listen) && d->cfg.listen[i]; i++)
+		if (hello_listen(d, d->cfg.listen[i], err, err_len) || add_epoll(d, d->listen[i].fd, TAG_LISTEN | i))
+			return -1;
+	return 0;
+}
+
+static bool config_ok(struct host_driver_config *cfg, char *err, size_t err_len)
+{
+	if (!cfg->ring_bytes)
+		cfg->ring_bytes = DEFAULT_RING_BYTES;
+	if (!cfg->spin_us)
+		cfg->spin_us = DEFAULT_SPIN_US;
+	if (cfg->ring_bytes >= RING_MIN_BYTES && cfg->ring_bytes <= RING_MAX_BYTES && !(cfg->ring_bytes & (cfg->ring_bytes - 1)))
+		return true;
+	snprintf(err, err_len, "ring size %u: want a power of two from 512 KiB to 64 MiB", cfg->ring_bytes);
+	return false;
+}
+
+struct host_driver *host_driver_new(const struct host_driver_config *cfg, char *err, size_t err_len)
+{
+	struct host_driver_config own = *cfg;
+
+	if (!config_ok(&own, err, err_len))
+		return NULL;
+	struct host_driver *d = sodium_init() < 0 ? NULL : calloc(1, sizeof(*d));
+
+	if (!d) {
+		snprintf(err, err_len, "out of memory, or no source of randomness");
+		return NULL;
+	}
+	d->cfg = own;
+	d->epoll = d->stop_fd = d->spare_fd = -1;
+	wire_name_set(d->name, cfg->name);
+	d->env = (struct node_env){d,	       env_now,	     env_wall, env_random,  env_send,
+				   env_send_fds, env_dial, env_dial_for, env_close, env_log};
+	d->now_ns = driver_clock();
+	d->hand_check_ns = UINT64_MAX;
+	if (open_fds(d, err, err_len)) {
+		host_driver_free(d);
+		return NULL;
+	}
+	return d;
+}
+
+const struct node_env *host_driver_env(struct host_driver *d)
+{
+	return &d->env;
+}
+
+const char *host_driver_addr(const struct host_driver *d, u32 i)
+{
+	return i < d->nlisten ? d->listen[i].addr : NULL;
+}
+
+const struct host_driver_stats *host_driver_stats(const struct host_driver *d)
+{
+	return &d->stats;
+}
+
+void host_driver_stop(struct host_driver *d)
+{
+	u64 one = 1;
+
+	d->stop = 1;
+	(void)!write(d->stop_fd, &one, sizeof(one));
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void host_driver_free(struct host_driver *d)
+{
+	if (!d)
+		return;
+	d->ops = NULL; /* the logic may be gone: nobody hears of the ends */
+	for (u32 i = 0; i < d->nconns; i++)
+		if (d->conns[i])
+			conn_kill(d, d->conns[i]);
+	driver_reap(d);
+	for (u32 i = 0; i < d->nlisten; i++) {
+		close_fd(d->listen[i].fd);
+		if (d->listen[i].family == AF_UNIX)
+			unlink(d->listen[i].addr + 5);
+	}
+	close_fd(d->epoll);
+	close_fd(d->stop_fd);
+	close_fd(d->spare_fd);
+	free(d->watch);
+	free(d->conns);
+	free(d->gens);
+	free(d->hot);
+	sodium_memzero(d->cfg.key, sizeof(d->cfg.key));
+	free(d);
+}
+
+/* ---- foreign descriptors */
+
+static struct watch *free_watch(struct host_driver *d)
+{
+	for (u32 i = 0; i < d->nwatch; i++)
+		if (d->watch[i].fd < 0)
+			return &d->watch[i];
+	u32 n = d->nwatch ? d->nwatch * 2 : 16;
+	struct watch *w = realloc(d->watch, n * sizeof(*w));
+
+	if (!w)
+		return NULL;
+	for (u32 i = d->nwatch; i < n; i++)
+		w[i] = (struct watch){.fd = -1};
+	d->watch = w;
+	w += d->nwatch;
+	d->nwatch = n;
+	return w;
+}
+
+int host_driver_watch(struct host_driver *d, int fd, void (*cb)(void *arg), void *arg)
+{
+	struct watch *w = free_watch(d);
+
+	if (!w)
+		return -ENOMEM;
+	u32 at = (u32)(w - d->watch);
+	int rc = add_epoll(d, fd, TAG_WATCH | (u64)(w->gen & 0xffffff) << 32 | at);
+
+	if (!rc)
+		*w = (struct watch){fd, w->gen, cb, arg};
+	return rc;
+}
+
+void host_driver_unwatch(struct host_driver *d, int fd)
+{
+	for (u32 i = 0; i < d->nwatch; i++) {
+		if (d->watch[i].fd != fd)
+			continue;
+		epoll_ctl(d->epoll, EPOLL_CTL_DEL, fd, NULL);
+		d->watch[i].fd = -1;
+		d->watch[i].gen++;
+	}
+}
+
+static void watch_event(struct host_driver *d, u64 tag)
+{
+	u32 at = (u32)tag, gen = (u32)(tag >> 32) & 0xffffff;
+
+	if (at < d->nwatch && d->watch[at].fd >= 0 && (d->watch[at].gen & 0xffffff) == gen)
+		d->watch[at].cb(d->watch[at].arg);
+}
+
+conn_id host_driver_adopt(struct host_driver *d, int sock, const struct hello *h)
+{
+	int room = (int)MSG_MAX_LEN * 2;
+
+	assert(d->ops);
+	struct conn *c = conn_new(d, sock, CS_WELCOME);
+
+	if (!c)
+		return 0;
+	fcntl(sock, F_SETFL, fcntl(sock, F_GETFL) | O_NONBLOCK);
+	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	c->packet = true;
+	c->addr.family = AF_UNIX;
+	c->hello = *h;
+	c->hello.role = ROLE_PROCESS;
+	handshake_welcome(&c->welcome, 0, d->name, d->cfg.incarnation, h->session, 0);
+	conn_id id = c->id;
+
+	conn_opened(d, c);
+	return id;
+}
+
+/* ---- the loop */
+
+static void drain_stop(struct host_driver *d)
+{
+	u64 n;
+
+	(void)!read(d->stop_fd, &n, sizeof(n));
+}
+
+static void socket_event(struct host_driver *d, const struct epoll_event *ev)
+{
+	u64 tag = ev->data.u64;
+
+	if ((tag & TAG_STOP) == TAG_STOP) {
+		drain_stop(d);
+	} else if (tag & TAG_LISTEN) {
+		hello_accept(d, &d->listen[(u32)tag]);
+	} else if (tag & TAG_WATCH) {
+		d->tick_due = true;
+		watch_event(d, tag);
+	} else {
+		struct conn *c = conn_find(d, tag);
+
+		if (c && c->state == CS_OPEN)
+			conn_readable(d, c, ev->events);
+		else if (c)
+			hello_event(d, c, ev->events);
+	}
+}
+
+/* Returns how many events there were. */
+static u32 look_at_sockets(struct host_driver *d, int timeout_ms)
+{
+	struct epoll_event ev[64];
+	int n = epoll_wait(d->epoll, ev, ARRAY_SIZE(ev), timeout_ms);
+
+	if (timeout_ms)
+		d->now_ns = driver_clock();
+	for (int i = 0; i < n; i++)
+		socket_event(d, &ev[i]);
+	return n > 0 ? (u32)n : 0;
+}
+
+static u32 visit_hot(struct host_driver *d)
+{
+	u32 frames = 0;
+
+	/* A visit may cool its own connection: the last one takes its place and is visited next. */
+	for (u32 i = 0; i < d->nhot;) {
+		struct conn *c = d->hot[i];
+
+		frames += conn_visit(d, c);
+		if (i < d->nhot && d->hot[i] == c)
+			i++;
+	}
+	return frames;
+}
+
+static void maybe_tick(struct host_driver *d, bool now)
+{
+	bool due = d->now_ns >= d->next_tick_ns || (d->tick_due && (now || d->now_ns - d->ticked_ns >= TICK_GAP_NS));
+
+	if (!due)
+		return;
+	d->tick_due = false;
+	d->ticked_ns = d->now_ns;
+	d->next_tick_ns = d->ops->tick ? d->ops->tick(d->self, d->now_ns) : UINT64_MAX;
+	driver_reap(d);
+}
+
+/* Tells ring peers that we sleep. False: something came meanwhile. */
+static bool rings_to_sleep(struct host_driver *d)
+{
+	bool quiet = true;
+
+	for (u32 i = 0; i < d->nhot && quiet; i++) {
+		struct conn *c = d->hot[i];
+
+		if (c->state != CS_OPEN || !c->has_ring) {
+			quiet = c->state == CS_OPEN && conn_stalled(c);
+			continue;
+		}
+		quiet = ring_sleep(&c->ring, RING_WANTS_INPUT | (c->out_first ? (u32)RING_WANTS_ROOM : 0)) || conn_stalled(c);
+		if (c->out_first && conn_flush(d, c))
+			quiet = false;
+	}
+	return quiet;
+}
+
+static void rings_awake(struct host_driver *d)
+{
+	for (u32 i = 0; i < d->nhot; i++)
+		if (d->hot[i]->has_ring)
+			ring_awake(&d->hot[i]->ring);
+}
+
+static int sleep_ms(const struct host_driver *d)
+{
+	u64 until = MIN(d->next_tick_ns, d->hand_check_ns);
+
+	if (until <= d->now_ns)
+		return 0;
+	return (int)MIN((until - d->now_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 60000ull);
+}
+
+static u32 sleep_for_events(struct host_driver *d)
+{
+	u32 events = 0;
+
+	maybe_tick(d, true);
+	if (rings_to_sleep(d) && !d->dead && !d->stop)
+		events = look_at_sockets(d, sleep_ms(d));
+	rings_awake(d);
+	return events;
+}
+
+static void rest(u32 empty)
+{
+	if (empty <= PAUSES)
+		__builtin_ia32_pause();
+	else
+		sched_yield();
+}
+
+int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *self)
+{
+	u64 spin_ns = d->cfg.spin_us * NSEC_PER_USEC, last_ns = driver_clock();
+	u32 empty = 0, round = 0;
+
+	d->ops = ops;
+	d->self = self;
+	d->next_tick_ns = 0;
+	while (!d->stop) {
+		d->now_ns = driver_clock();
+		u32 events = visit_hot(d);
+
+		if (d->nstreams || d->nhalf || !d->nhot || ++round % SOCKET_GAP == 0)
+			events += look_at_sockets(d, 0);
+		driver_reap(d);
+		hello_deadlines(d);
+		maybe_tick(d, false);
+		driver_reap(d);
+		if (!events && d->now_ns - last_ns >= spin_ns)
+			events = sleep_for_events(d);
+		if (events) {
+			last_ns = d->now_ns;
+			empty = 0;
+		} else {
+			rest(++empty);
+		}
+	}
+	return 0;
+}
