@@ -117,6 +117,13 @@ struct event { /* flight recorder */
 };
 #define EVENTS 256
 
+struct clone_request { /* clone, clone3, fork and vfork in one shape; addresses are the program's */
+	u64 flags; /* CLONE_*, without the exit signal */
+	u64 stack; /* stack pointer of the child, or 0 */
+	u64 parent_tid, child_tid, tls, pidfd;
+	u32 exit_signal;
+};
+
 struct thread { /* at GS; offsets of the first fields are known to trap/entry.S */
 	u64 exit_rsp;         /* 0 */
 	u64 exit_rip;         /* 8 */
@@ -128,6 +135,7 @@ struct thread { /* at GS; offsets of the first fields are known to trap/entry.S 
 	struct thread *next, *prev; /* all threads of this address space (thread_list_lock) */
 	u32 host_tid_word;          /* cleared by the host kernel when the thread is really gone */
 	u32 tid_stored;             /* handshake for *parent_tid */
+	struct clone_request clone; /* how this thread was made; read by itself as it starts */
 	struct kucontext *uc;       /* of the system call in progress */
 	s64 nr;                     /* its number, -1 outside */
 	u64 args[6];
@@ -137,6 +145,7 @@ struct thread { /* at GS; offsets of the first fields are known to trap/entry.S 
 	u64 saved_mask;             /* sigsuspend, ppoll …: the mask to go back to */
 	bool restore_mask;
 	bool in_syscall, service;
+	u64 virtual_mask_sync; /* those of SIGSYS, SIGBUS, SIGSEGV that the program blocks; the host never does */
 	u64 fault_rip;      /* last RIP that missed, and the lines it faulted in: not victims */
 	u64 fault_lines[8];
 	u32 fault_n;

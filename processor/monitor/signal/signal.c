@@ -1,0 +1,199 @@
+/* Signals: what the program set is mirrored on the host, whose pending sets, queues and masks are then the program's. What the host
+ * delivers is recorded per thread and delivered, by a frame the monitor builds, when the thread leaves for the program.
+ *
+ * SIGSYS, SIGBUS and SIGSEGV are the monitor's on the host: never blocked there, dispositions virtual. */
+#include <asm/signal.h>
+#include <asm/siginfo.h>
+#include <linux/futex.h>
+
+#include "base/string.h"
+#include "processor/monitor/signal/frame.h"
+#include "processor/monitor/task/task.h"
+#include "processor/monitor/trap/trap.h"
+
+#define BIT(sig) (1ull << ((sig)-1))
+#define UNBLOCKABLE (BIT(SIGKILL) | BIT(SIGSTOP))
+
+static bool monitors_own(int sig)
+{
+	return sig == SIGSYS || sig == SIGBUS || sig == SIGSEGV;
+}
+
+static void host_action(int sig, u64 handler, u64 flags, u64 mask)
+{
+	struct ksigaction ka = {handler, flags | K_SA_RESTORER, (u64)host_restorer, mask};
+
+	host(SYSNR(rt_sigaction), sig, &ka, 0, 8);
+}
+
+void signal_init(void)
+{
+	u64 flags = K_SA_SIGINFO | K_SA_ONSTACK | K_SA_NODEFER;
+
+	host_action(SIGSYS, (u64)entry_sigsys, flags, 0);
+	host_action(SIGBUS, (u64)entry_sigbus, flags, 0);
+	host_action(SIGSEGV, (u64)entry_sigsegv, flags, 0);
+	/* Ignored dispositions are inherited over exec by the host; learn them. */
+	for (int sig = 1; sig <= NSIG; sig++) {
+		struct ksigaction old = {0};
+
+		if (monitors_own(sig) || host(SYSNR(rt_sigaction), sig, 0, &old, 8))
+			continue;
+		mon.task.action[sig].handler = old.handler == K_SIG_IGN ? K_SIG_IGN : K_SIG_DFL;
+	}
+}
+
+s64 sys_rt_sigaction(struct thread *t, const u64 *a)
+{
+	int sig = (int)a[0];
+	struct task *task = t->task;
+	struct ksigaction act, old;
+
+	if (a[3] != 8 || sig < 1 || sig > NSIG || (a[1] && (sig == SIGKILL || sig == SIGSTOP)))
+		return -EINVAL;
+	if (a[1] && copy_from_user(&act, a[1], sizeof(act)))
+		return -EFAULT;
+	lock_take(&task->sig_lock);
+	old = task->action[sig];
+	if (a[1]) {
+		act.mask &= ~UNBLOCKABLE;
+		task->action[sig] = act;
+		if (!monitors_own(sig)) {
+			bool caught = act.handler != K_SIG_DFL && act.handler != K_SIG_IGN;
+
+			if (caught)
+				host_action(sig, (u64)entry_async,
+					    K_SA_SIGINFO | K_SA_ONSTACK | (act.flags & (K_SA_NOCLDSTOP | K_SA_NOCLDWAIT)), MASK_ALL);
+			else
+				host_action(sig, act.handler, act.flags & (K_SA_NOCLDSTOP | K_SA_NOCLDWAIT), 0);
+		}
+	}
+	lock_drop(&task->sig_lock);
+	return a[2] ? copy_to_user(a[2], &old, sizeof(old)) : 0;
+}
+
+void signal_record(struct thread *t, const struct ksiginfo *info)
+{
+	if (t->nsig < SIG_RECORD_MAX) /* all others are masked while one is handled: only re-entry through nesting adds more */
+		t->sig[t->nsig++] = *info;
+	else
+		host(SYSNR(rt_tgsigqueueinfo), host(SYSNR(getpid)), t->tid, info->signo, info);
+	t->pending = 1;
+	count(CNT_SIGNALS, 1);
+}
+
+/* Ends the process by sig as the host kernel would (core pattern, wait status). */
+static _Noreturn void die_of(struct thread *t, int sig)
+{
+	pd_report(t, true);
+	host_action(sig, K_SIG_DFL, 0, 0);
+	host_sigmask(~BIT(sig));
+	for (;;) {
+		host(SYSNR(tgkill), host(SYSNR(getpid)), host(SYSNR(gettid)), sig);
+		host(SYSNR(exit_group), 128 + sig);
+	}
+}
+
+static bool ignored_by_default(int sig)
+{
+	return sig == SIGCHLD || sig == SIGURG || sig == SIGWINCH || sig == SIGCONT;
+}
+
+/* Builds the frame for one signal; false: it was ignored or had no handler. */
+static bool deliver_one(struct thread *t, struct kucontext *uc, const struct ksiginfo *info, u64 run_mask)
+{
+	int sig = info->signo;
+	struct task *task = t->task;
+
+	lock_take(&task->sig_lock);
+	struct ksigaction act = task->action[sig];
+
+	if (act.handler != K_SIG_DFL && act.handler != K_SIG_IGN && act.flags & K_SA_RESETHAND) {
+		task->action[sig].handler = K_SIG_DFL;
+		if (!monitors_own(sig))
+			host_action(sig, K_SIG_DFL, 0, 0);
+	}
+	lock_drop(&task->sig_lock);
+	if (act.handler == K_SIG_IGN || (act.handler == K_SIG_DFL && ignored_by_default(sig)))
+		return false;
+	if (act.handler == K_SIG_DFL) /* the disposition changed after the host had delivered it */
+		die_of(t, sig);
+	if (signal_frame_push(t, uc, info, &act)) {
+		if (sig == SIGSEGV)
+			task->action[SIGSEGV].handler = K_SIG_DFL;
+		die_of(t, SIGSEGV);
+	}
+	uc->sigmask = run_mask | act.mask;
+	if (!(act.flags & K_SA_NODEFER))
+		uc->sigmask |= BIT(sig);
+	uc->sigmask &= ~(UNBLOCKABLE);
+	return true;
+}
+
+/* -EINTR or once more: what Linux does after a handler with these flags, or with none. */
+static void resolve_restart(struct thread *t, struct kucontext *uc, const struct ksiginfo *first)
+{
+	s64 r = (s64)uc->regs.rax;
+
+	if (t->nr < 0 || (r != SYS_RESTART && r != SYS_RESTART_NOHAND))
+		return;
+	bool again = true;
+
+	if (first) {
+		const struct ksigaction *act = &t->task->action[first->signo];
+		bool caught = act->handler != K_SIG_IGN && act->handler != K_SIG_DFL;
+
+		again = !caught || (r == SYS_RESTART && act->flags & K_SA_RESTART);
+	}
+	if (again) {
+		uc->regs.rax = (u64)t->nr;
+		uc->regs.rip -= 2; /* the length of `syscall` */
+	} else {
+		uc->regs.rax = (u64)-EINTR;
+	}
+	t->nr = -1;
+}
+
+void signal_deliver(struct thread *t, struct kucontext *uc)
+{
+	host_sigmask(MASK_ALL);
+	u64 run_mask = t->restore_mask ? t->saved_mask : uc->sigmask;
+
+	t->restore_mask = false;
+	resolve_restart(t, uc, t->nsig ? &t->sig[0] : NULL);
+	for (u32 i = 0; i < t->nsig; i++) {
+		struct ksiginfo info = t->sig[i];
+
+		if (i > 0 && run_mask & BIT(info.signo)) { /* the first handler's mask holds it back: the host keeps it */
+			host(SYSNR(rt_tgsigqueueinfo), host(SYSNR(getpid)), t->tid, info.signo, &info);
+			continue;
+		}
+		if (deliver_one(t, uc, &info, run_mask))
+			run_mask = uc->sigmask;
+	}
+	t->nsig = 0;
+	t->pending = 0;
+	/* uc->sigmask becomes the host's when the frame is left. SIGSYS, SIGBUS, SIGSEGV must never be blocked there. */
+	t->virtual_mask_sync = uc->sigmask & MASK_SYNC;
+	uc->sigmask &= ~MASK_SYNC;
+}
+
+void signal_force(struct thread *t, struct kucontext *uc, const struct ksiginfo *info)
+{
+	struct ksigaction *act = &t->task->action[info->signo];
+	bool blocked = (uc->sigmask | t->virtual_mask_sync) & BIT(info->signo);
+
+	if (blocked || act->handler == K_SIG_DFL || act->handler == K_SIG_IGN) {
+		if (mon.boot.debug_level)
+			mon_print("lego: signal %d code %d at %lx, rip %lx rsp %lx rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx", info->signo,
+				  info->code, info->fault.addr, uc->regs.rip, uc->regs.rsp, uc->regs.rax, uc->regs.rbx, uc->regs.rcx,
+				  uc->regs.rdx, uc->regs.rsi, uc->regs.rdi);
+		die_of(t, info->signo);
+	}
+	host_sigmask(MASK_ALL);
+	for (u32 i = MIN(t->nsig, SIG_RECORD_MAX - 1); i > 0; i--)
+		t->sig[i] = t->sig[i - 1];
+	t->sig[0] = *info;
+	t->nsig = MIN(t->nsig + 1, SIG_RECORD_MAX);
+	t->pending = 1;
+}

@@ -1,0 +1,46 @@
+/* System calls: the table, what it counts and how it traces. Bodies are named sys_<name> and lie where their subject is. */
+#ifndef LEGO_MONITOR_SYS_H
+#define LEGO_MONITOR_SYS_H
+
+#include "processor/monitor/mon.h"
+
+#define SYS(nr, name, ...) sys_fn sys_##name;
+#include "spec/syscalls.def"
+#undef SYS
+
+#define SYS_NR_MAX 512
+
+/* "calls":{…} members of --stats, without braces around; bytes written (cut at cap). */
+s64 sys_stats_json(char *buf, u64 cap);
+void sys_stats_reset(void); /* fork child: counts from here */
+
+/* `lego strace`: writes the line of a call that does not return (exec that goes through). */
+void sys_trace_commit(struct thread *t, s64 result);
+
+/* A host call that gave a new fd: enters it as FILE_HOST. Keeps the program's limit: closes it and gives -EMFILE. */
+s64 files_took(struct thread *t, s64 fd);
+
+/* fds of the program: below MON_FD_BASE. */
+static inline bool fd_ok(u64 fd)
+{
+	return (u32)fd < MON_FD_BASE;
+}
+
+/* credentials as the program sees them (sys/ids.c) */
+struct cred {
+	u32 ruid, euid, suid, fsuid;
+	u32 rgid, egid, sgid, fsgid;
+	u32 ngroups, groups[32];
+};
+struct cred *cred_get(void);
+void cred_export(struct boot *b); /* for exec */
+
+/* limits as the program sees them (sys/limits.c) */
+u64 limit_nofile(void); /* soft */
+void limits_export(struct boot *b);
+struct sys_limit {
+	u64 soft, hard;
+};
+s64 limit_get(u32 resource, struct sys_limit *out);
+
+#endif

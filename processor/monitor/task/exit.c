@@ -1,0 +1,249 @@
+/* The end of a process, waiting for others, and small calls about oneself. */
+#include <asm/signal.h>
+#include <linux/futex.h>
+#include <linux/prctl.h>
+#include <linux/time_types.h>
+#include <linux/wait.h>
+
+#include "base/string.h"
+#include "processor/monitor/file/file.h"
+#include "processor/monitor/task/clone.h"
+#include "processor/monitor/task/task.h"
+#include "processor/monitor/vm/vm.h"
+
+#define RUSAGE_BYTES 144
+
+_Noreturn void mon_exit(int status)
+{
+	for (;;)
+		host(SYSNR(exit_group), status);
+}
+
+_Noreturn void task_exit_group(struct thread *t, int status)
+{
+	thread_release_user(t);
+	if (!t->task->parent_vfork) { /* a vfork child leaves the space to its parent */
+		vm_exit(t);
+		pd_report(t, true);
+	}
+	mon_exit(status);
+}
+
+s64 sys_exit_group(struct thread *t, const u64 *a)
+{
+	task_exit_group(t, (int)a[0] & 0xff);
+}
+
+s64 sys_wait4(struct thread *t, const u64 *a)
+{
+	s32 status = 0;
+	u8 usage[RUSAGE_BYTES];
+	s64 r = host_wait(SYSNR(wait4), a[0], (u64)&status, a[2], a[3] ? (u64)usage : 0, 0, 0);
+
+	if (r == -EINTR)
+		return SYS_RESTART;
+	if (r <= 0)
+		return r;
+	if ((a[1] && put_u32(a[1], (u32)status)) || (a[3] && copy_to_user(a[3], usage, sizeof(usage))))
+		return -EFAULT;
+	return r;
+}
+
+s64 sys_waitid(struct thread *t, const u64 *a)
+{
+	struct ksiginfo info = {0};
+	u8 usage[RUSAGE_BYTES];
+	s64 r = host_wait(SYSNR(waitid), a[0], a[1], (u64)&info, a[3], a[4] ? (u64)usage : 0, 0);
+
+	if (r == -EINTR)
+		return SYS_RESTART;
+	if (r < 0)
+		return r;
+	if ((a[2] && copy_to_user(a[2], &info, sizeof(info))) || (a[4] && info.signo && copy_to_user(a[4], usage, sizeof(usage))))
+		return -EFAULT;
+	return r;
+}
+
+s64 sys_set_tid_address(struct thread *t, const u64 *a)
+{
+	t->clear_tid = a[0];
+	return t->tid;
+}
+
+s64 sys_gettid(struct thread *t, const u64 *a)
+{
+	return t->tid;
+}
+
+s64 sys_getpid(struct thread *t, const u64 *a)
+{
+	return t->task->pid;
+}
+
+s64 sys_set_robust_list(struct thread *t, const u64 *a)
+{
+	if (a[1] != 24)
+		return -EINVAL;
+	t->robust_head = a[0];
+	t->robust_len = a[1];
+	return 0;
+}
+
+s64 sys_get_robust_list(struct thread *t, const u64 *a)
+{
+	if (a[0] && a[0] != t->tid)
+		return -EPERM;
+	return put_u64(a[1], t->robust_head) || put_u64(a[2], 24) ? -EFAULT : 0;
+}
+
+s64 sys_arch_prctl(struct thread *t, const u64 *a)
+{
+	enum { SET_GS = 0x1001, SET_FS, GET_FS, GET_GS, CET_STATUS = 0x3001, GET_XCOMP_SUPP = 0x1021, GET_XCOMP_PERM = 0x1022 };
+	u64 fs, features;
+
+	switch (a[0]) {
+	case SET_FS:
+		if (a[1] >= USER_END)
+			return -EPERM;
+		__asm__ volatile("wrfsbase %0" : : "r"(a[1]));
+		return 0;
+	case GET_FS:
+		__asm__ volatile("rdfsbase %0" : "=r"(fs));
+		return put_u64(a[1], fs);
+	case GET_GS:
+		return put_u64(a[1], 0);
+	case GET_XCOMP_SUPP:
+	case GET_XCOMP_PERM:
+		features = 0;
+		s64 r = host(SYSNR(arch_prctl), a[0], &features);
+
+		return r ? r : put_u64(a[1], features & ~(3ull << 17)); /* without AMX: its state does not fit our frames */
+	default:
+		return -EINVAL;
+	}
+}
+
+s64 sys_prctl(struct thread *t, const u64 *a)
+{
+	char name[16] = {0};
+	s64 r;
+
+	switch ((int)a[0]) {
+	case PR_SET_NAME:
+		r = string_from_user(name, a[1], 16);
+		if (r == -EFAULT)
+			return r;
+		name[15] = 0;
+		if (t->tid == (u32)t->task->pid)
+			memcpy(mon.comm, name, 16);
+		return host(SYSNR(prctl), PR_SET_NAME, name);
+	case PR_GET_NAME:
+		host(SYSNR(prctl), PR_GET_NAME, name);
+		return copy_to_user(a[1], name, 16);
+	case PR_GET_PDEATHSIG:
+	case PR_GET_CHILD_SUBREAPER: {
+		s32 v = 0;
+
+		r = host(SYSNR(prctl), a[0], &v);
+		return r ? r : put_u32(a[1], (u32)v);
+	}
+	case PR_SET_PDEATHSIG:
+	case PR_SET_CHILD_SUBREAPER:
+	case PR_GET_DUMPABLE:
+	case PR_SET_DUMPABLE:
+	case PR_SET_KEEPCAPS:
+	case PR_GET_KEEPCAPS:
+	case PR_SET_TIMERSLACK:
+	case PR_GET_TIMERSLACK:
+	case PR_SET_NO_NEW_PRIVS:
+	case PR_GET_NO_NEW_PRIVS:
+	case PR_SET_THP_DISABLE:
+	case PR_GET_THP_DISABLE:
+	case PR_CAPBSET_READ:
+	case PR_GET_SECUREBITS:
+	case PR_SET_PTRACER:
+		return host(SYSNR(prctl), a[0], a[1], a[2], a[3], a[4]);
+	case PR_GET_SECCOMP:
+		return 0;
+	case PR_GET_TID_ADDRESS:
+		return put_u64(a[1], t->clear_tid);
+	default: /* PR_SET_MM, PR_SET_SYSCALL_USER_DISPATCH, PR_SET_VMA names, seccomp …: not for programs here */
+		return -EINVAL;
+	}
+}
+
+s64 sys_seccomp(struct thread *t, const u64 *a)
+{
+	return -EINVAL;
+}
+
+s64 sys_membarrier(struct thread *t, const u64 *a)
+{
+	return host(SYSNR(membarrier), a[0], a[1], a[2]);
+}
+
+/* ---------------------------------------------------------------- futex: the word stays in program memory, present while the host looks */
+
+static bool has_timeout(u32 cmd)
+{
+	return cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_LOCK_PI || cmd == FUTEX_LOCK_PI2 || cmd == FUTEX_WAIT_REQUEUE_PI;
+}
+
+static bool has_second(u32 cmd)
+{
+	return cmd == FUTEX_REQUEUE || cmd == FUTEX_CMP_REQUEUE || cmd == FUTEX_WAKE_OP || cmd == FUTEX_WAIT_REQUEUE_PI ||
+	       cmd == FUTEX_CMP_REQUEUE_PI;
+}
+
+s64 sys_futex(struct thread *t, const u64 *a)
+{
+	u32 cmd = (u32)a[1] & FUTEX_CMD_MASK;
+	struct __kernel_timespec ts;
+	u64 arg4 = a[3];
+	u8 byte;
+
+	if (a[0] & 3)
+		return -EINVAL;
+	if (has_timeout(cmd) && a[3]) {
+		if (copy_from_user(&ts, a[3], sizeof(ts)))
+			return -EFAULT;
+		arg4 = (u64)&ts;
+	}
+	for (;;) {
+		s64 r = host_wait(SYSNR(futex), a[0], a[1], a[2], arg4, a[4], a[5]);
+
+		if (r == -EINTR && cmd == FUTEX_WAIT)
+			return a[3] ? -EINTR : SYS_RESTART; /* with a relative timeout Linux restarts by its own block: see below */
+		if (r == -EINTR && has_timeout(cmd))
+			return SYS_RESTART;
+		if (r != -EFAULT)
+			return r;
+		/* Absent or write-protected: fault it in as the kernel would, and ask again. */
+		if (user_touch_write(a[0]) && copy_from_user(&byte, a[0], 1))
+			return -EFAULT;
+		if (has_second(cmd) && user_touch_write(a[4]))
+			return -EFAULT;
+	}
+}
+
+/* ---------------------------------------------------------------- reports */
+
+void pd_report(struct thread *t, bool final)
+{
+	struct pd_report_req req = {.pid = (u32)t->task->pid, .resident_bytes = vm_resident_bytes()};
+	char *json = NULL;
+	u64 cap = 64 * KIB, n = 0;
+
+	req.misses = mon_counters[CNT_MISS];
+	req.fetches = mon_counters[CNT_FETCH];
+	req.writebacks = mon_counters[CNT_WRITEBACK];
+	memcpy(req.command, mon.comm, sizeof(mon.comm));
+	if (final && mon.boot.flags & BOOT_STATS && (json = mon_map(cap))) {
+		n = (u64)stats_json(json, cap);
+		host(SYSNR(write), MON_FD_STATS, json, MIN(n, cap));
+	}
+	struct pd_call c = {.op = OP_PD_REPORT, .req = &req, .req_len = sizeof(req)};
+
+	if (t->task->ctl_fd)
+		pd_call(t->task, &c);
+}

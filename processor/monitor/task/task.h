@@ -1,0 +1,48 @@
+/* Threads, tasks, fork, exec, exit; the control socket to pd. */
+#ifndef LEGO_MONITOR_TASK_H
+#define LEGO_MONITOR_TASK_H
+
+#include "processor/monitor/mon.h"
+
+/* The main thread's area and GS, before anything else runs. */
+struct thread *task_init_main(void);
+/* Per-thread host state: GS base, alternate stack. Signals must be blocked. */
+void thread_enter(struct thread *t);
+void thread_arm(void); /* Syscall User Dispatch for the calling thread */
+
+/* A thread of the monitor's own: all signals blocked, never runs program code, does not keep the process alive. 0 or -errno. */
+s64 task_service_thread(void (*fn)(void *), void *arg);
+
+/* Every signal but those of the monitor's own traps. */
+#define MASK_SYNC ((1ull << 30) | (1ull << 6) | (1ull << 10)) /* SIGSYS 31, SIGBUS 7, SIGSEGV 11 */
+#define MASK_ALL (~0ull & ~MASK_SYNC)
+u64 host_sigmask(u64 mask); /* sets, returns the old one */
+
+/* Control socket: one request, one reply, with fds. Returns status or -errno; *nfds in: room, out: received (host fd numbers,
+ * lowest free; the caller moves them). */
+struct pd_call {
+	u16 op;
+	const void *req;
+	u32 req_len;
+	const void *data;
+	u32 data_len;
+	void *rep;
+	u32 rep_len;
+	int fds[8];
+	u32 nfds;
+};
+s64 pd_call(struct task *task, struct pd_call *c);
+void pd_report(struct thread *t, bool final); /* counters; at exit the --stats text too */
+
+/* Moves fd to the fixed number to. */
+void fd_place(int fd, int to);
+
+/* Channels from the fds at mem/sto numbers. */
+void channels_attach(const struct chan_desc *mem, const struct chan_desc *sto);
+
+_Noreturn void task_exit_group(struct thread *t, int status);
+void arena_fork_prepare(void);
+void arena_fork_parent(void);
+void arena_fork_child(void);
+
+#endif

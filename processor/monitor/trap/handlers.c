@@ -1,0 +1,109 @@
+/* The host's signals as the monitor takes them: system calls, misses, the program's errors, and everything asynchronous.
+ *
+ * SIGSYS, SIGBUS and SIGSEGV mask nothing and may nest (a copy to program memory misses). Handlers of all other signals mask all but
+ * those three; when they interrupt the monitor they only record. */
+#include <asm/signal.h>
+#include <asm/siginfo.h>
+
+#include "processor/monitor/mon.h"
+#include "processor/monitor/task/task.h"
+#include "processor/monitor/trap/trap.h"
+
+#define ARCH_X86_64 0xc000003eu
+#define FAULT_WRITE 2ull
+
+#define EV_SYSCALL 0x6c6c6163737973ull /* "syscall" */
+#define EV_MISS 0x7373696dull          /* "miss" */
+#define EV_SIGNAL 0x6c616e676973ull    /* "signal" */
+
+int on_sigsys(int sig, struct ksiginfo *info, struct kucontext *uc)
+{
+	struct thread *t = thread_self();
+	struct sigregs *r = &uc->regs;
+
+	if (info->code != 2) /* SYS_USER_DISPATCH; else somebody sent it */
+		return on_async(sig, info, uc);
+	t->uc = uc;
+	t->nr = (s64)r->rax;
+	t->args[0] = r->rdi;
+	t->args[1] = r->rsi;
+	t->args[2] = r->rdx;
+	t->args[3] = r->r10;
+	t->args[4] = r->r8;
+	t->args[5] = r->r9;
+	mon_event(EV_SYSCALL, (u64)t->nr, t->args[0]);
+	s64 result = info->sys.arch == ARCH_X86_64 ? sys_dispatch(t, t->nr, t->args) : -ENOSYS;
+
+	if (result != SYS_CONTEXT_SET) {
+		r->rax = (u64)result;
+		if (result == SYS_RESTART || result == SYS_RESTART_NOHAND)
+			signal_deliver(t, uc); /* with or without a signal: decides between -EINTR and again */
+	}
+	t->nr = -1;
+	return 1;
+}
+
+/* The program's own fault: it gets the signal, or the monitor stops when the fault is the monitor's. */
+static int program_fault(struct thread *t, struct kucontext *uc, int sig, s32 code, u64 addr)
+{
+	u64 ip = uc->regs.rip;
+	struct ksiginfo info = {.signo = sig, .code = code, .fault.addr = addr};
+
+	if (ip >= (u64)ucopy_start && ip < (u64)ucopy_end) {
+		uc->regs.rip = (u64)ucopy_fault;
+		return 0;
+	}
+	if (in_monitor(ip))
+		mon_fatal("monitor fault: signal %d code %d at %lx, rip %lx rsp %lx rdi %lx rsi %lx rcx %lx, call %ld", sig, code, addr, ip,
+			  uc->regs.rsp, uc->regs.rdi, uc->regs.rsi, uc->regs.rcx, t->nr);
+	signal_force(t, uc, &info);
+	return 1;
+}
+
+int on_sigbus(int sig, struct ksiginfo *info, struct kucontext *uc)
+{
+	struct thread *t = thread_self();
+
+	if (info->code <= 0)
+		return on_async(sig, info, uc);
+	u64 addr = info->fault.addr;
+	bool nested = in_monitor(uc->regs.rip);
+
+	mon_event(EV_MISS, addr, uc->regs.rip);
+	if (!nested)
+		t->fault_rip = uc->regs.rip;
+	switch (vm_fault(t, addr, uc->regs.err)) {
+	case FAULT_OK:
+		return !nested;
+	case FAULT_MAPERR:
+		return program_fault(t, uc, SIGSEGV, SEGV_MAPERR, addr);
+	case FAULT_ACCERR:
+		return program_fault(t, uc, SIGSEGV, SEGV_ACCERR, addr);
+	default:
+		return program_fault(t, uc, SIGBUS, BUS_ADRERR, addr);
+	}
+}
+
+int on_sigsegv(int sig, struct ksiginfo *info, struct kucontext *uc)
+{
+	if (info->code <= 0)
+		return on_async(sig, info, uc);
+	return program_fault(thread_self(), uc, sig, info->code, info->fault.addr);
+}
+
+int on_async(int sig, struct ksiginfo *info, struct kucontext *uc)
+{
+	struct thread *t = thread_self();
+	u64 ip = uc->regs.rip;
+
+	mon_event(EV_SIGNAL, (u64)sig, ip);
+	if (sig != SIGSEGV && sig != SIGBUS && sig != SIGSYS && in_monitor(ip) && info->code > 0 &&
+	    (sig == SIGFPE || sig == SIGILL || sig == SIGTRAP))
+		mon_fatal("monitor fault: signal %d code %d, rip %lx", sig, info->code, ip);
+	signal_record(t, info);
+	if (ip >= (u64)host_wait_check && ip < (u64)host_wait_end)
+		uc->regs.rip = (u64)host_wait_abort;
+	else if (ip >= (u64)exit_begin && ip < (u64)exit_end)
+		uc->regs.rip = (u64)exit_begin;
+	return !in_monitor(ip);
+}
