@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "rpc/key.h"
+
 struct daemon {
 	struct daemon_opts opts;
 	struct host_driver *driver;
@@ -53,29 +55,6 @@ bool daemon_parse_size(const char *text, u64 *bytes)
 	return true;
 }
 
-bool daemon_read_key(const char *path, u8 key[32], char *err, size_t err_len)
-{
-	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st)) {
-		snprintf(err, err_len, "key file %s: %s", path, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	ssize_t n = read(fd, key, 32);
-	close(fd);
-	if (st.st_mode & 077) {
-		snprintf(err, err_len, "key file %s is open to others (mode %03o): chmod 600 it", path, st.st_mode & 0777);
-		return false;
-	}
-	if (n != 32 || st.st_size != 32) {
-		snprintf(err, err_len, "key file %s must hold exactly 32 bytes", path);
-		return false;
-	}
-	return true;
-}
-
 /* ---- options */
 
 struct common {
@@ -113,7 +92,7 @@ static bool set_data(struct common *c, const char *v)
 
 static bool set_key(struct common *c, const char *v)
 {
-	c->o->have_key = daemon_read_key(v, c->o->key, c->err, sizeof(c->err));
+	c->o->have_key = !key_file_read(v, c->o->key, c->err, sizeof(c->err));
 	return c->o->have_key;
 }
 

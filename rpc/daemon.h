@@ -49,7 +49,6 @@ struct daemon_option {
 int daemon_options(struct daemon_opts *o, const struct daemon_option *own, u32 nown, void *self, int argc, char **argv);
 /* 512, 64K, 1.5G, 8GiB → bytes. */
 bool daemon_parse_size(const char *text, u64 *bytes);
-bool daemon_read_key(const char *path, u8 key[32], char *err, size_t err_len);
 
 struct daemon *daemon_start(const struct daemon_opts *o);
 struct host_driver *daemon_driver(struct daemon *d);
