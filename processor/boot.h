@@ -76,7 +76,7 @@ struct boot {
 	u32 ngroups;
 	u32 groups[32];
 	u64 old_asid; /* BOOT_EXEC: ends at PD_EXEC_DONE */
-	u64 version;  /* BOOT_EXEC: unused so far; first write-back version */
+	u64 sigmask;  /* of the program at its start, as execve keeps it */
 	u64 nofile_soft, nofile_hard; /* the program's limits */
 	u64 mem_total_bytes; /* of the vNode, for /proc/meminfo */
 	u32 cores;

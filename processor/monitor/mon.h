@@ -109,7 +109,8 @@ struct task {   /* what Linux keeps per thread group. A vfork child has its own 
 	struct lock ctl_lock;
 	u64 excache_bytes;
 	struct task *parent_vfork; /* a vfork child: whom it borrowed the space from */
-	bool dead;
+	void *exec_args; /* of an execve in progress */
+	u64 exec_args_bytes;
 };
 
 struct event { /* flight recorder */
@@ -153,6 +154,7 @@ struct thread { /* at GS; offsets of the first fields are known to trap/entry.S 
 	struct ksiginfo sig[SIG_RECORD_MAX];
 	u64 prefetch[8]; /* excache's per-thread state */
 	u8 *bounce;      /* BOUNCE_BYTES, for the system call in progress */
+	struct trace_line *trace; /* `lego strace`: the call's line so far (sys/table.c) */
 	u8 *stack_lo, *stack_hi;
 	u32 event_n;
 	struct event events[EVENTS];

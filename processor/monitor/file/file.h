@@ -18,7 +18,7 @@ struct file {
 	u32 kind;  /* enum file_kind */
 	u32 flags; /* O_* as the program sees them, but for those the host keeps (O_APPEND, O_NONBLOCK: F_GETFL) */
 	u32 mode;  /* S_IFMT bits at open */
-	struct file_handle handle;
+	struct file_ref handle;
 	char *path; /* resolved, absolute in the vNode */
 	u32 path_len;
 };

@@ -66,7 +66,7 @@ s64 sys_pass(struct thread *t, const struct sys_row *row, s64 nr, const u64 *a);
 
 /* strace: text of a call is begun before it runs and ended after. */
 struct trace_line {
-	u32 len;
+	u32 len, shown; /* bytes of text, arguments in it */
 	char text[1000];
 };
 void trace_begin(struct trace_line *l, const struct sys_row *row, s64 nr, const u64 *a);

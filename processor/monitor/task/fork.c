@@ -165,6 +165,7 @@ static struct task *vfork_task(struct task *parent)
 	lock_reset(&task->ctl_lock);
 	task->nthreads = 1;
 	task->parent_vfork = parent;
+	task->exec_args = NULL;
 	task->files = files_clone(parent->files);
 	return task;
 }
@@ -207,6 +208,8 @@ s64 clone_vfork(struct thread *parent, const struct clone_request *c)
 		put_u32(c->parent_tid, (u32)r);
 	if (r < 0 || c->flags & CLONE_VFORK) { /* the child is gone, or has an image of its own: its area is ours again */
 		threads_park(t);
+		if (task->exec_args)
+			mon_unmap(task->exec_args, task->exec_args_bytes);
 		files_put(task->files);
 		mon_free(task, sizeof(*task));
 	}

@@ -35,11 +35,15 @@ s64 pd_call(struct task *task, struct pd_call *c);
 void pd_report(struct thread *t, bool final); /* counters; at exit the --stats text too */
 
 /* Moves fd to the fixed number to. */
+s64 task_new_space(struct thread *t, u16 op, u64 lseq, struct pd_space_rep *rep);
+void task_abort_space(struct thread *t, u64 asid);
+void task_adopt_child_fds(bool ctl);
 void fd_place(int fd, int to);
 
 /* Channels from the fds at mem/sto numbers. */
 void channels_attach(const struct chan_desc *mem, const struct chan_desc *sto);
 
+s64 stats_json(char *buf, u64 cap);
 _Noreturn void task_exit_group(struct thread *t, int status);
 void arena_fork_prepare(void);
 void arena_fork_parent(void);

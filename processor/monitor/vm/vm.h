@@ -45,6 +45,8 @@ u64 vm_resident_bytes(void);
 void vm_fork_prepare(struct thread *t);
 void vm_fork_parent(struct thread *t);
 void vm_fork_child(struct thread *t);
+/* Last words of the address space: shared file mappings are written back. */
+void vm_exit(struct thread *t);
 u64 vm_lseq(void); /* the last layout operation sent */
 
 /* excache counters for --stats: fault latency histogram etc. as JSON members (no braces); returns bytes written */
