@@ -5,7 +5,6 @@
 #ifndef LEGO_CLI_CLI_H
 #define LEGO_CLI_CLI_H
 
-#include <limits.h>
 #include <sys/types.h>
 
 #include "rpc/node.h"
@@ -55,6 +54,7 @@ int cli_options(const struct cli_usage *u, int argc, char **argv, int *first);
 
 /* ---- local clusters. State is in one directory: cluster.json, key, lock, NAME.sock, NAME.log, NAME/ (data). */
 #define CLUSTER_MAX_COMPONENTS 64u
+#define CLUSTER_PATH 512 /* socket paths are far shorter */
 
 struct cluster_component {
 	u8 kind; /* enum component_kind */
@@ -64,9 +64,9 @@ struct cluster_component {
 	u64 start_ticks; /* of pid, from /proc: a reused pid is not ours */
 };
 
-struct cluster {
+struct cluster { /* 11 KiB: static, not on a stack */
 	char name[WIRE_NAME_MAX];
-	char dir[PATH_MAX];
+	char dir[CLUSTER_PATH];
 	u8 key[32];
 	u32 ncomp;
 	struct cluster_component comp[CLUSTER_MAX_COMPONENTS]; /* [0] is the manager */

@@ -506,6 +506,8 @@ static bool load(struct gm *g, char *err, size_t err_len)
 {
 	g->term = gm_store_new_term(g->store);
 	g->cluster_id = gm_store_cluster_id(g->store);
+	if (g->term && g->cfg.fresh && gm_store_drop_components(g->store))
+		g->term = 0;
 	if (g->term && !gm_store_each_component(g->store, load_component, g) && !gm_store_each_vnode(g->store, load_vnode, g))
 		return true;
 	snprintf(err, err_len, "state: %s", gm_store_error(g->store));

@@ -15,6 +15,7 @@ struct gm_config {
 	u32 host_pid;
 	u32 beat_ms, lease_ms;      /* 0: 1000, 3000 */
 	enum place_policy gpm, gmm, gsm;
+	bool fresh; /* forget the components the store knows; vNodes, epochs and numbers stay */
 };
 
 /* Takes a new term from the store (durable) before it returns. The store stays the caller's. NULL with a message in err. */

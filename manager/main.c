@@ -43,9 +43,16 @@ static bool set_gsm(void *self, const char *text)
 	return place_policy_parse(text, &((struct gm_config *)self)->gsm);
 }
 
+static bool set_fresh(void *self, const char *text)
+{
+	((struct gm_config *)self)->fresh = true;
+	return true;
+}
+
 static const struct daemon_option own_options[] = {
 	{"--beat-ms", "N", "how often components beat (default 1000)", set_beat},
 	{"--lease-ms", "N", "silence after which a component is down (default 3000)", set_lease},
+	{"--fresh", NULL, "forget the components known before: none of them runs any more", set_fresh},
 	{"--gpm", "POLICY", "placing of programs: most-free (default), round-robin or pack", set_gpm},
 	{"--gmm", "POLICY", "placing of their memory", set_gmm},
 	{"--gsm", "POLICY", "placing of new vNodes", set_gsm},

@@ -146,6 +146,11 @@ static int exec(struct gm_store *s, const char *sql)
 	return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : -EIO;
 }
 
+int gm_store_drop_components(struct gm_store *s)
+{
+	return exec(s, "DELETE FROM component");
+}
+
 static int insert_vnode(struct gm_store *s, const struct stored_vnode *v)
 {
 	sqlite3_stmt *st = prepare(s, "INSERT INTO vnode VALUES(?,?,?,?)");

@@ -40,6 +40,7 @@ u64 gm_store_take_asids(struct gm_store *s, u32 count);
 /* All return 0 or -EIO (the reason is in gm_store_error). */
 int gm_store_put_component(struct gm_store *s, const struct stored_component *c);
 int gm_store_drop_component(struct gm_store *s, const char *name);
+int gm_store_drop_components(struct gm_store *s); /* all */
 /* Sets v->id and v->ip. */
 int gm_store_add_vnode(struct gm_store *s, struct stored_vnode *v);
 /* The chain of a memory node moves to its next epoch; returned, 0: not written. Epochs outlive the node's row. */

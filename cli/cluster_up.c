@@ -1,0 +1,498 @@
+/* Starting a local cluster: one process a component, each told where the others are, ready when it says so on its --ready-fd.
+ *
+ * The manager is started first, since the others register with it; the rest at once. Any failure, interrupt or the deadline ends what
+ * was started. cluster.json is written before anything is waited for, so that `lego down` finds what a killed `lego up` left. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cluster.h"
+#include "rpc/key.h"
+
+#define READY_DEADLINE_MS 10000
+#define MAX_ARGS 40
+#define ARG_LEN 600
+#define LOG_TAIL_LINES 8
+
+struct starting { /* beside each cluster_component while it starts */
+	int ready_fd;   /* -1: was ready, or never started */
+	char said[192]; /* so far */
+	size_t said_len;
+};
+
+struct up {
+	const struct cluster_opts *opts;
+	const char *transport;
+	struct cluster *c;
+	int life_read; /* private: what daemons get as --exit-fd; else -1 */
+	struct starting s[CLUSTER_MAX_COMPONENTS];
+	u64 memory_bytes;
+	u32 ready;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+	interrupted = sig;
+}
+
+static u64 now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (u64)t.tv_sec * 1000 + (u64)t.tv_nsec / NSEC_PER_MSEC;
+}
+
+/* ---- argument vectors */
+
+struct args {
+	char text[MAX_ARGS][ARG_LEN];
+	char *argv[MAX_ARGS + 1];
+	u32 n;
+	bool fits;
+};
+
+static void arg(struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void arg(struct args *a, const char *fmt, ...)
+{
+	va_list ap;
+	if (a->n == MAX_ARGS) {
+		a->fits = false;
+		return;
+	}
+	va_start(ap, fmt);
+	a->fits &= vsnprintf(a->text[a->n], ARG_LEN, fmt, ap) < ARG_LEN;
+	va_end(ap);
+	a->argv[a->n] = a->text[a->n];
+	a->argv[++a->n] = NULL;
+}
+
+static void option(struct args *a, const char *name, const char *value)
+{
+	arg(a, "%s", name);
+	arg(a, "%s", value);
+}
+
+static void listen_option(struct args *a, const struct up *u, const struct cluster_component *k)
+{
+	bool tcp = !strcmp(u->transport, "tcp") && (k->kind == KIND_MEMORY || k->kind == KIND_STORAGE);
+	arg(a, "--listen");
+	if (tcp)
+		arg(a, "tcp:127.0.0.1:0");
+	else
+		arg(a, "unix:%s/%s.sock", u->c->dir, k->name);
+}
+
+static void kind_options(struct args *a, const struct up *u, const struct cluster_component *k)
+{
+	if (k->kind == KIND_MANAGER)
+		arg(a, "--fresh"); /* no other component of this cluster runs */
+	else
+		option(a, "--gm", u->c->comp[0].addr);
+	if (k->kind != KIND_MEMORY) {
+		arg(a, "--data");
+		arg(a, "%s/%s", u->c->dir, k->name);
+	}
+	if (k->kind == KIND_MEMORY) {
+		arg(a, "--memory");
+		arg(a, "%llu", (unsigned long long)u->memory_bytes);
+	}
+	if (k->kind == KIND_PROCESSOR && u->opts->excache_bytes) {
+		arg(a, "--excache");
+		arg(a, "%llu", (unsigned long long)u->opts->excache_bytes);
+	}
+}
+
+/* The word after "lego" by kind. */
+static const char *daemon_word(u8 kind)
+{
+	static const char *const words[] = {"", "pd", "md", "sd", "gm"};
+	return words[kind];
+}
+
+static bool build_args(struct args *a, const struct up *u, const struct cluster_component *k, int ready_fd, int exit_fd)
+{
+	a->n = 0;
+	a->fits = true;
+	arg(a, "lego");
+	arg(a, "%s", daemon_word(k->kind));
+	option(a, "--name", k->name);
+	listen_option(a, u, k);
+	arg(a, "--key");
+	arg(a, "%s/key", u->c->dir);
+	arg(a, "--ready-fd");
+	arg(a, "%d", ready_fd);
+	if (exit_fd >= 0) {
+		arg(a, "--exit-fd");
+		arg(a, "%d", exit_fd);
+	}
+	kind_options(a, u, k);
+	return a->fits;
+}
+
+/* ---- one daemon */
+
+#define CHILD_READY_FD 3
+#define CHILD_EXIT_FD 4
+
+/* In the child: own session, standard streams, only the two fds above, default signals. Returns only on failure. */
+static void become_daemon(const char *log, int ready_fd, int exit_fd, char *const *argv)
+{
+	sigset_t none;
+	int null = open("/dev/null", O_RDONLY), out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
+	int ready = fcntl(ready_fd, F_DUPFD, 16), life = exit_fd >= 0 ? fcntl(exit_fd, F_DUPFD, 16) : -1;
+	setsid();
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	if (null < 0 || out < 0 || ready < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || chdir("/"))
+		return;
+	dup2(ready, CHILD_READY_FD);
+	if (life >= 0)
+		dup2(life, CHILD_EXIT_FD);
+	if (close_range(life >= 0 ? CHILD_EXIT_FD + 1 : CHILD_READY_FD + 1, ~0u, 0))
+		return;
+	execv(cli_self(), argv);
+}
+
+static bool spawn(struct up *u, u32 i)
+{
+	static struct args args;
+	char log[CLUSTER_PATH];
+	int ready[2];
+	struct cluster_component *k = &u->c->comp[i];
+	if (!cluster_path(u->c, k->name, ".log", log, sizeof(log)))
+		return false;
+	if (!build_args(&args, u, k, CHILD_READY_FD, u->life_read >= 0 ? CHILD_EXIT_FD : -1)) {
+		cli_error("the path %s is too long (LEGO_HOME names a shorter place)", u->c->dir);
+		return false;
+	}
+	if (pipe2(ready, O_CLOEXEC | O_NONBLOCK)) {
+		cli_error("cannot start %s: %s", k->name, strerror(errno));
+		return false;
+	}
+	fflush(NULL);
+	k->pid = fork();
+	if (!k->pid) {
+		become_daemon(log, ready[1], u->life_read, args.argv);
+		dprintf(2, "lego: cannot start %s: %s\n", args.argv[1], strerror(errno));
+		_exit(127);
+	}
+	close(ready[1]);
+	u->s[i].ready_fd = ready[0];
+	if (k->pid < 0)
+		cli_error("cannot start %s: %s", k->name, strerror(errno));
+	k->start_ticks = k->pid > 0 ? process_start_ticks(k->pid) : 0;
+	return k->pid > 0;
+}
+
+/* ---- waiting */
+
+static void progress(const struct up *u, bool last)
+{
+	if (u->opts->quiet || !isatty(2))
+		return;
+	if (last)
+		fprintf(stderr, "\r\033[K");
+	else
+		fprintf(stderr, "\rstarting cluster '%s': %u of %u components ready", u->c->name, u->ready, u->c->ncomp);
+}
+
+static void show_log_tail(const struct up *u, const char *name)
+{
+	char path[CLUSTER_PATH], text[2048];
+	if (!cluster_path(u->c, name, ".log", path, sizeof(path)))
+		return;
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return;
+	(void)fseek(f, -(long)sizeof(text) + 1, SEEK_END); /* fails for a short file: then from its start */
+	size_t n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = 0;
+	char *from = text + n;
+	for (u32 lines = 0; from > text && lines <= LOG_TAIL_LINES; from--)
+		lines += from[-1] == '\n';
+	if (from > text)
+		from++;
+	if (*from)
+		fprintf(stderr, "%s%s", from, n && text[n - 1] == '\n' ? "" : "\n");
+}
+
+/* Says why component i did not start. */
+static void failed(struct up *u, u32 i, const char *why)
+{
+	struct cluster_component *k = &u->c->comp[i];
+	int status;
+	char how[64];
+	struct timespec pause = {.tv_nsec = 50 * (long)NSEC_PER_MSEC};
+	nanosleep(&pause, NULL); /* let it finish dying: its status says more */
+	snprintf(how, sizeof(how), "%s", why);
+	if (waitpid(k->pid, &status, WNOHANG) == k->pid) {
+		if (WIFEXITED(status))
+			snprintf(how, sizeof(how), "exit status %d", WEXITSTATUS(status));
+		else
+			snprintf(how, sizeof(how), "killed by signal %d", WTERMSIG(status));
+	}
+	progress(u, true);
+	cli_error("%s node %s did not start (%s); its log ends:", cluster_kind_name(k->kind), k->name, how);
+	show_log_tail(u, k->name);
+}
+
+/* "ready ADDR\n" → the component's address. */
+static bool take_ready(struct up *u, u32 i)
+{
+	struct starting *s = &u->s[i];
+	char *addr = s->said + strlen("ready "), *end = memchr(s->said, '\n', s->said_len);
+	if (!end || strncmp(s->said, "ready ", strlen("ready ")))
+		return false;
+	*end = 0;
+	if (!*addr || strlen(addr) >= WIRE_ADDR_MAX)
+		return false;
+	strcpy(u->c->comp[i].addr, addr);
+	close(s->ready_fd);
+	s->ready_fd = -1;
+	u->ready++;
+	return true;
+}
+
+/* Reads what component i says. false after a message: it will never be ready. */
+static bool hear(struct up *u, u32 i)
+{
+	struct starting *s = &u->s[i];
+	ssize_t n = read(s->ready_fd, s->said + s->said_len, sizeof(s->said) - 1 - s->said_len);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return true;
+	if (n > 0) {
+		s->said_len += (size_t)n;
+		if (take_ready(u, i) || s->said_len < sizeof(s->said) - 1)
+			return true;
+	}
+	failed(u, i, "it said nothing");
+	return false;
+}
+
+static u32 poll_set(const struct up *u, struct pollfd *p, u32 *index)
+{
+	u32 n = 0;
+	for (u32 i = 0; i < u->c->ncomp; i++)
+		if (u->s[i].ready_fd >= 0) {
+			index[n] = i;
+			p[n++] = (struct pollfd){.fd = u->s[i].ready_fd, .events = POLLIN};
+		}
+	return n;
+}
+
+/* Waits until every component started so far is ready. */
+static bool wait_ready(struct up *u, u64 deadline_ms)
+{
+	struct pollfd p[CLUSTER_MAX_COMPONENTS];
+	u32 index[CLUSTER_MAX_COMPONENTS], n;
+	while ((n = poll_set(u, p, index))) {
+		u64 now = now_ms();
+		progress(u, false);
+		if (interrupted) {
+			progress(u, true);
+			cli_error("interrupted: cluster '%s' not started", u->c->name);
+			return false;
+		}
+		if (now >= deadline_ms) {
+			failed(u, index[0], "not ready in 10 s");
+			return false;
+		}
+		if (poll(p, n, (int)(deadline_ms - now)) <= 0)
+			continue;
+		for (u32 i = 0; i < n; i++)
+			if (p[i].revents && !hear(u, index[i]))
+				return false;
+	}
+	progress(u, true);
+	return true;
+}
+
+/* ---- the whole */
+
+static void name_components(struct up *u)
+{
+	const struct cluster_opts *o = u->opts;
+	const struct {
+		u8 kind;
+		char prefix[3];
+		u32 n;
+	} kinds[] = {{KIND_MANAGER, "gm", 1},
+		     {KIND_MEMORY, "m", MAX(o->memories, 1u)},
+		     {KIND_STORAGE, "s", MAX(o->storages, 1u)},
+		     {KIND_PROCESSOR, "p", MAX(o->processors, 1u)}};
+	for (u32 k = 0; k < ARRAY_SIZE(kinds); k++)
+		for (u32 i = 0; i < kinds[k].n; i++) {
+			struct cluster_component *comp = &u->c->comp[u->c->ncomp++];
+			memset(comp, 0, sizeof(*comp));
+			comp->kind = kinds[k].kind;
+			snprintf(comp->name, sizeof(comp->name), "%s%u", kinds[k].prefix, i);
+		}
+}
+
+static u64 default_memory(u32 nodes)
+{
+	struct sysinfo info;
+	u64 half = sysinfo(&info) ? GIB : (u64)info.totalram * info.mem_unit / 2;
+	return ALIGN_DOWN(MIN(half / nodes, 8 * GIB), MIB);
+}
+
+/* Refuses what cannot be before anything is made. */
+static int check(struct up *u)
+{
+	const struct cluster_opts *o = u->opts;
+	u32 memories = MAX(o->memories, 1u);
+	u->transport = o->transport ? o->transport : "shm";
+	u->memory_bytes = o->memory_bytes ? o->memory_bytes : default_memory(memories);
+	if (!strcmp(u->transport, "ucx")) {
+		cli_error("up: transport ucx is not built into this lego: use shm or tcp");
+		return CLI_FAILED;
+	}
+	if (strcmp(u->transport, "shm") && strcmp(u->transport, "tcp")) {
+		cli_error("up: unknown transport '%s': use shm or tcp", u->transport);
+		return CLI_USAGE;
+	}
+	if (o->replicas) {
+		cli_error("up: memory replication is not built into this lego: use --replicas 0");
+		return CLI_FAILED;
+	}
+	if (1 + MAX(o->processors, 1u) + memories + MAX(o->storages, 1u) > CLUSTER_MAX_COMPONENTS) {
+		cli_error("up: at most %u components, the manager included", CLUSTER_MAX_COMPONENTS);
+		return CLI_USAGE;
+	}
+	return 0;
+}
+
+/* Starts all and waits. false after a message. */
+static bool start_all(struct up *u)
+{
+	struct cluster *c = u->c;
+	u64 deadline_ms = now_ms() + READY_DEADLINE_MS;
+	u32 all = c->ncomp;
+	for (u32 i = 0; i < all; i++) {
+		c->ncomp = i + 1;
+		if (interrupted || !spawn(u, i) || cluster_save(c, u->transport)) {
+			c->ncomp = c->comp[i].pid > 0 ? i + 1 : i;
+			return false;
+		}
+		if (!i && !wait_ready(u, deadline_ms))
+			return false;
+	}
+	return wait_ready(u, deadline_ms) && !cluster_save(c, u->transport);
+}
+
+static bool make_private_dir(struct cluster *c)
+{
+	char template[CLUSTER_PATH];
+	cluster_sweep_private();
+	if (!cluster_place("private-XXXXXX", c))
+		return false;
+	strcpy(template, c->dir);
+	if (!mkdtemp(template)) {
+		cli_error("cannot make %s: %s", template, strerror(errno));
+		return false;
+	}
+	return cluster_place(strrchr(template, '/') + 1, c);
+}
+
+/* The directory, its lock in *lock and its key. Returns 0 or an exit status after a message. */
+static int claim(struct up *u, int *lock)
+{
+	struct cluster *c = u->c;
+	char path[CLUSTER_PATH], err[256] = "";
+	const char *name = u->opts->name ? u->opts->name : CLI_DEFAULT_CLUSTER;
+	if (!(u->opts->is_private ? make_private_dir(c) : cluster_place(name, c)))
+		return CLI_FAILED;
+	*lock = cluster_lock(c);
+	if (*lock == -EWOULDBLOCK)
+		cli_error("another 'lego up' or 'lego down' is at work on cluster '%s'", c->name);
+	else if (*lock < 0 && *lock != -EACCES)
+		cli_error("%s/lock: %s", c->dir, strerror(-*lock));
+	if (*lock < 0)
+		return CLI_FAILED;
+	if (!cluster_load(c) && cluster_alive(c)) {
+		cli_error("cluster '%s' is up already (end it: lego down %s)", c->name, u->opts->name ? c->name : "");
+		return CLI_FAILED;
+	}
+	cluster_clean(c, false);
+	c->ncomp = 0;
+	if (!cluster_path(c, "key", "", path, sizeof(path)) || key_file_ensure(path, c->key, err, sizeof(err))) {
+		cli_error("cluster key: %s", err);
+		return CLI_FAILED;
+	}
+	return 0;
+}
+
+static bool make_life_pipe(struct up *u)
+{
+	int life[2];
+	u->life_read = -1;
+	if (!u->opts->is_private)
+		return true;
+	if (pipe2(life, O_CLOEXEC)) {
+		cli_error("pipe: %s", strerror(errno));
+		return false;
+	}
+	u->life_read = life[0];
+	u->c->life_fd = life[1];
+	return true;
+}
+
+static int up_locked(struct up *u)
+{
+	struct cluster *c = u->c;
+	struct sigaction act = {.sa_handler = on_interrupt}, old_int, old_term;
+	c->is_private = u->opts->is_private;
+	if (!make_life_pipe(u))
+		return CLI_FAILED;
+	for (u32 i = 0; i < CLUSTER_MAX_COMPONENTS; i++)
+		u->s[i].ready_fd = -1;
+	name_components(u);
+	interrupted = 0;
+	sigaction(SIGINT, &act, &old_int);
+	sigaction(SIGTERM, &act, &old_term);
+	bool ok = start_all(u);
+	if (u->life_read >= 0)
+		close(u->life_read);
+	for (u32 i = 0; i < CLUSTER_MAX_COMPONENTS; i++)
+		if (u->s[i].ready_fd >= 0)
+			close(u->s[i].ready_fd);
+	if (!ok)
+		(void)cluster_down(c);
+	sigaction(SIGINT, &old_int, NULL);
+	sigaction(SIGTERM, &old_term, NULL);
+	return ok ? CLI_OK : CLI_FAILED;
+}
+
+int cluster_up(const struct cluster_opts *opts, struct cluster *c)
+{
+	static struct up u;
+	int lock = -1;
+	memset(&u, 0, sizeof(u));
+	memset(c, 0, sizeof(*c));
+	c->life_fd = -1;
+	u.opts = opts;
+	u.c = c;
+	int rc = check(&u);
+	if (!rc)
+		rc = claim(&u, &lock);
+	if (!rc)
+		rc = up_locked(&u);
+	/* A private cluster's owner keeps the lock as long as it lives: that is how leftovers are told from it. */
+	if (lock >= 0 && !(opts->is_private && !rc))
+		close(lock);
+	return rc;
+}

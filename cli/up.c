@@ -1,0 +1,58 @@
+/* lego up: starts a cluster on this host. */
+#include <stdio.h>
+
+#include "cli/cli.h"
+
+static struct cluster_opts opts;
+
+static const struct cli_opt options[] = {
+	{"cluster", 0, OPT_STRING, "NAME", "its name (default: default)", &opts.name},
+	{"processors", 'p', OPT_U32, "N", "processor nodes (default 1)", &opts.processors, NULL, 1, 32},
+	{"memories", 'm', OPT_U32, "N", "memory nodes (default 1)", &opts.memories, NULL, 1, 32},
+	{"storages", 's', OPT_U32, "N", "storage nodes (default 1)", &opts.storages, NULL, 1, 32},
+	{"memory", 0, OPT_SIZE, "SIZE", "of each memory node (default: half of this host's in all, at most 8G each)", &opts.memory_bytes},
+	{"excache", 0, OPT_SIZE, "SIZE", "local memory of one process (default 256M)", &opts.excache_bytes},
+	{"replicas", 0, OPT_U32, "K", "second copies of memory (default 0)", &opts.replicas, NULL, 0, 2},
+	{"transport", 0, OPT_STRING, "WORD", "shm (default), tcp or ucx", &opts.transport},
+};
+static const struct cli_usage usage = {
+	"up [NAME] [OPTION...]",
+	"Starts the daemons of a cluster on this host and waits until they are ready.",
+	options,
+	ARRAY_SIZE(options),
+};
+
+static void tell(const struct cluster *c)
+{
+	u32 n[KIND_CLIENT + 1] = {0};
+	for (u32 i = 0; i < c->ncomp; i++)
+		n[c->comp[i].kind]++;
+	printf("cluster '%s' is up: %u processor, %u memory, %u storage node%s (logs in %s)\n", c->name, n[KIND_PROCESSOR], n[KIND_MEMORY],
+	       n[KIND_STORAGE], n[KIND_STORAGE] > 1 ? "s" : "", c->dir);
+}
+
+int cmd_up(int argc, char **argv)
+{
+	static struct cluster c;
+	int first, rc = cli_options(&usage, argc, argv, &first);
+	if (rc != CLI_GO_ON)
+		return rc;
+	if (first < argc && !opts.name)
+		opts.name = argv[first++];
+	/* options may also follow the name */
+	if (first < argc) {
+		int more, shift = first - 1;
+		rc = cli_options(&usage, argc - shift, argv + shift, &more);
+		if (rc != CLI_GO_ON)
+			return rc;
+		first = shift + more;
+	}
+	if (first < argc) {
+		cli_error("up: unexpected '%s' (see lego up --help)", argv[first]);
+		return CLI_USAGE;
+	}
+	rc = cluster_up(&opts, &c);
+	if (!rc)
+		tell(&c);
+	return rc;
+}

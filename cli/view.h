@@ -1,0 +1,29 @@
+/* What the showing commands share: the cluster's status as JSON from the manager, and tables of text. */
+#ifndef LEGO_CLI_VIEW_H
+#define LEGO_CLI_VIEW_H
+
+#include <jansson.h>
+
+#include "cli/cli.h"
+
+/* The manager's GM_STATUS, parsed; NULL after a message. The caller json_decrefs. */
+json_t *view_status(const struct cluster *c);
+/* A member, or "" / 0 when it is absent or of another type. */
+const char *view_text(json_t *object, const char *key);
+u64 view_number(json_t *object, const char *key);
+
+/* The table of processes in a status (status.c). Returns an exit status. */
+int view_processes(json_t *status);
+
+/* A table: cells are copied, columns as wide as their widest cell. A header ending in '>' is aligned to the right. */
+#define TABLE_COLUMNS 10u
+struct table {
+	u32 columns, cells, room;
+	char **cell; /* row by row; the first row is the header */
+};
+void table_start(struct table *t, const char *const *header, u32 columns);
+void table_cell(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Prints and frees. Returns an exit status (output may fail). */
+int table_print(struct table *t);
+
+#endif
