@@ -5,10 +5,9 @@
 #include "base/types.h"
 
 s64 host_raw(s64 nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f);
-#define HOST_1(nr, a, ...) host_raw(nr, (u64)(a), 0, 0, 0, 0, 0)
 /* host(NR, args…): up to six arguments, each cast to u64. */
 #define HOST_ARGS(nr, a, b, c, d, e, f, ...) host_raw(nr, (u64)(a), (u64)(b), (u64)(c), (u64)(d), (u64)(e), (u64)(f))
-#define host(nr, ...) HOST_ARGS(nr, ##__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+#define host(...) HOST_ARGS(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
 
 #define SYSNR(name) SYS_NR_##name
 enum sys_nr {

@@ -92,7 +92,7 @@ static inline void lock_reset(struct lock *l)
 }
 
 /* ------------------------------------------------------------ threads and tasks */
-#define NSIG 64
+#define SIGNAL_MAX 64
 struct sigqueued { /* a signal the host delivered while the monitor ran */
 	struct ksiginfo info;
 };
@@ -103,7 +103,7 @@ struct task {   /* what Linux keeps per thread group. A vfork child has its own 
 	s32 pid;
 	u32 nthreads;   /* program threads alive */
 	struct lock sig_lock;
-	struct ksigaction action[NSIG + 1]; /* (sig_lock) as the program set them */
+	struct ksigaction action[SIGNAL_MAX + 1]; /* (sig_lock) as the program set them */
 	struct files *files;                /* fds, cwd, umask */
 	int ctl_fd;                         /* to pd */
 	struct lock ctl_lock;
@@ -125,13 +125,16 @@ struct clone_request { /* clone, clone3, fork and vfork in one shape; addresses 
 	u32 exit_signal;
 };
 
-struct thread { /* at GS; offsets of the first fields are known to trap/entry.S */
+struct thread { /* at GS; offsets of the first fields are known to host/door.S */
 	u64 exit_rsp;         /* 0 */
 	u64 exit_rip;         /* 8 */
 	struct thread *self;  /* 16 */
 	u32 pending;          /* 24: signals recorded and not yet delivered; also set to make a blocking host call give up */
 	u32 tid;              /* 28 */
-	u64 scratch[4];       /* 32 */
+	struct kucontext *exit_uc; /* 32: what is being left */
+	u32 exit_slow;             /* 40: the frame's mask differs from the host's: leave by rt_sigreturn */
+	u32 pad0;
+	u64 scratch[2];
 	struct task *task;
 	struct thread *next, *prev; /* all threads of this address space (thread_list_lock) */
 	u32 host_tid_word;          /* cleared by the host kernel when the thread is really gone */
@@ -159,7 +162,8 @@ struct thread { /* at GS; offsets of the first fields are known to trap/entry.S 
 	u32 event_n;
 	struct event events[EVENTS];
 };
-_Static_assert(offsetof(struct thread, pending) == 24, "entry.S");
+_Static_assert(offsetof(struct thread, pending) == 24 && offsetof(struct thread, exit_uc) == 32 && offsetof(struct thread, exit_slow) == 40,
+	       "host/door.S");
 
 static inline struct thread *thread_self(void)
 {

@@ -1,6 +1,6 @@
 /* ELF: what is accepted, and how segments become mappings. Every number of the file is checked before use. */
-#include <asm/mman.h>
 #include <elf.h>
+#include <linux/mman.h>
 
 #include "base/string.h"
 #include "processor/monitor/boot/elf.h"

@@ -2,8 +2,8 @@
  *
  * The kernel's own stack holds argc, argv, envp and auxv of the program as given to execve; they are copied to the program's stack,
  * which is disaggregated memory like all its memory, and the kernel's stack is not used again. */
-#include <asm/mman.h>
 #include <elf.h>
+#include <linux/mman.h>
 #include <linux/resource.h>
 
 #include "base/string.h"
@@ -319,6 +319,7 @@ void mon_start(u64 *sp)
 	open_log();
 	vm_init();
 	open_files();
+	exit_mode = mon.boot.exit_mode;
 	signal_init();
 	s64 r = find_program(t, &k);
 

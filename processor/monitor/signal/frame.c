@@ -156,6 +156,7 @@ s64 sys_rt_sigreturn(struct thread *t, const u64 *a)
 	uc->regs.fpstate = keep.fpstate;
 	uc->regs.eflags = (keep.eflags & ~X_FLAGS_USER) | (in.regs.eflags & X_FLAGS_USER);
 	t->virtual_mask_sync = in.sigmask & MASK_SYNC;
+	t->exit_slow = 1;
 	uc->sigmask = in.sigmask & ~MASK_SYNC;
 	if (!(in.stack.flags & 2)) {
 		t->altstack = in.stack;

@@ -63,6 +63,7 @@ s64 sys_rt_sigprocmask(struct thread *t, const u64 *a)
 		if (t->nsig)
 			requeue_recorded(t, now);
 		t->virtual_mask_sync = now & MASK_SYNC;
+		t->exit_slow = 1;
 		uc->sigmask = now & ~MASK_SYNC;
 	}
 	return 0;

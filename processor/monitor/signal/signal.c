@@ -34,7 +34,7 @@ void signal_init(void)
 	host_action(SIGBUS, (u64)entry_sigbus, flags, 0);
 	host_action(SIGSEGV, (u64)entry_sigsegv, flags, 0);
 	/* Ignored dispositions are inherited over exec by the host; learn them. */
-	for (int sig = 1; sig <= NSIG; sig++) {
+	for (int sig = 1; sig <= SIGNAL_MAX; sig++) {
 		struct ksigaction old = {0};
 
 		if (monitors_own(sig) || host(SYSNR(rt_sigaction), sig, 0, &old, 8))
@@ -49,7 +49,7 @@ s64 sys_rt_sigaction(struct thread *t, const u64 *a)
 	struct task *task = t->task;
 	struct ksigaction act, old;
 
-	if (a[3] != 8 || sig < 1 || sig > NSIG || (a[1] && (sig == SIGKILL || sig == SIGSTOP)))
+	if (a[3] != 8 || sig < 1 || sig > SIGNAL_MAX || (a[1] && (sig == SIGKILL || sig == SIGSTOP)))
 		return -EINVAL;
 	if (a[1] && copy_from_user(&act, a[1], sizeof(act)))
 		return -EFAULT;

@@ -7,6 +7,7 @@
 #include "base/string.h"
 #include "processor/monitor/boot/elf.h"
 #include "processor/monitor/file/file.h"
+#include "processor/monitor/sys/sys.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/vm/vm.h"
 
@@ -77,6 +78,8 @@ static s64 write_boot(struct thread *t, struct exec_args *x, const struct pd_spa
 	b->sigmask = t->uc->sigmask | t->virtual_mask_sync;
 	str_copy(b->cwd, files_cwd(t), sizeof(b->cwd));
 	str_copy(b->exec_path, x->path, sizeof(b->exec_path));
+	cred_export(b);
+	limits_export(b);
 	s64 n = files_export(t->task->files, x->files, sizeof(x->files), &b->nfiles);
 
 	if (n < 0)

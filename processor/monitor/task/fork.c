@@ -268,7 +268,7 @@ s64 sys_clone3(struct thread *t, const u64 *a)
 		return -EFAULT;
 	if (args.set_tid_size || args.flags & (1ull << 33 /* CLONE_INTO_CGROUP */))
 		return -EPERM;
-	if (args.exit_signal > NSIG || (args.stack && !args.stack_size))
+	if (args.exit_signal > SIGNAL_MAX || (args.stack && !args.stack_size))
 		return -EINVAL;
 	struct clone_request c = {.flags = args.flags & ~(1ull << 32 /* CLONE_CLEAR_SIGHAND */),
 				  .stack = args.stack ? args.stack + args.stack_size : 0,

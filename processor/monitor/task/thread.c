@@ -252,7 +252,7 @@ s64 task_service_thread(void (*fn)(void *), void *arg)
 
 /* ---------------------------------------------------------------- exit of one thread: what the kernel would do to program memory */
 
-struct robust_list_head { /* uapi/linux/futex.h's, with u64 for program pointers */
+struct robust_head { /* uapi/linux/futex.h's, with u64 for program pointers */
 	u64 next;
 	s64 futex_offset;
 	u64 pending;
@@ -280,7 +280,7 @@ static void robust_release(u64 entry, s64 offset, u32 tid)
 
 static void robust_walk(struct thread *t)
 {
-	struct robust_list_head head;
+	struct robust_head head;
 	u64 entry;
 
 	if (!t->robust_head || copy_from_user(&head, t->robust_head, sizeof(head)))

@@ -16,6 +16,8 @@
 #define EV_MISS 0x7373696dull          /* "miss" */
 #define EV_SIGNAL 0x6c616e676973ull    /* "signal" */
 
+u32 exit_mode; /* enum boot_exit; read by host/door.S */
+
 int on_sigsys(int sig, struct ksiginfo *info, struct kucontext *uc)
 {
 	struct thread *t = thread_self();
@@ -23,6 +25,7 @@ int on_sigsys(int sig, struct ksiginfo *info, struct kucontext *uc)
 
 	if (info->code != 2) /* SYS_USER_DISPATCH; else somebody sent it */
 		return on_async(sig, info, uc);
+	t->exit_slow = 0;
 	t->uc = uc;
 	t->nr = (s64)r->rax;
 	t->args[0] = r->rdi;
@@ -70,8 +73,10 @@ int on_sigbus(int sig, struct ksiginfo *info, struct kucontext *uc)
 	bool nested = in_monitor(uc->regs.rip);
 
 	mon_event(EV_MISS, addr, uc->regs.rip);
-	if (!nested)
+	if (!nested) {
+		t->exit_slow = 0;
 		t->fault_rip = uc->regs.rip;
+	}
 	switch (vm_fault(t, addr, uc->regs.err)) {
 	case FAULT_OK:
 		return !nested;
@@ -88,6 +93,7 @@ int on_sigsegv(int sig, struct ksiginfo *info, struct kucontext *uc)
 {
 	if (info->code <= 0)
 		return on_async(sig, info, uc);
+	thread_self()->exit_slow = 0;
 	return program_fault(thread_self(), uc, sig, info->code, info->fault.addr);
 }
 
@@ -103,6 +109,8 @@ int on_async(int sig, struct ksiginfo *info, struct kucontext *uc)
 	signal_record(t, info);
 	if (ip >= (u64)host_wait_check && ip < (u64)host_wait_end)
 		uc->regs.rip = (u64)host_wait_abort;
+	else if (ip == (u64)exit_last)
+		uc->regs.rip = ip = t->exit_rip;
 	else if (ip >= (u64)exit_begin && ip < (u64)exit_end)
 		uc->regs.rip = (u64)exit_begin;
 	return !in_monitor(ip);

@@ -5,7 +5,8 @@
 #include "processor/monitor/mon.h"
 
 extern char sysc_start[], sysc_end[], mon_image_start[], mon_text_end[], mon_image_end[];
-extern char host_wait_check[], host_wait_end[], host_wait_abort[], exit_begin[], exit_end[], host_restorer[];
+extern char host_wait_check[], host_wait_end[], host_wait_abort[], exit_begin[], exit_last[], exit_end[], host_restorer[];
+extern u32 exit_mode;
 extern char ucopy_start[], ucopy_end[], ucopy_fault[];
 void entry_sigsys(void), entry_sigbus(void), entry_sigsegv(void), entry_async(void);
 _Noreturn void exit_frame(struct kucontext *uc);

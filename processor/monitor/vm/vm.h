@@ -22,7 +22,7 @@ struct vma {
 	u32 flags;      /* enum vma_flags */
 	u64 file_off;
 	u64 file_len;
-	struct file_handle file; /* VMA_FILE */
+	struct file_ref file; /* VMA_FILE */
 	const char *path;        /* for /proc/self/maps; owned by the vma tree; may be NULL */
 	u64 ino;
 };
