@@ -320,6 +320,7 @@ void mon_start(u64 *sp)
 	vm_init();
 	open_files();
 	exit_mode = mon.boot.exit_mode;
+	host_checked = mon.boot.flags & BOOT_DEBUG_HOST;
 	signal_init();
 	s64 r = find_program(t, &k);
 

@@ -172,3 +172,11 @@ void mon_event(u64 what, u64 a, u64 b)
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 	*e = (struct event){(u64)hi << 32 | lo, what, a, b};
 }
+
+bool host_checked;
+
+void host_efault(s64 nr)
+{
+	if (nr != SYSNR(futex))
+		mon_fatal("host call %ld got a bad address: program memory was passed to the host", nr);
+}

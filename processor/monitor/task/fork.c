@@ -114,6 +114,7 @@ s64 clone_fork(struct thread *t, const struct clone_request *c)
 		host_sigmask(mask);
 		return r == -ENOMEM ? -ENOMEM : -EAGAIN;
 	}
+	lock_take(&thread_list_lock);
 	arena_fork_prepare();
 	r = host(SYSNR(clone), (c->flags & (FORK_HOST_FLAGS | CLONE_PIDFD)) | c->exit_signal, 0, &pidfd, 0, 0);
 	if (r == 0) {
@@ -122,6 +123,7 @@ s64 clone_fork(struct thread *t, const struct clone_request *c)
 		return 0;
 	}
 	arena_fork_parent();
+	lock_drop(&thread_list_lock);
 	vm_fork_parent(t);
 	if (r < 0) {
 		task_abort_space(t, space.asid);

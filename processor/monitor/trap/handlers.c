@@ -93,7 +93,8 @@ int on_sigsegv(int sig, struct ksiginfo *info, struct kucontext *uc)
 {
 	if (info->code <= 0)
 		return on_async(sig, info, uc);
-	thread_self()->exit_slow = 0;
+	if (!in_monitor(uc->regs.rip))
+		thread_self()->exit_slow = 0;
 	return program_fault(thread_self(), uc, sig, info->code, info->fault.addr);
 }
 
