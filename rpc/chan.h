@@ -8,13 +8,17 @@
 #define LEGO_RPC_CHAN_H
 
 #include "rpc/node.h"
+#include "rpc/shm/ring.h"
 
 #define CHAN_SLOTS 64u
+#define CHAN_MAX_SEGS 72u
+#define CHAN_SPIN_NS 30000u   /* default budgets */
+#define CHAN_YIELD_NS 100000u
 
 struct chan_host { /* every call returns >= 0 or -errno; must not touch program memory */
 	s64 (*sendmsg)(int sock, const struct wire_seg *segs, u32 nsegs, bool block); /* stream: writes all or part; ring: one doorbell byte */
 	s64 (*recv)(int sock, void *buf, u64 len, bool block);
-	s64 (*poll)(int sock, s16 events, s64 timeout_ns); /* 0: timed out; -EINTR possible */
+	s64 (*poll)(int sock, s16 events, s64 timeout_ns); /* revents, or 0: timed out; -EINTR possible */
 	s64 (*futex_wait)(u32 *word, u32 expected, s64 timeout_ns);
 	s64 (*futex_wake)(u32 *word, u32 n);
 	void (*yield)(void);
@@ -28,14 +32,23 @@ struct chan_reply {    /* where a reply goes; filled before chan_wait returns */
 	u32 data_cap;
 	u32 data_len; /* out: bytes of the variable part that came (copied: min with data_cap) */
 	s32 status;   /* out: also -WIRE_DOWN, -WIRE_TIMEOUT, -WIRE_BAD_MESSAGE */
+	/* ONCE operations only. once_keep (in): when no reply came (-WIRE_DOWN, -WIRE_TIMEOUT), keep the session slot and number; posting
+	 * again with the same struct is then the retry the server recognises. End it with chan_once_drop if the retry is given up. */
+	bool once_keep;
+	u8 once_slot;
+	u32 once_seq; /* not 0: kept from an earlier attempt */
 };
 
 struct chan_slot {
 	u32 word; /* futex: state and generation */
 	u32 generation;
 	struct chan_reply *reply;
-	u64 deadline_ns;
+	u64 timeout_ns;
+	u64 deadline_ns; /* 0: nobody has looked at the clock yet */
+	u16 op;
+	u16 once_slot; /* or CHAN_NO_ONCE */
 };
+#define CHAN_NO_ONCE 0xffff
 
 struct chan {
 	const struct chan_host *host;
@@ -43,29 +56,34 @@ struct chan {
 	void *ring; /* mapped memfd, or NULL: stream */
 	u32 ring_len;
 	u64 session;
-	u32 spin_ns, yield_ns; /* budgets of the waiter */
+	u32 spin_ns, yield_ns; /* budgets of the waiter; chan_init sets defaults */
 	/* private to rpc/chan.c from here */
 	u32 send_lock, recv_lock, down, waiters;
 	u64 free_slots; /* bitmap */
-	u64 req_head, rep_tail;
+	struct ring_end end; /* out: under send_lock, in: under recv_lock */
 	u32 once_free; /* bitmap of free ONCE slots */
 	u32 once_seq[SESSION_SLOTS];
 	struct chan_slot slot[CHAN_SLOTS];
 	u8 *stream_buf; /* stream: reassembly, MSG_MAX_LEN bytes, given by the owner */
 	u32 stream_have;
-	u64 spun_ns, calls, blocked; /* counters */
+	u64 spun_ns, calls, blocked, stale; /* counters; stale: replies that found no one */
 };
 
 /* ring: the mapped memfd (ring_len bytes) or NULL; stream_buf: MSG_MAX_LEN + 64 bytes when ring is NULL. */
 void chan_init(struct chan *c, const struct chan_host *host, int sock, void *ring, u32 ring_len, void *stream_buf, u64 session);
+/* The same session over a new connection (the node restarted): ONCE numbering goes on. No thread may be using the channel. */
+void chan_reopen(struct chan *c, int sock, void *ring, u32 ring_len, void *stream_buf);
 /* In a fork child, before anything else: forgets every slot and lock (the channel itself is replaced by chan_init after). */
 void chan_abandon(struct chan *c);
 
-/* Sends a request. Returns a slot handle (> 0) or -WIRE_DOWN/-WIRE_BUSY. `reply` must live until chan_wait. ONCE ops take a ONCE slot by themselves. */
+/* Sends a request of at most CHAN_MAX_SEGS segments (the fixed struct first, no header). Returns a slot handle (> 0) or -WIRE_DOWN, -WIRE_BUSY
+ * (all slots in use, or the server takes nothing until the timeout), -EMSGSIZE. timeout_ns 0: the row's. Every handle must be waited for. `reply` must live until chan_wait. ONCE ops take a ONCE slot by themselves. */
 s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u32 nsegs, struct chan_reply *reply, u64 timeout_ns);
-/* Waits for it; returns reply->status. Never longer than the deadline. EINTR from the host is ignored (signals are recorded by the monitor). */
+/* Waits for it; returns reply->status. Never longer than the timeout, counted from the first wait or chan_done. EINTR from the host is ignored (signals are recorded by the monitor). */
 s32 chan_wait(struct chan *c, s64 slot);
+void chan_once_drop(struct chan *c, struct chan_reply *reply);
 bool chan_done(struct chan *c, s64 slot); /* polls once, does not block */
+/* Post and wait; while all slots are in use it yields and tries again. */
 s32 chan_call(struct chan *c, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *reply, u64 timeout_ns);
 
 #endif

@@ -113,8 +113,9 @@ enum once_verdict once_check(struct once_table *t, const struct msg_hdr *h, cons
 		*len = slot->done ? slot->len : 0;
 		return ONCE_REPEAT;
 	}
-	/* A slot never used here takes any number: the table of a restarted daemon is empty, its clients' counters are not. */
-	if (slot->seq && h->seq != slot->seq + 1)
+	/* Numbers rise, with gaps where a request was lost with its connection or given up. A slot never used here takes any: the table of
+	 * a restarted daemon is empty, its clients' counters are not. */
+	if (slot->seq && (s32)(h->seq - slot->seq) < 0)
 		return ONCE_BAD;
 	slot->seq = h->seq;
 	slot->done = slot->too_big = false;

@@ -36,7 +36,7 @@ struct msg_hdr {
 	u32 epoch;   /* of the chain the caller believes in; 0 where none applies */
 	u64 session; /* for MSG_ONCE: session id given at HELLO; else 0 */
 	u32 slot;    /* for MSG_ONCE: 0 .. SESSION_SLOTS-1 */
-	u32 seq;     /* for MSG_ONCE: rises by one per new request in the slot */
+	u32 seq;     /* for MSG_ONCE: rises with each new request in the slot; gaps only where one was given up */
 	u64 reserved;
 };
 _Static_assert(sizeof(struct msg_hdr) == 48, "wire");

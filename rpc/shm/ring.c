@@ -1,7 +1,7 @@
 /* Rings in shared memory: see ring.h for the layout and for what is trusted. No lock, no allocation, no host call. */
 #include "rpc/shm/ring.h"
 
-#include <errno.h>
+#include <asm/errno.h>
 
 #define FRAME_STEP 8u
 
