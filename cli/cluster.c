@@ -32,15 +32,17 @@ static u8 kind_of(const char *name)
 
 /* ---- directories */
 
-static bool own_dir(const char *path)
+/* forbidden: mode bits it must not have. */
+static bool own_dir(const char *path, mode_t forbidden)
 {
 	struct stat st;
 	if (mkdir(path, 0700) && errno != EEXIST) {
 		cli_error("cannot make %s: %s (LEGO_HOME names another place)", path, strerror(errno));
 		return false;
 	}
-	if (lstat(path, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077)) {
-		cli_error("%s must be a directory of yours with mode 0700 (LEGO_HOME names another place)", path);
+	if (lstat(path, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & forbidden)) {
+		cli_error("%s must be a directory of yours that others cannot %s (LEGO_HOME names another place)", path,
+			  forbidden & 044 ? "read" : "write to");
 		return false;
 	}
 	return true;
@@ -62,7 +64,7 @@ bool cluster_base(char base[CLUSTER_PATH])
 		cli_error("LEGO_HOME must be an absolute path, not '%s'", home ? home : base);
 		return false;
 	}
-	return own_dir(base);
+	return own_dir(base, 022);
 }
 
 static bool name_ok(const char *name)
@@ -102,7 +104,7 @@ bool cluster_path(const struct cluster *c, const char *name, const char *suffix,
 int cluster_lock(const struct cluster *c)
 {
 	char path[CLUSTER_PATH];
-	if (!own_dir(c->dir) || !cluster_path(c, "lock", "", path, sizeof(path)))
+	if (!own_dir(c->dir, 077) || !cluster_path(c, "lock", "", path, sizeof(path)))
 		return -EACCES;
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0 || !flock(fd, LOCK_EX | LOCK_NB))

@@ -433,7 +433,8 @@ static bool role_may(const struct gm_conn *conn, const struct op_row *row)
 static void refuse(struct gm *g, conn_id c, const struct msg *m, s32 status)
 {
 	g->refused++;
-	(void)node_reply(g->env, c, &m->hdr, status, NULL, 0, NULL, 0);
+	if (op_row(m->hdr.op)) /* what no row names has no reply either */
+		(void)node_reply(g->env, c, &m->hdr, status, NULL, 0, NULL, 0);
 	on_closed(g, c);
 	drop_conn(g, c);
 }

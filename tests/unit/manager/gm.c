@@ -1,0 +1,657 @@
+/* The manager's logic: membership, leases, what survives a restart, placement, status, and requests from hostile or confused peers. */
+#include "fake.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "manager/gm.h"
+
+struct rig {
+	struct fake f;
+	struct gm_store *store;
+	struct gm *gm;
+	char path[64];
+	conn_id last;
+};
+
+#define BEAT_MS 100u
+#define LEASE_MS 300u
+
+static void start_gm(struct rig *r, bool fresh)
+{
+	char err[256] = "";
+	struct gm_config cfg = {.name = "gm0", .addr = "unix:/gm", .host_pid = 42, .beat_ms = BEAT_MS, .lease_ms = LEASE_MS, .fresh = fresh};
+	r->store = gm_store_open(r->path, 77, err, sizeof(err));
+	assert_non_null(r->store);
+	r->gm = gm_new(&r->f.env, r->store, &cfg, err, sizeof(err));
+	assert_non_null(r->gm);
+}
+
+static void stop_gm(struct rig *r)
+{
+	gm_free(r->gm);
+	gm_store_close(r->store);
+}
+
+static void remove_db(const char *path)
+{
+	char side[80];
+	unlink(path);
+	snprintf(side, sizeof(side), "%s-wal", path);
+	unlink(side);
+	snprintf(side, sizeof(side), "%s-shm", path);
+	unlink(side);
+}
+
+static int setup(void **state)
+{
+	struct rig *r = calloc(1, sizeof(*r));
+	snprintf(r->path, sizeof(r->path), "/tmp/gm-test-%d.db", (int)getpid());
+	remove_db(r->path);
+	fake_init(&r->f);
+	start_gm(r, false);
+	*state = r;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct rig *r = *state;
+	stop_gm(r);
+	fake_clear(&r->f);
+	remove_db(r->path);
+	free(r);
+	return 0;
+}
+
+static void pass(struct rig *r, u64 ms)
+{
+	r->f.now_ns += ms * NSEC_PER_MSEC;
+	gm_ops.tick(r->gm, r->f.now_ns);
+}
+
+static conn_id open_conn(struct rig *r, u8 role, u8 kind)
+{
+	struct hello h = {.role = role, .kind = kind};
+	struct welcome w = {0};
+	gm_ops.opened(r->gm, ++r->last, &h, &w, false);
+	return r->last;
+}
+
+static s32 ask(struct rig *r, conn_id c, u16 op, const void *req, u32 req_len, void *rep, u32 rep_len)
+{
+	fake_request(&r->f, &gm_ops, r->gm, c, op, req, req_len, NULL, 0);
+	return fake_reply(&r->f, rep, rep_len);
+}
+
+static struct gm_register_req reg(u8 kind, const char *name, u64 incarnation)
+{
+	struct gm_register_req q = {.kind = kind, .incarnation = incarnation, .total_bytes = GIB, .host_pid = 1000, .cores = 4};
+	snprintf(q.name, sizeof(q.name), "%s", name);
+	snprintf(q.addr, sizeof(q.addr), "unix:/%s", *name ? name : "x");
+	return q;
+}
+
+/* Joins on a new connection, which must work. */
+static conn_id join(struct rig *r, u8 kind, const char *name, u64 incarnation, struct gm_register_rep *rep)
+{
+	struct gm_register_rep mine;
+	struct gm_register_req q = reg(kind, name, incarnation);
+	conn_id c = open_conn(r, ROLE_COMPONENT, kind);
+	assert_int_equal(ask(r, c, OP_GM_REGISTER, &q, sizeof(q), rep ? rep : &mine, sizeof(mine)), 0);
+	return c;
+}
+
+static struct gm_beat_rep beat(struct rig *r, conn_id c, u64 incarnation, u64 used)
+{
+	struct gm_beat_req q = {.incarnation = incarnation, .used_bytes = used, .total_bytes = GIB, .state = COMP_UP};
+	struct gm_beat_rep rep = {0};
+	assert_int_equal(ask(r, c, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	return rep;
+}
+
+static s32 place(struct rig *r, struct gm_place_rep *rep)
+{
+	struct gm_place_req q = {0};
+	memset(rep, 0, sizeof(*rep));
+	return ask(r, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+}
+
+static json_t *status(struct rig *r)
+{
+	fake_request(&r->f, &gm_ops, r->gm, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_STATUS, NULL, 0, NULL, 0);
+	assert_int_equal(fake_reply(&r->f, NULL, 0), 0);
+	json_t *top = json_loadb((char *)r->f.frame[0].body, r->f.frame[0].body_len, 0, NULL);
+	assert_non_null(top);
+	return top;
+}
+
+static void assert_state(struct rig *r, const char *id, const char *want)
+{
+	json_t *top = status(r), *k;
+	size_t i;
+	const char *found = "absent";
+	json_array_foreach(json_object_get(top, "components"), i, k)
+		if (!strcmp(json_string_value(json_object_get(k, "id")), id))
+			found = json_string_value(json_object_get(k, "state"));
+	assert_string_equal(found, want);
+	json_decref(top);
+}
+
+/* ---- membership and leases */
+
+static void registers_and_beats(void **state)
+{
+	struct rig *r = *state;
+	struct gm_register_rep rep;
+	conn_id c = join(r, KIND_MEMORY, "m0", 5, &rep);
+	assert_string_equal(rep.name, "m0");
+	assert_int_equal(rep.term, 1);
+	assert_int_equal(rep.cluster_id, 77);
+	assert_int_equal(rep.beat_ms, BEAT_MS);
+	assert_int_equal(rep.lease_ms, LEASE_MS);
+	assert_int_equal(beat(r, c, 5, 0).known, 1);
+	assert_int_equal(beat(r, c, 6, 0).known, 0); /* another incarnation than the registered one */
+	assert_int_equal(beat(r, open_conn(r, ROLE_COMPONENT, KIND_MEMORY), 5, 0).known, 0);
+}
+
+static void chooses_free_names(void **state)
+{
+	struct rig *r = *state;
+	struct gm_register_rep rep;
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_PROCESSOR, "", 2, &rep);
+	assert_string_equal(rep.name, "p1");
+	join(r, KIND_PROCESSOR, "", 2, &rep); /* the same incarnation keeps its name */
+	assert_string_equal(rep.name, "p1");
+}
+
+static void name_of_a_living_one_is_refused(void **state)
+{
+	struct rig *r = *state;
+	struct gm_register_req q = reg(KIND_MEMORY, "m0", 6);
+	conn_id old = join(r, KIND_MEMORY, "m0", 5, NULL), c = open_conn(r, ROLE_COMPONENT, KIND_MEMORY);
+	assert_int_equal(ask(r, c, OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EEXIST);
+	gm_ops.closed(r->gm, old);
+	assert_int_equal(ask(r, c, OP_GM_REGISTER, &q, sizeof(q), NULL, 0), 0);
+	q.kind = KIND_STORAGE;
+	assert_int_equal(ask(r, open_conn(r, ROLE_COMPONENT, KIND_STORAGE), OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EEXIST);
+}
+
+static void broken_line_is_down_after_a_grace(void **state)
+{
+	struct rig *r = *state;
+	pass(r, LEASE_MS); /* the lease after start, in which nobody is declared down, is over */
+	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
+	gm_ops.closed(r->gm, c);
+	pass(r, 50);
+	assert_state(r, "m0", "up");
+	pass(r, 200);
+	assert_state(r, "m0", "down");
+	join(r, KIND_MEMORY, "m0", 5, NULL);
+	assert_state(r, "m0", "up");
+}
+
+static void redial_within_the_grace_is_not_noticed(void **state)
+{
+	struct rig *r = *state;
+	pass(r, LEASE_MS);
+	gm_ops.closed(r->gm, join(r, KIND_MEMORY, "m0", 5, NULL));
+	pass(r, 100);
+	join(r, KIND_MEMORY, "m0", 5, NULL);
+	pass(r, 200);
+	assert_state(r, "m0", "up");
+}
+
+static void lease_lapses_in_silence(void **state)
+{
+	struct rig *r = *state;
+	pass(r, LEASE_MS);
+	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
+	pass(r, LEASE_MS - 10);
+	assert_state(r, "m0", "up");
+	assert_int_equal(beat(r, c, 5, 0).known, 1);
+	pass(r, LEASE_MS - 10);
+	assert_state(r, "m0", "up");
+	pass(r, 20);
+	assert_state(r, "m0", "down");
+	assert_int_equal(beat(r, c, 5, 0).known, 1); /* it was only slow */
+	assert_state(r, "m0", "up");
+}
+
+static void tick_tells_when_the_next_lease_ends(void **state)
+{
+	struct rig *r = *state;
+	pass(r, LEASE_MS);
+	join(r, KIND_MEMORY, "m0", 5, NULL);
+	u64 next = gm_ops.tick(r->gm, r->f.now_ns);
+	assert_true(next > r->f.now_ns && next <= r->f.now_ns + LEASE_MS * NSEC_PER_MSEC);
+}
+
+static void leaving_is_not_dying(void **state)
+{
+	struct rig *r = *state;
+	conn_id c = join(r, KIND_STORAGE, "s0", 5, NULL);
+	struct gm_beat_req q = {.incarnation = 5};
+	assert_int_equal(ask(r, c, OP_GM_LEAVE, &q, sizeof(q), NULL, 0), 0);
+	assert_state(r, "s0", "absent");
+	gm_ops.closed(r->gm, c);
+	stop_gm(r);
+	start_gm(r, false);
+	assert_state(r, "s0", "absent");
+}
+
+/* ---- what survives a restart */
+
+static void restart_takes_a_new_term_and_presumes_all_up(void **state)
+{
+	struct rig *r = *state;
+	join(r, KIND_MEMORY, "m0", 5, NULL);
+	join(r, KIND_STORAGE, "s0", 6, NULL);
+	stop_gm(r);
+	start_gm(r, false);
+	assert_int_equal(gm_term(r->gm), 2);
+	pass(r, LEASE_MS - 10);
+	assert_state(r, "m0", "up");
+	assert_state(r, "s0", "up");
+	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
+	pass(r, 10);
+	beat(r, c, 5, 0);
+	assert_state(r, "m0", "up");
+	assert_state(r, "s0", "down");
+}
+
+static void nobody_is_down_within_the_first_lease(void **state)
+{
+	struct rig *r = *state;
+	gm_ops.closed(r->gm, join(r, KIND_MEMORY, "m0", 5, NULL));
+	pass(r, LEASE_MS - 10);
+	assert_state(r, "m0", "up");
+	pass(r, 10);
+	assert_state(r, "m0", "down");
+}
+
+static void asids_are_never_handed_out_twice(void **state)
+{
+	struct rig *r = *state;
+	struct gm_ids_req q = {.what = 0, .count = 100};
+	struct gm_ids_rep a, b;
+	conn_id c = open_conn(r, ROLE_COMPONENT, KIND_PROCESSOR);
+	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), &a, sizeof(a)), 0);
+	assert_true(a.first > 0);
+	assert_int_equal(a.count, 100);
+	stop_gm(r);
+	start_gm(r, false);
+	c = open_conn(r, ROLE_COMPONENT, KIND_PROCESSOR);
+	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), &b, sizeof(b)), 0);
+	assert_true(b.first >= a.first + a.count);
+	q.count = 0;
+	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), NULL, 0), -EINVAL);
+	q.count = 1u << 31;
+	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), NULL, 0), -EINVAL);
+	q = (struct gm_ids_req){.what = 9, .count = 1};
+	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), NULL, 0), -EINVAL);
+}
+
+static u32 epoch_of_memory(struct rig *r)
+{
+	struct gm_place_rep rep;
+	assert_int_equal(place(r, &rep), 0);
+	return rep.memory.epoch;
+}
+
+static void each_start_of_a_memory_node_is_a_new_epoch(void **state)
+{
+	struct rig *r = *state;
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
+	u32 first = epoch_of_memory(r);
+	gm_ops.closed(r->gm, c);
+	c = join(r, KIND_MEMORY, "m0", 5, NULL); /* only dialled again */
+	assert_int_equal(epoch_of_memory(r), first);
+	gm_ops.closed(r->gm, c);
+	c = join(r, KIND_MEMORY, "m0", 50, NULL);
+	assert_int_equal(epoch_of_memory(r), first + 1);
+	struct gm_beat_req leave = {.incarnation = 50};
+	assert_int_equal(ask(r, c, OP_GM_LEAVE, &leave, sizeof(leave), NULL, 0), 0);
+	gm_ops.closed(r->gm, c);
+	stop_gm(r);
+	start_gm(r, true);
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	join(r, KIND_MEMORY, "m0", 51, NULL);
+	assert_int_equal(epoch_of_memory(r), first + 2);
+}
+
+static void fresh_start_forgets_components_but_no_vnodes(void **state)
+{
+	struct rig *r = *state;
+	struct gm_vnode_req q = {.name = "mine", .create = 1};
+	struct gm_vnode_rep a, b;
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	conn_id admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
+	assert_int_equal(ask(r, admin, OP_GM_VNODE, &q, sizeof(q), &a, sizeof(a)), 0);
+	stop_gm(r);
+	start_gm(r, true);
+	assert_state(r, "s0", "absent");
+	join(r, KIND_STORAGE, "s0", 3, NULL);
+	q.create = 0;
+	admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
+	assert_int_equal(ask(r, admin, OP_GM_VNODE, &q, sizeof(q), &b, sizeof(b)), 0);
+	assert_int_equal(a.id, b.id);
+}
+
+/* ---- placement */
+
+static void places_on_what_is_up_and_names_what_is_missing(void **state)
+{
+	struct rig *r = *state;
+	struct gm_place_rep rep;
+	assert_int_equal(place(r, &rep), -EHOSTDOWN);
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	assert_int_equal(place(r, &rep), -EHOSTDOWN);
+	assert_string_equal(rep.processor.name, "p0");
+	assert_string_equal(rep.memory.name, "");
+	assert_string_equal(rep.storage.name, "s0");
+	conn_id m = join(r, KIND_MEMORY, "m0", 3, NULL);
+	assert_int_equal(place(r, &rep), 0);
+	assert_string_equal(rep.memory.name, "m0");
+	assert_string_equal(rep.memory.addr, "unix:/m0");
+	assert_int_equal(rep.memory.epoch, 1);
+	assert_true(rep.vnode_id > 0);
+	gm_ops.closed(r->gm, m); /* at once: nothing new for a broken line, though it is not declared down yet */
+	assert_int_equal(place(r, &rep), -EHOSTDOWN);
+}
+
+static void restarted_manager_asks_to_wait(void **state)
+{
+	struct rig *r = *state;
+	struct gm_place_rep rep;
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	join(r, KIND_MEMORY, "m0", 3, NULL);
+	stop_gm(r);
+	start_gm(r, false);
+	assert_int_equal(place(r, &rep), -WIRE_WAIT);
+	pass(r, LEASE_MS);
+	assert_int_equal(place(r, &rep), -EHOSTDOWN);
+}
+
+static void spreads_homes_between_beats(void **state)
+{
+	struct rig *r = *state;
+	struct gm_place_rep rep;
+	u32 first = 0;
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	join(r, KIND_MEMORY, "m0", 3, NULL);
+	join(r, KIND_MEMORY, "m1", 4, NULL);
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(place(r, &rep), 0);
+		first += !strcmp(rep.memory.name, "m0");
+	}
+	assert_int_equal(first, 4);
+}
+
+static void honours_the_wanted_node(void **state)
+{
+	struct rig *r = *state;
+	struct gm_place_rep rep;
+	struct gm_place_req q = {.node = "p1"};
+	conn_id admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_PROCESSOR, "p1", 9, NULL);
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	join(r, KIND_MEMORY, "m0", 3, NULL);
+	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_string_equal(rep.processor.name, "p1");
+	strcpy(q.node, "m0");
+	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENOENT);
+	strcpy(q.node, "p7");
+	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENOENT);
+	q = (struct gm_place_req){.replicas = 1};
+	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -EOPNOTSUPP);
+}
+
+static void vnode_stays_where_its_files_are(void **state)
+{
+	struct rig *r = *state;
+	struct gm_place_rep rep;
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_MEMORY, "m0", 3, NULL);
+	conn_id s0 = join(r, KIND_STORAGE, "s0", 2, NULL);
+	assert_int_equal(place(r, &rep), 0);
+	join(r, KIND_STORAGE, "s1", 4, NULL);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(place(r, &rep), 0);
+		assert_string_equal(rep.storage.name, "s0");
+	}
+	gm_ops.closed(r->gm, s0);
+	assert_int_equal(place(r, &rep), -EHOSTDOWN);
+	assert_string_equal(rep.storage.name, "");
+}
+
+/* ---- status */
+
+static void status_has_the_promised_shape(void **state)
+{
+	struct rig *r = *state;
+	struct {
+		struct gm_beat_req q;
+		struct proc_report p;
+	} b = {{.incarnation = 1, .used_bytes = 7, .total_bytes = 70, .state = COMP_UP, .nproc = 1},
+	       {.asid = 1, .pid = 2, .host_pid = 3, .vnode = 1, .excache_bytes = 4, .resident_bytes = 5, .remote_bytes = 6, .home = "m0"}};
+	memcpy(b.p.command, "bad\xff\n\"name", 11);
+	struct gm_place_rep rep;
+	conn_id p = join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_MEMORY, "m0", 3, NULL);
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	assert_int_equal(place(r, &rep), 0);
+	fake_request(&r->f, &gm_ops, r->gm, p, OP_GM_BEAT, &b.q, sizeof(b.q), &b.p, sizeof(b.p));
+	r->f.now_ns += 20 * NSEC_PER_MSEC;
+	json_t *top = status(r);
+	const char *kind, *id, *addr, *st, *vname, *ip, *storage, *vnode, *node, *home, *command;
+	int pid, used, total, age, vid, ppid, host, exc, res, rem;
+	json_t *comps, *vnodes, *procs;
+	assert_int_equal(json_unpack(top, "{s:o, s:o, s:o !}", "components", &comps, "vnodes", &vnodes, "processes", &procs), 0);
+	assert_int_equal(json_array_size(comps), 4);
+	assert_int_equal(json_unpack(json_array_get(comps, 1), "{s:s, s:s, s:i, s:s, s:s, s:i, s:i, s:i !}", "kind", &kind, "id", &id, "pid", &pid,
+				     "address", &addr, "state", &st, "used_bytes", &used, "total_bytes", &total, "heartbeat_age_ms", &age),
+			 0);
+	assert_string_equal(kind, "processor");
+	assert_int_equal(used, 7);
+	assert_int_equal(total, 70);
+	assert_int_equal(age, 20);
+	assert_int_equal(json_unpack(json_array_get(vnodes, 0), "{s:s, s:i, s:s, s:s !}", "name", &vname, "id", &vid, "ip", &ip, "storage", &storage), 0);
+	assert_string_equal(vname, "default");
+	assert_int_equal(json_unpack(json_array_get(procs, 0), "{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:i !}", "pid", &ppid, "host_pid", &host,
+				     "vnode", &vnode, "node", &node, "home", &home, "command", &command, "excache_bytes", &exc, "resident_bytes",
+				     &res, "remote_bytes", &rem),
+			 0);
+	assert_string_equal(vnode, "default");
+	assert_string_equal(node, "p0");
+	assert_string_equal(command, "bad??\"name");
+	json_decref(top);
+	gm_ops.closed(r->gm, p);
+	pass(r, LEASE_MS);
+	top = status(r); /* the programs of a dead node ended with it */
+	assert_int_equal(json_array_size(json_object_get(top, "processes")), 0);
+	json_decref(top);
+}
+
+static void status_of_very_many_processes_fits_a_message(void **state)
+{
+	struct rig *r = *state;
+	u32 n = MSG_MAX_DATA / sizeof(struct proc_report);
+	struct proc_report *procs = calloc(n, sizeof(*procs));
+	struct gm_beat_req q = {.incarnation = 1, .nproc = n};
+	for (u32 i = 0; i < n; i++) {
+		procs[i].pid = i + 1;
+		memset(procs[i].command, '"', sizeof(procs[i].command));
+	}
+	conn_id c = join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	fake_request(&r->f, &gm_ops, r->gm, c, OP_GM_BEAT, &q, sizeof(q), procs, n * (u32)sizeof(*procs));
+	free(procs);
+	json_t *top = status(r);
+	assert_true(r->f.frame[0].body_len <= MSG_MAX_DATA);
+	assert_true(json_array_size(json_object_get(top, "processes")) > 100);
+	assert_true(json_is_true(json_object_get(top, "truncated")));
+	json_decref(top);
+}
+
+/* ---- hostile and confused peers */
+
+static void refused(struct rig *r, u8 role, u8 kind, u16 op, const void *req, u32 len, const void *data, u32 data_len, s32 want)
+{
+	conn_id c = open_conn(r, role, kind);
+	fake_request(&r->f, &gm_ops, r->gm, c, op, req, len, data, data_len);
+	if (op_row(op))
+		assert_int_equal(fake_reply(&r->f, NULL, 0), want);
+	assert_true(fake_closed(&r->f, c));
+}
+
+static void malformed_requests_close_the_line(void **state)
+{
+	struct rig *r = *state;
+	u8 junk[512];
+	memset(junk, 0xff, sizeof(junk));
+	refused(r, ROLE_COMPONENT, KIND_MEMORY, 0x7777, junk, 8, NULL, 0, -WIRE_BAD_MESSAGE);
+	refused(r, ROLE_COMPONENT, KIND_MEMORY, OP_MEM_FETCH, junk, sizeof(struct mem_fetch_req), NULL, 0, -WIRE_UNAUTHORISED);
+	refused(r, ROLE_COMPONENT, KIND_MEMORY, OP_GM_REGISTER, junk, sizeof(struct gm_register_req) - 1, NULL, 0, -WIRE_BAD_MESSAGE);
+	refused(r, ROLE_COMPONENT, KIND_MEMORY, OP_GM_REGISTER, junk, sizeof(struct gm_register_req), junk, 1, -WIRE_BAD_MESSAGE);
+	refused(r, ROLE_ADMIN, KIND_CLIENT, OP_GM_REGISTER, junk, sizeof(struct gm_register_req), NULL, 0, -WIRE_UNAUTHORISED);
+	refused(r, ROLE_SPACE, KIND_CLIENT, OP_GM_STATUS, NULL, 0, NULL, 0, -WIRE_UNAUTHORISED);
+	refused(r, ROLE_VNODE, KIND_CLIENT, OP_GM_IDS, junk, sizeof(struct gm_ids_req), NULL, 0, -WIRE_UNAUTHORISED);
+}
+
+static void beats_lie_about_their_length(void **state)
+{
+	struct rig *r = *state;
+	struct gm_beat_req q = {.incarnation = 1, .nproc = 2};
+	struct proc_report one = {0};
+	refused(r, ROLE_COMPONENT, KIND_PROCESSOR, OP_GM_BEAT, &q, sizeof(q), &one, sizeof(one), -WIRE_BAD_MESSAGE);
+	q.nproc = UINT32_MAX;
+	refused(r, ROLE_COMPONENT, KIND_PROCESSOR, OP_GM_BEAT, &q, sizeof(q), &one, sizeof(one), -WIRE_BAD_MESSAGE);
+	q.nproc = 1;
+	refused(r, ROLE_COMPONENT, KIND_MEMORY, OP_GM_BEAT, &q, sizeof(q), &one, sizeof(one), -WIRE_BAD_MESSAGE);
+}
+
+static s32 try_register(struct rig *r, u8 conn_kind, const struct gm_register_req *q)
+{
+	return ask(r, open_conn(r, ROLE_COMPONENT, conn_kind), OP_GM_REGISTER, q, sizeof(*q), NULL, 0);
+}
+
+static void bad_registrations_change_nothing(void **state)
+{
+	struct rig *r = *state;
+	struct gm_register_req q = reg(KIND_MEMORY, "m0", 5);
+	assert_int_equal(try_register(r, KIND_STORAGE, &q), -EINVAL); /* not what its HELLO said */
+	q.kind = KIND_MANAGER;
+	assert_int_equal(try_register(r, KIND_MANAGER, &q), -EINVAL);
+	q = reg(KIND_MEMORY, "m0", 0);
+	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
+	q = reg(KIND_MEMORY, "../m0", 5);
+	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
+	q = reg(KIND_MEMORY, "m0", 5);
+	memset(q.name, 'a', sizeof(q.name)); /* no NUL */
+	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
+	q = reg(KIND_MEMORY, "m0", 5);
+	memset(q.addr, 'a', sizeof(q.addr));
+	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
+	q = reg(KIND_MEMORY, "m0", 5);
+	q.addr[0] = 0;
+	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
+	json_t *top = status(r);
+	assert_int_equal(json_array_size(json_object_get(top, "components")), 1);
+	json_decref(top);
+}
+
+static void one_line_is_one_component(void **state)
+{
+	struct rig *r = *state;
+	struct gm_register_req q = reg(KIND_MEMORY, "m1", 6);
+	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
+	assert_int_equal(ask(r, c, OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EBUSY);
+}
+
+static void nobody_leaves_for_another(void **state)
+{
+	struct rig *r = *state;
+	struct gm_beat_req q = {.incarnation = 5};
+	join(r, KIND_MEMORY, "m0", 5, NULL);
+	conn_id other = join(r, KIND_MEMORY, "m1", 6, NULL);
+	assert_int_equal(ask(r, other, OP_GM_LEAVE, &q, sizeof(q), NULL, 0), 0); /* nothing of its own: no effect */
+	assert_state(r, "m0", "up");
+	assert_state(r, "m1", "up");
+}
+
+static void stale_connections_say_nothing(void **state)
+{
+	struct rig *r = *state;
+	struct gm_beat_req q = {.incarnation = 5};
+	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
+	gm_ops.closed(r->gm, c);
+	fake_request(&r->f, &gm_ops, r->gm, c, OP_GM_BEAT, &q, sizeof(q), NULL, 0);
+	assert_int_equal(r->f.nframes, 0);
+	gm_ops.closed(r->gm, c);
+	gm_ops.closed(r->gm, 999);
+}
+
+static void random_bytes_do_no_harm(void **state)
+{
+	struct rig *r = *state;
+	static const u8 roles[] = {ROLE_COMPONENT, ROLE_ADMIN, ROLE_SPACE};
+	u8 bytes[1024];
+	for (u32 i = 0; i < 3000; i++) {
+		u16 op = (u16)(OP_GM_REGISTER + i % 8);
+		const struct op_row *row = op_row(op);
+		u32 len = row && i % 5 ? row->req_len : i % 300, data_len = i % 3 ? 0 : i % 700;
+		r->f.env.random(&r->f, bytes, sizeof(bytes));
+		conn_id c = open_conn(r, roles[i % 3], KIND_PROCESSOR + i % 3);
+		fake_request(&r->f, &gm_ops, r->gm, c, op, bytes, len, bytes, data_len);
+		r->f.nclosed = 0;
+		gm_ops.closed(r->gm, c);
+		pass(r, 1);
+	}
+	json_decref(status(r));
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(registers_and_beats),
+		TEST(chooses_free_names),
+		TEST(name_of_a_living_one_is_refused),
+		TEST(broken_line_is_down_after_a_grace),
+		TEST(redial_within_the_grace_is_not_noticed),
+		TEST(lease_lapses_in_silence),
+		TEST(tick_tells_when_the_next_lease_ends),
+		TEST(leaving_is_not_dying),
+		TEST(restart_takes_a_new_term_and_presumes_all_up),
+		TEST(nobody_is_down_within_the_first_lease),
+		TEST(asids_are_never_handed_out_twice),
+		TEST(each_start_of_a_memory_node_is_a_new_epoch),
+		TEST(fresh_start_forgets_components_but_no_vnodes),
+		TEST(places_on_what_is_up_and_names_what_is_missing),
+		TEST(restarted_manager_asks_to_wait),
+		TEST(spreads_homes_between_beats),
+		TEST(honours_the_wanted_node),
+		TEST(vnode_stays_where_its_files_are),
+		TEST(status_has_the_promised_shape),
+		TEST(status_of_very_many_processes_fits_a_message),
+		TEST(malformed_requests_close_the_line),
+		TEST(beats_lie_about_their_length),
+		TEST(bad_registrations_change_nothing),
+		TEST(one_line_is_one_component),
+		TEST(nobody_leaves_for_another),
+		TEST(stale_connections_say_nothing),
+		TEST(random_bytes_do_no_harm),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
