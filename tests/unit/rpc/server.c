@@ -1,5 +1,5 @@
 /* The little server that the tests and benches of rpc/ talk to. Line i of a fetch is filled with byte (addr / LINE_SIZE + i). */
-#include "tests/unit/rpc_server.h"
+#include "tests/unit/rpc/server.h"
 
 #include <stdio.h>
 #include <stdlib.h>

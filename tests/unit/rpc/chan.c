@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "rpc/chan_libc.h"
-#include "tests/unit/rpc_server.h"
+#include "tests/unit/rpc/server.h"
 
 static struct rpc_server srv;
 static const struct host_driver_config quiet = {.log_level = LOG_ERROR};

@@ -20,7 +20,7 @@
 #include "rpc/addr.h"
 #include "rpc/handshake.h"
 #include "rpc/key.h"
-#include "tests/unit/rpc_server.h"
+#include "tests/unit/rpc/server.h"
 
 static struct rpc_server srv;
 static const struct host_driver_config quiet = {.log_level = LOG_ERROR};
