@@ -1,0 +1,246 @@
+/* The page store in local memory: one private mapping of the store's whole size, cut in chunks of 2 MiB.
+ *
+ * A chunk is on exactly one list: FRESH (no page used, host memory given back), WARM (no page used, host memory still there),
+ * PARTIAL (some used) or FULL. Allocation takes from PARTIAL first, so that freed space gathers in whole chunks, which
+ * page_store_trim returns to the host. Free pages are linked through a side table: their own bytes are never touched.
+ * Budget of alloc and drop: no allocation, no host call but one MADV_POPULATE_WRITE per POPULATE pages of a fresh chunk. */
+#include "memory/page_store.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define CHUNK_PAGES 512u
+#define CHUNK_BYTES (CHUNK_PAGES * LINE_SIZE)
+#define WARM_KEEP 16u   /* empty chunks kept for reuse: 32 MiB */
+#define TRIM_CHUNKS 4u  /* given back in one call: some 0.3 ms */
+#define POPULATE 64u    /* pages faulted in at once when a fresh chunk is used */
+#define NO_CHUNK UINT32_MAX
+#define NO_PAGE UINT16_MAX
+
+enum chunk_list { FRESH, WARM, PARTIAL, FULL, NLISTS };
+
+struct chunk {
+	u32 prev, next;
+	u16 used;
+	u16 size;    /* pages; the last chunk may be short */
+	u16 fresh;   /* pages below this index were handed out since the chunk was FRESH */
+	u16 free;    /* head of its list of freed pages */
+	u8 list;     /* enum chunk_list */
+};
+
+struct page_store {
+	u8 *slab;
+	u64 map_bytes;
+	u64 npages, used;
+	u32 nchunks;
+	u32 head[NLISTS];
+	u32 count[NLISTS];
+	struct chunk *chunk;
+	u32 *refs;      /* of a page; page index = ref - 1 */
+	u16 *free_next; /* inside the chunk */
+};
+
+static void list_remove(struct page_store *s, u32 c)
+{
+	struct chunk *k = &s->chunk[c];
+
+	if (k->prev != NO_CHUNK)
+		s->chunk[k->prev].next = k->next;
+	else
+		s->head[k->list] = k->next;
+	if (k->next != NO_CHUNK)
+		s->chunk[k->next].prev = k->prev;
+	s->count[k->list]--;
+}
+
+static void list_push(struct page_store *s, u32 c, enum chunk_list list)
+{
+	struct chunk *k = &s->chunk[c];
+
+	k->list = (u8)list;
+	k->prev = NO_CHUNK;
+	k->next = s->head[list];
+	if (k->next != NO_CHUNK)
+		s->chunk[k->next].prev = c;
+	s->head[list] = c;
+	s->count[list]++;
+}
+
+static void list_move(struct page_store *s, u32 c, enum chunk_list list)
+{
+	if (s->chunk[c].list == list)
+		return;
+	list_remove(s, c);
+	list_push(s, c, list);
+}
+
+static bool store_tables(struct page_store *s)
+{
+	s->chunk = calloc(s->nchunks, sizeof(*s->chunk));
+	s->refs = calloc(s->npages, sizeof(*s->refs));
+	s->free_next = calloc(s->npages, sizeof(*s->free_next));
+	if (!s->chunk || !s->refs || !s->free_next)
+		return false;
+	for (u32 i = 0; i < NLISTS; i++)
+		s->head[i] = NO_CHUNK;
+	for (u32 c = s->nchunks; c-- > 0;) {
+		u64 left = s->npages - (u64)c * CHUNK_PAGES;
+
+		s->chunk[c].size = (u16)MIN(left, CHUNK_PAGES);
+		s->chunk[c].free = NO_PAGE;
+		list_push(s, c, FRESH);
+	}
+	return true;
+}
+
+struct page_store *page_store_new(u64 bytes)
+{
+	struct page_store *s = calloc(1, sizeof(*s));
+
+	if (!s || bytes < LINE_SIZE || bytes / LINE_SIZE > UINT32_MAX - 1)
+		goto fail;
+	s->npages = bytes / LINE_SIZE;
+	s->nchunks = (u32)((s->npages + CHUNK_PAGES - 1) / CHUNK_PAGES);
+	s->map_bytes = s->npages * LINE_SIZE;
+	s->slab = mmap(NULL, s->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (s->slab == MAP_FAILED) {
+		s->slab = NULL;
+		goto fail;
+	}
+	(void)madvise(s->slab, s->map_bytes, MADV_DONTDUMP);
+	if (!store_tables(s))
+		goto fail;
+	return s;
+fail:
+	page_store_free(s);
+	return NULL;
+}
+
+void page_store_free(struct page_store *s)
+{
+	if (!s)
+		return;
+	if (s->slab)
+		(void)munmap(s->slab, s->map_bytes);
+	free(s->chunk);
+	free(s->refs);
+	free(s->free_next);
+	free(s);
+}
+
+static u8 *page_at(const struct page_store *s, page_ref p)
+{
+	return s->slab + (u64)(p - 1) * LINE_SIZE;
+}
+
+/* One host call for many first touches: a fault each costs more than twice as much. Only speed hangs on its success. */
+static void populate(struct page_store *s, u32 c, u32 first)
+{
+	u32 n = MIN(POPULATE, s->chunk[c].size - first);
+
+	(void)madvise(s->slab + ((u64)c * CHUNK_PAGES + first) * LINE_SIZE, n * LINE_SIZE, MADV_POPULATE_WRITE);
+}
+
+static u32 chunk_take(struct page_store *s, u32 c)
+{
+	struct chunk *k = &s->chunk[c];
+	u32 i = k->free;
+
+	if (i != NO_PAGE) {
+		k->free = s->free_next[(u64)c * CHUNK_PAGES + i];
+	} else {
+		i = k->fresh;
+		if (i % POPULATE == 0)
+			populate(s, c, i);
+		k->fresh++;
+	}
+	k->used++;
+	return i;
+}
+
+page_ref page_alloc(struct page_store *s)
+{
+	u32 c = s->head[PARTIAL];
+
+	if (c == NO_CHUNK)
+		c = s->head[WARM];
+	if (c == NO_CHUNK)
+		c = s->head[FRESH];
+	if (c == NO_CHUNK)
+		return 0;
+	u64 i = (u64)c * CHUNK_PAGES + chunk_take(s, c);
+
+	list_move(s, c, s->chunk[c].used == s->chunk[c].size ? FULL : PARTIAL);
+	assert(s->refs[i] == 0);
+	s->refs[i] = 1;
+	s->used++;
+	return (page_ref)(i + 1);
+}
+
+void page_hold(struct page_store *s, page_ref p)
+{
+	assert(p && p <= s->npages && s->refs[p - 1] && s->refs[p - 1] < UINT32_MAX);
+	s->refs[p - 1]++;
+}
+
+void page_drop(struct page_store *s, page_ref p)
+{
+	assert(p && p <= s->npages && s->refs[p - 1]);
+	if (--s->refs[p - 1])
+		return;
+	u32 c = (p - 1) / CHUNK_PAGES;
+	struct chunk *k = &s->chunk[c];
+
+	s->free_next[p - 1] = k->free;
+	k->free = (u16)((p - 1) % CHUNK_PAGES);
+	k->used--;
+	s->used--;
+	list_move(s, c, k->used ? PARTIAL : WARM);
+}
+
+u32 page_refs(const struct page_store *s, page_ref p)
+{
+	assert(p && p <= s->npages);
+	return s->refs[p - 1];
+}
+
+const void *page_data(const struct page_store *s, page_ref p)
+{
+	assert(p && p <= s->npages);
+	return page_at(s, p);
+}
+
+void *page_buffer(struct page_store *s, page_ref p)
+{
+	assert(page_refs(s, p) == 1);
+	return page_at(s, p);
+}
+
+u64 page_store_total(const struct page_store *s)
+{
+	return s->npages;
+}
+
+u64 page_store_used(const struct page_store *s)
+{
+	return s->used;
+}
+
+bool page_store_trim(struct page_store *s)
+{
+	for (u32 i = 0; i < TRIM_CHUNKS && s->count[WARM] > WARM_KEEP; i++) {
+		u32 c = s->head[WARM];
+		struct chunk *k = &s->chunk[c];
+
+		(void)madvise(s->slab + (u64)c * CHUNK_BYTES, k->size * LINE_SIZE, MADV_DONTNEED);
+		k->fresh = 0;
+		k->free = NO_PAGE;
+		list_move(s, c, FRESH);
+	}
+	return s->count[WARM] > WARM_KEEP;
+}
