@@ -1,0 +1,171 @@
+/* Address spaces: life, commit and write-backs. Layout operations are in layout.c. */
+#include "memory/space.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define REAP_LEAVES 32u    /* dropped in one step: at most 16,384 pages, some 0.2 ms */
+#define SPARE_NODES 256u   /* tree nodes kept in the pools */
+
+int core_init(struct mem_core *core, u64 bytes, u64 reserve_bytes)
+{
+	*core = (struct mem_core){.store = page_store_new(bytes)};
+	if (!core->store)
+		return -ENOMEM;
+	core->pt_pool.store = core->store;
+	core->cap_bytes = page_store_total(core->store) * LINE_SIZE;
+	core->cap_bytes -= MIN(core->cap_bytes, reserve_bytes);
+	return 0;
+}
+
+void core_free(struct mem_core *core)
+{
+	while (core_reap(core))
+		;
+	assert(!core->store || core->committed_bytes == 0);
+	pt_pool_trim(&core->pt_pool, 0);
+	vma_pool_trim(&core->vma_pool, 0);
+	page_store_free(core->store);
+}
+
+bool core_reap(struct mem_core *core)
+{
+	struct space *s = core->dying;
+
+	if (!s)
+		return false;
+	if (pt_clear_some(&s->pt, REAP_LEAVES))
+		return true;
+	core->dying = s->next_dying;
+	core->committed_bytes -= s->vmas.charged_bytes;
+	vma_tree_clear(&s->vmas);
+	free(s);
+	return core->dying != NULL;
+}
+
+bool core_trim(struct mem_core *core)
+{
+	pt_pool_trim(&core->pt_pool, SPARE_NODES);
+	vma_pool_trim(&core->vma_pool, SPARE_NODES);
+	return page_store_trim(core->store);
+}
+
+static struct space *alloc_space(struct mem_core *core, u64 asid)
+{
+	struct space *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->core = core;
+	s->asid = asid;
+	vma_tree_init(&s->vmas, &core->vma_pool);
+	pt_init(&s->pt, &core->pt_pool);
+	return s;
+}
+
+struct space *space_new(struct mem_core *core, const struct as_create_req *req)
+{
+	struct space *s = alloc_space(core, req->asid);
+
+	if (!s)
+		return NULL;
+	s->vnode = req->vnode;
+	s->uid = req->uid;
+	s->limit_bytes = req->limit_bytes;
+	return s;
+}
+
+bool space_may_charge(const struct space *s, u64 charge, u64 uncharge)
+{
+	struct mem_core *core = s->core;
+
+	assert(uncharge <= s->vmas.charged_bytes);
+	if (charge <= uncharge)
+		return true;
+	u64 more = charge - uncharge;
+
+	if (s->limit_bytes && more > s->limit_bytes - MIN(s->limit_bytes, s->vmas.charged_bytes))
+		return false;
+	while (more > core->cap_bytes - core->committed_bytes && core->dying)
+		(void)core_reap(core);
+	return more <= core->cap_bytes - core->committed_bytes;
+}
+
+int space_clone(struct space *parent, u64 child, struct space **out)
+{
+	struct mem_core *core = parent->core;
+
+	while (parent->vmas.charged_bytes > core->cap_bytes - core->committed_bytes && core->dying)
+		(void)core_reap(core);
+	if (parent->vmas.charged_bytes > core->cap_bytes - core->committed_bytes)
+		return -ENOMEM;
+	struct space *s = alloc_space(core, child);
+
+	if (!s)
+		return -ENOMEM;
+	if (pt_reserve(&core->pt_pool, 0, parent->pt.ndirs) || vma_tree_clone(&s->vmas, &parent->vmas)) {
+		free(s);
+		return -ENOMEM;
+	}
+	pt_clone(&s->pt, &parent->pt);
+	core->committed_bytes += s->vmas.charged_bytes;
+	s->vnode = parent->vnode;
+	s->uid = parent->uid;
+	s->limit_bytes = parent->limit_bytes;
+	s->lseq = s->clone_lseq = parent->lseq;
+	s->parent = parent->asid;
+	*out = s;
+	return 0;
+}
+
+void space_destroy(struct space *s)
+{
+	struct mem_core *core = s->core;
+
+	s->next_dying = core->dying;
+	core->dying = s;
+	(void)core_reap(core);
+}
+
+void space_stat(const struct space *s, struct as_stat_rep *st)
+{
+	*st = (struct as_stat_rep){
+		.committed_bytes = s->vmas.charged_bytes,
+		.lines = s->pt.pages + s->pt.zeros,
+		.zero_lines = s->pt.zeros,
+		.vmas = s->vmas.count,
+	};
+}
+
+/* What becomes of a line that has no room set aside. A file range that was never writable holds nothing but the file's bytes, so its
+ * image may be dropped; zeros need no page; anything else should not exist. */
+static enum space_write uncharged(const struct vma *v, const void *bytes)
+{
+	if ((v->flags & VMA_FILE) && !(v->flags & VMA_WAS_WRITABLE))
+		return SPACE_COMMITTED;
+	return bytes ? SPACE_REFUSED : SPACE_RETRY;
+}
+
+enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 version, const struct vma **last)
+{
+	const struct vma *v = *last;
+
+	if (!v || va < v->start || va >= v->end)
+		v = vma_at(&s->vmas, va);
+	if (!v)
+		return SPACE_REFUSED;
+	*last = v;
+	if (!(v->flags & VMA_CHARGED)) {
+		enum space_write w = uncharged(v, bytes);
+
+		if (w != SPACE_RETRY)
+			return w;
+	}
+	if (pt_reserve(&s->core->pt_pool, 1, PT_DEPTH_DIRS))
+		return SPACE_RETRY;
+	enum pt_write w = pt_write(&s->pt, va, bytes, version);
+
+	assert(w != PT_FULL); /* the commit rule */
+	return w == PT_FULL ? SPACE_RETRY : SPACE_COMMITTED;
+}

@@ -1,0 +1,62 @@
+/* One address space at its owner: ranges, lines, charge, and the numbering of its layout operations. Knows nothing of channels.
+ *
+ * The commit rule: a range is charged when it first becomes writable (NORESERVE ranges piece by piece, by AS_CHARGE), and the charges of
+ * all spaces together never exceed what the store keeps for programs. Only charged lines get pages, so a write-back of a charged
+ * line always finds one. mprotect never takes a charge back: written lines may still be on their way. */
+#ifndef LEGO_MEMORY_SPACE_H
+#define LEGO_MEMORY_SPACE_H
+
+#include "memory/page_table.h"
+#include "memory/vma.h"
+#include "spec/wire.h"
+
+#define CHARGE_PIECE (2 * MIB)      /* AS_CHARGE rounds to this */
+#define SPACE_MAX_VMAS (256 * 1024u) /* more than the monitor's host can map */
+
+struct mem_core { /* what the spaces of a node share */
+	struct page_store *store;
+	struct pt_pool pt_pool;
+	struct vma_pool vma_pool;
+	u64 cap_bytes;       /* of all charges */
+	u64 committed_bytes; /* sum of the spaces' charges, dying ones too */
+	struct space *dying; /* destroyed spaces whose lines are still being dropped */
+};
+
+struct space {
+	struct mem_core *core;
+	u64 asid;
+	u32 vnode, uid;
+	u64 limit_bytes; /* commit limit; 0: none but the node's */
+	struct vma_tree vmas;
+	struct page_table pt;
+	u64 lseq; /* last layout operation taken */
+	u16 last_op;
+	s32 last_status;
+	struct as_layout_rep last_rep;
+	u64 parent, clone_lseq; /* of the AS_CLONE that made it; 0: AS_CREATE */
+	struct space *next_dying;
+};
+
+int core_init(struct mem_core *core, u64 bytes, u64 reserve_bytes); /* 0 or -ENOMEM */
+void core_free(struct mem_core *core);
+/* Drops a bounded part of what dying spaces hold. True: there is more. */
+bool core_reap(struct mem_core *core);
+/* Gives spare nodes and free pages back to the host, a bounded part. True: there is more. */
+bool core_trim(struct mem_core *core);
+
+struct space *space_new(struct mem_core *core, const struct as_create_req *req); /* NULL: no memory */
+/* A copy-on-write copy, charged the same. 0, -ENOMEM (no room by the commit rule). */
+int space_clone(struct space *parent, u64 child, struct space **out);
+/* Ends it: a small one at once, a large one by core_reap, which keeps its charge until done. */
+void space_destroy(struct space *s);
+void space_stat(const struct space *s, struct as_stat_rep *st);
+
+enum space_write { SPACE_COMMITTED, SPACE_REFUSED, SPACE_RETRY };
+/* One line of a write-back, already checked: bytes are LINE_SIZE, or NULL for zeros. *last: the range of the line before (a hint), or NULL. */
+enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 version, const struct vma **last);
+
+/* Takes one layout operation (OP_AS_MMAP … OP_AS_CHARGE; req is its fixed struct): checks all, then applies what cannot fail. Returns
+ * the status of the reply and fills rep. A repeated lseq gets what the first got; a gap or an older one -WIRE_STALE. */
+s32 space_layout(struct space *s, u16 op, const void *req, struct as_layout_rep *rep);
+
+#endif
