@@ -1,0 +1,530 @@
+/* The memory daemon's logic: connections, the life of address spaces, dispatch, time.
+ *
+ * Authority: a ROLE_SPACE connection is bound at HELLO to one address space and reaches only that; address spaces are made, cloned and
+ * destroyed over ROLE_COMPONENT connections. A space's channels are closed before it is freed. The end of a ROLE_SPACE connection
+ * frees nothing; a pd's spaces are freed when its last connection stays closed for a lease. */
+#include "memory/md_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LEASE_NS (10 * NSEC_PER_SEC)
+#define CACHE_MAX (256 * MIB)
+#define SD_CALLS 256u
+#define IDLE_TICK_NS NSEC_PER_SEC
+#define WORK_TICK_NS (200 * NSEC_PER_USEC) /* between two bounded pieces of freeing */
+#define TRIM_TICK_NS (5 * NSEC_PER_MSEC)
+
+u64 md_now(const struct md *md)
+{
+	return md->env->now_ns(md->env->ctx);
+}
+
+/* ---- connections */
+
+void md_drop_conn(struct md *md, struct md_conn *c, bool close)
+{
+	conn_id id = c->id;
+
+	md_unpark_conn(md, c);
+	list_unlink(&c->space_link);
+	if (c->owner && --c->owner->conns == 0)
+		c->owner->closed_ns = md_now(md);
+	(void)idmap_take(&md->conns, id);
+	free(c);
+	if (close)
+		md->env->close(md->env->ctx, id);
+}
+
+static bool concerns_channel(s32 status)
+{
+	return status <= -WIRE_BAD_MESSAGE && status > -WIRE_DOWN;
+}
+
+void md_refuse(struct md *md, struct md_conn *c, const struct msg_hdr *req, s32 status)
+{
+	const struct op_row *row = op_row(req->op);
+
+	(void)node_reply(md->env, c->id, req, status, NULL, 0, NULL, 0);
+	if (!concerns_channel(status))
+		return;
+	md->counters.bad_messages++;
+	md->env->log(md->env->ctx, LOG_WARN, "closing the channel of %s: bad %s request (status %d)", c->peer, row ? row->name : "unknown",
+		     status);
+	md_drop_conn(md, c, true);
+}
+
+/* ---- owners */
+
+static struct md_owner *owner_get(struct md *md, const struct hello *h)
+{
+	struct md_owner *o;
+
+	list_for_each(o, &md->owners, struct md_owner, link)
+		if (o->incarnation == h->incarnation && !strncmp(o->name, h->name, sizeof(o->name)))
+			return o;
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return NULL;
+	memcpy(o->name, h->name, sizeof(o->name));
+	o->name[sizeof(o->name) - 1] = 0;
+	o->incarnation = h->incarnation;
+	list_init(&o->spaces);
+	list_append(&md->owners, &o->link);
+	return o;
+}
+
+/* ---- spaces */
+
+static struct md_space *space_find(const struct md *md, u64 asid)
+{
+	return idmap_get(&md->spaces, asid);
+}
+
+static int space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd)
+{
+	struct md_space *ms = calloc(1, sizeof(*ms));
+
+	if (!ms || idmap_put(&md->spaces, s->asid, ms)) {
+		free(ms);
+		return -ENOMEM;
+	}
+	ms->s = s;
+	ms->owner = owner;
+	ms->sd = sd;
+	list_init(&ms->conns);
+	list_append(&owner->spaces, &ms->owner_link);
+	return 0;
+}
+
+static void space_end(struct md *md, struct md_space *ms)
+{
+	while (!list_empty(&ms->conns))
+		md_drop_conn(md, list_first(&ms->conns, struct md_conn, space_link), true);
+	list_unlink(&ms->owner_link);
+	(void)idmap_take(&md->spaces, ms->s->asid);
+	space_destroy(ms->s);
+	free(ms);
+}
+
+static s32 create_space(struct md *md, struct md_owner *owner, const struct as_create_req *r)
+{
+	struct md_space *ms = space_find(md, r->asid);
+
+	if (!r->asid)
+		return -EINVAL;
+	if (ms) /* a repeat? */
+		return ms->owner == owner && !ms->s->parent && ms->s->vnode == r->vnode && ms->s->uid == r->uid ? 0 : -EEXIST;
+	struct md_sd *sd = md_sd_get(md, &r->storage);
+	struct space *s = space_new(&md->core, r);
+
+	if (!s)
+		return -ENOMEM;
+	if (!sd || space_adopt(md, s, owner, sd)) {
+		space_destroy(s);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static s32 clone_space(struct md *md, struct md_owner *owner, const struct as_clone_req *r, struct as_stat_rep *st)
+{
+	struct md_space *parent = space_find(md, r->parent), *child = space_find(md, r->child);
+	struct space *s;
+
+	if (child && (child->s->parent != r->parent || child->s->clone_lseq != r->lseq))
+		return -EEXIST;
+	if (child) { /* a repeat */
+		space_stat(child->s, st);
+		return 0;
+	}
+	if (!parent)
+		return -ESRCH;
+	if (!r->child || r->child == r->parent)
+		return -EINVAL;
+	if (parent->s->lseq != r->lseq)
+		return -WIRE_STALE;
+	int rc = space_clone(parent->s, r->child, &s);
+
+	if (rc)
+		return rc;
+	if (space_adopt(md, s, owner, parent->sd)) {
+		space_destroy(s);
+		return -ENOMEM;
+	}
+	space_stat(s, st);
+	return 0;
+}
+
+/* ---- requests */
+
+static void on_create(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	(void)node_reply(md->env, c->id, &m->hdr, create_space(md, c->owner, m->fixed), NULL, 0, NULL, 0);
+}
+
+static void on_clone(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	struct as_stat_rep st = {0};
+	s32 rc = clone_space(md, c->owner, m->fixed, &st);
+
+	(void)node_reply(md->env, c->id, &m->hdr, rc, &st, sizeof(st), NULL, 0);
+}
+
+static void on_destroy(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	const struct as_destroy_req *r = m->fixed;
+	struct md_space *ms = space_find(md, r->asid);
+
+	if (ms) /* else: a repeat */
+		space_end(md, ms);
+	(void)node_reply(md->env, c->id, &m->hdr, 0, NULL, 0, NULL, 0);
+}
+
+static void on_stat(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	const struct as_destroy_req *r = m->fixed;
+	struct md_space *ms = space_find(md, r->asid);
+	struct as_stat_rep st = {0};
+
+	if (ms)
+		space_stat(ms->s, &st);
+	(void)node_reply(md->env, c->id, &m->hdr, ms ? 0 : -ESRCH, &st, sizeof(st), NULL, 0);
+}
+
+static void on_layout(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	struct as_layout_rep rep;
+	s32 rc = space_layout(c->space->s, m->hdr.op, m->fixed, &rep);
+
+	md->counters.layout_ops++;
+	if (node_reply(md->env, c->id, &m->hdr, rc, &rep, sizeof(rep), NULL, 0) == -WIRE_BUSY)
+		md_drop_conn(md, c, true);
+}
+
+/* The hot ones first. */
+static const struct handler {
+	u16 op;
+	u8 role; /* enum channel_role */
+	u32 req_len;
+	void (*run)(struct md *md, struct md_conn *c, const struct msg *m);
+} handlers[] = {
+	{OP_MEM_FETCH, ROLE_SPACE, sizeof(struct mem_fetch_req), md_fetch},
+	{OP_MEM_WRITEBACK, ROLE_SPACE, sizeof(struct mem_writeback_req), md_writeback},
+	{OP_AS_MMAP, ROLE_SPACE, sizeof(struct as_mmap_req), on_layout},
+	{OP_AS_MUNMAP, ROLE_SPACE, sizeof(struct as_range_req), on_layout},
+	{OP_AS_MPROTECT, ROLE_SPACE, sizeof(struct as_mprotect_req), on_layout},
+	{OP_AS_MREMAP, ROLE_SPACE, sizeof(struct as_mremap_req), on_layout},
+	{OP_AS_DISCARD, ROLE_SPACE, sizeof(struct as_range_req), on_layout},
+	{OP_AS_CHARGE, ROLE_SPACE, sizeof(struct as_range_req), on_layout},
+	{OP_AS_CREATE, ROLE_COMPONENT, sizeof(struct as_create_req), on_create},
+	{OP_AS_CLONE, ROLE_COMPONENT, sizeof(struct as_clone_req), on_clone},
+	{OP_AS_DESTROY, ROLE_COMPONENT, sizeof(struct as_destroy_req), on_destroy},
+	{OP_AS_STAT, ROLE_COMPONENT, sizeof(struct as_destroy_req), on_stat},
+};
+
+static void dispatch(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(handlers); i++) {
+		const struct handler *h = &handlers[i];
+
+		if (h->op != m->hdr.op)
+			continue;
+		if (h->role != c->role)
+			md_refuse(md, c, &m->hdr, -WIRE_UNAUTHORISED);
+		else if (m->fixed_len != h->req_len)
+			md_refuse(md, c, &m->hdr, -WIRE_BAD_MESSAGE);
+		else
+			h->run(md, c, m);
+		return;
+	}
+	md_refuse(md, c, &m->hdr, -ENOSYS);
+}
+
+/* ---- events */
+
+/* A session's new channel replaces its old one. */
+static void close_older(struct md *md, struct md_space *ms, const struct md_conn *new)
+{
+	struct md_conn *c;
+
+	list_for_each(c, &ms->conns, struct md_conn, space_link)
+		if (c != new && c->session == new->session)
+			md_drop_conn(md, c, true);
+}
+
+/* Binds a new connection to what its hello names. False: it is to be closed. */
+static bool bind_conn(struct md *md, struct md_conn *c, const struct hello *h)
+{
+	if (h->role == ROLE_COMPONENT) {
+		c->owner = owner_get(md, h);
+		if (c->owner)
+			c->owner->conns++;
+		return c->owner != NULL;
+	}
+	struct md_space *ms = h->role == ROLE_SPACE ? space_find(md, h->asid) : NULL;
+
+	if (!ms || ms->s->vnode != h->vnode) {
+		md->env->log(md->env->ctx, LOG_WARN, "closing a connection of %s: role %u, no address space %llu of vNode %u here", c->peer,
+			     h->role, (unsigned long long)h->asid, h->vnode);
+		return false;
+	}
+	c->space = ms;
+	list_append(&ms->conns, &c->space_link);
+	close_older(md, ms, c);
+	return true;
+}
+
+static void md_accepted(struct md *md, conn_id id, const struct hello *h, const struct welcome *w)
+{
+	struct md_conn *c = calloc(1, sizeof(*c));
+
+	if (!c || idmap_put(&md->conns, id, c)) {
+		free(c);
+		md->env->close(md->env->ctx, id);
+		return;
+	}
+	c->id = id;
+	c->role = h->role;
+	c->session = w ? w->session : h->session;
+	memcpy(c->peer, h->name, sizeof(c->peer) - 1);
+	list_init(&c->space_link);
+	if (!bind_conn(md, c, h))
+		md_drop_conn(md, c, true);
+}
+
+static void md_opened(void *self, conn_id id, const struct hello *h, const struct welcome *w, bool outgoing)
+{
+	struct md *md = self;
+
+	if (md->gm && gm_link_opened(md->gm, id))
+		return;
+	if (outgoing) {
+		if (!md_sd_opened(md, id))
+			md->env->close(md->env->ctx, id); /* given up meanwhile */
+		return;
+	}
+	md_accepted(md, id, h, w);
+}
+
+static void md_message(void *self, conn_id id, const struct msg *m)
+{
+	struct md *md = self;
+	struct md_conn *c = idmap_get(&md->conns, id);
+
+	if (c && !(m->hdr.flags & MSG_REPLY))
+		dispatch(md, c, m);
+	else if (!c && !(md->gm && gm_link_message(md->gm, id, m)))
+		(void)md_sd_message(md, id, m);
+}
+
+static void md_closed(void *self, conn_id id)
+{
+	struct md *md = self;
+	struct md_conn *c = idmap_get(&md->conns, id);
+
+	if (c)
+		md_drop_conn(md, c, false);
+	else if (!(md->gm && gm_link_closed(md->gm, id)))
+		(void)md_sd_closed(md, id);
+}
+
+/* ---- time */
+
+static void owner_end(struct md *md, struct md_owner *o)
+{
+	if (!list_empty(&o->spaces))
+		md->env->log(md->env->ctx, LOG_WARN, "%s stayed away for its lease: its address spaces are freed", o->name);
+	while (!list_empty(&o->spaces)) {
+		md->counters.leases_lapsed++;
+		space_end(md, list_first(&o->spaces, struct md_space, owner_link));
+	}
+	list_unlink(&o->link);
+	free(o);
+}
+
+static u64 owners_tick(struct md *md, u64 now_ns)
+{
+	struct md_owner *o;
+	u64 next = UINT64_MAX;
+
+	list_for_each(o, &md->owners, struct md_owner, link) {
+		if (o->conns)
+			continue;
+		if (list_empty(&o->spaces) || now_ns >= o->closed_ns + md->cfg.lease_ns)
+			owner_end(md, o);
+		else
+			next = MIN(next, o->closed_ns + md->cfg.lease_ns);
+	}
+	return next;
+}
+
+static void tell_ready(struct md *md)
+{
+	if (!md->ready_told && md->cfg.ready)
+		md->cfg.ready(md->cfg.ready_arg);
+	md->ready_told = true;
+}
+
+static u64 md_tick(void *self, u64 now_ns)
+{
+	struct md *md = self;
+	u64 next = now_ns + IDLE_TICK_NS;
+
+	if (md->gm)
+		next = MIN(next, gm_link_tick(md->gm, now_ns));
+	else
+		tell_ready(md);
+	next = MIN(next, md_file_tick(md, now_ns));
+	next = MIN(next, owners_tick(md, now_ns));
+	if (core_reap(&md->core))
+		next = MIN(next, now_ns + WORK_TICK_NS);
+	if (core_trim(&md->core))
+		next = MIN(next, now_ns + TRIM_TICK_NS);
+	return next;
+}
+
+static const struct node_ops ops = {.opened = md_opened, .message = md_message, .closed = md_closed, .tick = md_tick};
+
+const struct node_ops *md_ops(void)
+{
+	return &ops;
+}
+
+/* ---- the manager */
+
+static void on_registered(void *self, const struct gm_register_rep *rep)
+{
+	tell_ready(self);
+}
+
+static void fill_beat(void *self, struct gm_beat_req *beat, const struct proc_report **procs)
+{
+	struct md_stat st;
+
+	md_stat(self, &st);
+	beat->used_bytes = st.held_bytes;
+	beat->total_bytes = st.total_bytes;
+	beat->state = COMP_UP;
+}
+
+static bool start_gm(struct md *md)
+{
+	struct gm_link_config g = {
+		.gm_addr = md->cfg.gm_addr,
+		.kind = KIND_MEMORY,
+		.name = md->cfg.name,
+		.own_addr = md->cfg.own_addr,
+		.incarnation = md->cfg.incarnation,
+		.total_bytes = md->cfg.memory_bytes,
+		.host_pid = md->cfg.host_pid,
+		.cores = md->cfg.cores,
+		.self = md,
+		.registered = on_registered,
+		.beat = fill_beat,
+	};
+
+	if (!md->cfg.gm_addr)
+		return true;
+	md->gm = gm_link_new(md->env, &g);
+	return md->gm != NULL;
+}
+
+void md_leave(struct md *md)
+{
+	if (md->gm)
+		gm_link_leave(md->gm);
+}
+
+/* ---- life */
+
+static u64 cache_pages(const struct md_config *cfg)
+{
+	u64 bytes = cfg->cache_bytes ? MIN(cfg->cache_bytes, cfg->memory_bytes / 2) : MIN(cfg->memory_bytes / 8, CACHE_MAX);
+
+	return MAX(bytes / LINE_SIZE, FILE_CACHE_MIN_PAGES);
+}
+
+struct md *md_new(const struct node_env *env, const struct md_config *cfg)
+{
+	struct md *md = calloc(1, sizeof(*md));
+
+	if (!md)
+		return NULL;
+	md->env = env;
+	md->cfg = *cfg;
+	md->cfg.lease_ns = cfg->lease_ns ? cfg->lease_ns : LEASE_NS;
+	list_init(&md->owners);
+	list_init(&md->sds);
+	list_init(&md->parked);
+	u64 pages = cache_pages(&md->cfg);
+
+	if (cfg->memory_bytes < MD_MEMORY_MIN || core_init(&md->core, cfg->memory_bytes, pages * LINE_SIZE))
+		goto fail;
+	md->cache = file_cache_new(md->core.store, pages);
+	md->calls = node_calls_new(env, md, SD_CALLS);
+	if (!md->cache || !md->calls || !start_gm(md))
+		goto fail;
+	return md;
+fail:
+	md_free(md);
+	return NULL;
+}
+
+/* What md_free sees of the world: the driver and its connections may be gone already. */
+static u64 gone_now(void *ctx)
+{
+	return 0;
+}
+
+static void gone_close(void *ctx, conn_id c)
+{
+}
+
+static void gone_log(void *ctx, int level, const char *fmt, ...)
+{
+}
+
+static const struct node_env gone = {.now_ns = gone_now, .close = gone_close, .log = gone_log};
+
+void md_free(struct md *md)
+{
+	struct md_conn *c;
+	struct md_space *ms;
+
+	if (!md)
+		return;
+	md->env = &gone;
+	while ((c = idmap_any(&md->conns)))
+		md_drop_conn(md, c, true);
+	while ((ms = idmap_any(&md->spaces)))
+		space_end(md, ms);
+	while (!list_empty(&md->owners))
+		owner_end(md, list_first(&md->owners, struct md_owner, link));
+	if (md->calls)
+		md_file_free(md);
+	node_calls_free(md->calls);
+	gm_link_free(md->gm);
+	file_cache_free(md->cache);
+	core_free(&md->core);
+	idmap_free(&md->conns);
+	idmap_free(&md->spaces);
+	free(md);
+}
+
+void md_stat(const struct md *md, struct md_stat *st)
+{
+	u64 cached = file_cache_pages(md->cache);
+
+	*st = (struct md_stat){
+		.total_bytes = page_store_total(md->core.store) * LINE_SIZE,
+		.cap_bytes = md->core.cap_bytes,
+		.committed_bytes = md->core.committed_bytes,
+		.held_bytes = (page_store_used(md->core.store) - cached) * LINE_SIZE,
+		.cache_bytes = cached * LINE_SIZE,
+		.spaces = md->spaces.used,
+		.parked = md->nparked,
+		.counters = md->counters,
+	};
+}

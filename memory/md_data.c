@@ -1,0 +1,242 @@
+/* The data path: fetches of windows of lines and batched write-backs.
+ *
+ * Budget of a fetch that hits: no allocation, no copy but the driver's; one table walk per leaf, one range lookup per run of absent lines. */
+#include "memory/md_int.h"
+
+#include <errno.h>
+
+#include "base/crc.h"
+
+#define FETCH_DEADLINE_NS (25 * NSEC_PER_SEC) /* of a parked fetch: before the process's own deadline (the row's 30 s) */
+
+/* ---- fetch */
+
+struct gather { /* one fetch being put together */
+	struct md *md;
+	const struct space *s;
+	const struct mem_fetch_req *req;
+	const struct file_eof *eof;
+	struct mem_fetch_rep rep;
+	struct wire_seg segs[FETCH_MAX_LINES];
+	u32 nsegs, nlines;
+	const struct vma *vma;   /* hint: range of the last absent line */
+	struct file_window *win; /* hint: window of the last file line */
+	const struct file_ref *win_file;
+	struct file_miss miss; /* the demanded line's, when gather_line says false */
+};
+
+static void add_data(struct gather *g, u32 bit, const void *bytes)
+{
+	struct wire_seg *last = g->nsegs ? &g->segs[g->nsegs - 1] : NULL;
+
+	g->rep.data |= 1ull << bit;
+	g->nlines++;
+	if (last && (const u8 *)last->base + last->len == bytes)
+		last->len += (u32)LINE_SIZE;
+	else
+		g->segs[g->nsegs++] = (struct wire_seg){bytes, (u32)LINE_SIZE};
+}
+
+static const void *cached_line(struct gather *g, const struct vma *v, u64 line)
+{
+	if (!g->win || g->win_file != &v->file || g->win->index != line / WINDOW_LINES) {
+		g->win = file_cache_find(g->md->cache, &v->file, line);
+		g->win_file = &v->file;
+	}
+	return g->win ? file_cache_line(g->md->cache, g->win, (u32)(line % WINDOW_LINES)) : NULL;
+}
+
+static bool past_eof(const struct gather *g, const struct vma *v, u64 line)
+{
+	return g->eof && g->eof->file && line >= g->eof->end_line && !__builtin_memcmp(g->eof->file, &v->file, sizeof(v->file));
+}
+
+/* A line of a file range that the table lacks. False: it must be read first. */
+static bool gather_file(struct gather *g, const struct vma *v, u32 bit, u64 va)
+{
+	bool demand = bit == g->req->demand;
+	u64 line = (v->file_off + (va - v->start)) / LINE_SIZE;
+
+	if (va >= v->file_end) {
+		g->rep.zero |= 1ull << bit;
+		return true;
+	}
+	const void *bytes = cached_line(g, v, line);
+
+	if (bytes) {
+		add_data(g, bit, bytes);
+	} else if (demand && past_eof(g, v, line)) {
+		g->rep.no_line |= 1ull << bit;
+	} else if (demand) {
+		g->miss = (struct file_miss){&v->file, line, line + (v->file_end - va) / LINE_SIZE};
+		return false;
+	}
+	return true;
+}
+
+static bool gather_absent(struct gather *g, u32 bit, u64 va)
+{
+	const struct vma *v = g->vma;
+
+	if (!v || va < v->start || va >= v->end)
+		v = vma_at(&g->s->vmas, va);
+	if (v)
+		g->vma = v;
+	if (v && (v->flags & VMA_FILE))
+		return gather_file(g, v, bit, va);
+	if (bit == g->req->demand)
+		g->rep.no_line |= 1ull << bit;
+	return true;
+}
+
+/* Puts the wanted lines together. False: the demanded one must be read first. */
+static bool gather_lines(struct gather *g)
+{
+	const struct pt_leaf *leaf = NULL;
+	u64 leaf_base = UINT64_MAX;
+
+	for (u64 want = g->req->want; want; want &= want - 1) {
+		u32 bit = (u32)__builtin_ctzll(want);
+		u64 va = g->req->addr + bit * LINE_SIZE;
+
+		if (ALIGN_DOWN(va, LEAF_SPAN) != leaf_base) {
+			leaf_base = ALIGN_DOWN(va, LEAF_SPAN);
+			leaf = pt_leaf_at(&g->s->pt, va);
+		}
+		page_ref p = leaf ? leaf->page[pt_index(va)] : PAGE_ABSENT;
+
+		if (p == PAGE_ZERO)
+			g->rep.zero |= 1ull << bit;
+		else if (p != PAGE_ABSENT)
+			add_data(g, bit, page_data(g->md->core.store, p));
+		else if (!gather_absent(g, bit, va))
+			return false;
+	}
+	return true;
+}
+
+static void send_fetch_reply(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct gather *g)
+{
+	md->counters.fetches++;
+	md->counters.lines_out += g->nlines;
+	if (g->rep.no_line)
+		md->counters.no_lines++;
+	if (node_reply(md->env, c->id, hdr, 0, &g->rep, sizeof(g->rep), g->segs, g->nsegs) == -WIRE_BUSY)
+		md_drop_conn(md, c, true); /* it asks and does not take the answers */
+}
+
+void md_serve_fetch(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct mem_fetch_req *req, const struct file_eof *eof,
+		    u64 deadline_ns)
+{
+	struct gather g;
+
+	g.md = md;
+	g.s = c->space->s;
+	g.req = req;
+	g.eof = eof;
+	g.rep = (struct mem_fetch_rep){.addr = req->addr, .ticket = req->ticket};
+	g.nsegs = g.nlines = 0;
+	g.vma = NULL;
+	g.win = NULL;
+	g.win_file = NULL;
+	if (gather_lines(&g)) {
+		send_fetch_reply(md, c, hdr, &g);
+		return;
+	}
+	md->counters.file_misses++;
+	int rc = md_park(md, c, hdr, req, &g.miss, deadline_ns ? deadline_ns : md_now(md) + FETCH_DEADLINE_NS);
+
+	if (rc)
+		md_refuse(md, c, hdr, rc);
+}
+
+static bool fetch_valid(const struct mem_fetch_req *r)
+{
+	if (r->addr & LINE_MASK || r->addr >= VA_END || !r->want || r->want >> FETCH_MAX_LINES || r->demand >= FETCH_MAX_LINES)
+		return false;
+	u64 last = 63 - (u64)__builtin_clzll(r->want);
+
+	return (r->want & 1ull << r->demand) && last * LINE_SIZE < VA_END - r->addr;
+}
+
+void md_fetch(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	const struct mem_fetch_req *r = m->fixed;
+
+	if (m->data_len || !fetch_valid(r)) {
+		md_refuse(md, c, &m->hdr, -WIRE_BAD_MESSAGE);
+		return;
+	}
+	md_serve_fetch(md, c, &m->hdr, r, NULL, 0);
+}
+
+/* ---- write-back */
+
+static bool wb_line_valid(const struct wb_line *l)
+{
+	return !(l->addr & LINE_MASK) && l->addr < VA_END && !(l->flags & ~(u32)WB_ZERO) && l->version;
+}
+
+/* The lines' records and where their bytes begin; false: the message is not what it says. */
+static bool writeback_valid(const struct msg *m, u32 count)
+{
+	u64 need = (u64)count * sizeof(struct wb_line);
+
+	if (!count || count > FETCH_MAX_LINES || m->data_len < need)
+		return false;
+	for (u32 i = 0; i < count; i++) {
+		struct wb_line l;
+
+		__builtin_memcpy(&l, m->data + i * sizeof(l), sizeof(l));
+		if (!wb_line_valid(&l))
+			return false;
+		if (!(l.flags & WB_ZERO))
+			need += LINE_SIZE;
+	}
+	return m->data_len == need;
+}
+
+static void writeback_line(struct md *md, struct space *s, const struct wb_line *l, const u8 *bytes, u64 bit, const struct vma **hint,
+			   struct mem_writeback_rep *rep)
+{
+	if (bytes && crc32c(0, bytes, LINE_SIZE) != l->crc) {
+		md->counters.bad_crc++;
+		return; /* in neither mask: to be sent again */
+	}
+	enum space_write w = space_write(s, l->addr, bytes, l->version, hint);
+
+	if (w == SPACE_COMMITTED) {
+		rep->committed |= bit;
+		md->counters.lines_in++;
+	} else if (w == SPACE_REFUSED) {
+		rep->refused |= bit;
+		md->counters.refused_lines++;
+	}
+}
+
+void md_writeback(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	const struct mem_writeback_req *r = m->fixed;
+	struct mem_writeback_rep rep = {0};
+	const struct vma *hint = NULL;
+
+	if (!writeback_valid(m, r->count)) {
+		md_refuse(md, c, &m->hdr, -WIRE_BAD_MESSAGE);
+		return;
+	}
+	const u8 *bytes = m->data + r->count * sizeof(struct wb_line);
+
+	for (u32 i = 0; i < r->count; i++) {
+		struct wb_line l;
+
+		__builtin_memcpy(&l, m->data + i * sizeof(l), sizeof(l));
+		bool zero = l.flags & WB_ZERO;
+
+		writeback_line(md, c->space->s, &l, zero ? NULL : bytes, 1ull << i, &hint, &rep);
+		if (!zero)
+			bytes += LINE_SIZE;
+	}
+	md->counters.writebacks++;
+	if (node_reply(md->env, c->id, &m->hdr, 0, &rep, sizeof(rep), NULL, 0) == -WIRE_BUSY)
+		md_drop_conn(md, c, true);
+}
