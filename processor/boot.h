@@ -35,7 +35,7 @@ enum mon_fd {
 };
 #define MON_FD_COUNT 64
 
-#define MON_CHECK_BYTES (64 * MIB) /* of MON_FD_CHECK: sparse, sealed against change of size, pd keeps it while the process lives */
+#define MON_CHECK_BYTES (64 * MIB) /* of MON_FD_CHECK: sparse, sealed against change of size */
 
 #define BOOT_MAGIC 0x544f4f424f47454cull /* "LEGOBOOT" */
 
@@ -43,9 +43,10 @@ enum boot_flags {
 	BOOT_EXEC = 1u << 0,    /* started by execve: file table follows */
 	BOOT_NO_MOVE = 1u << 1, /* behave as on a kernel without UFFDIO_MOVE */
 	BOOT_CHECK_LINES = 1u << 2,
-	BOOT_STRACE = 1u << 3,
+	BOOT_STRACE = 1u << 3,  /* this process; its children too with BOOT_STRACE_FOLLOW */
 	BOOT_STATS = 1u << 4,
 	BOOT_DEBUG_HOST = 1u << 5, /* checked host door */
+	BOOT_STRACE_FOLLOW = 1u << 6,
 };
 
 enum boot_exit { EXIT_SIGRETURN, EXIT_IRETQ, EXIT_JUMP };

@@ -1,0 +1,28 @@
+/* Between the files of the launcher. */
+#ifndef LEGO_PROCESSOR_NODE_LAUNCH_INT_H
+#define LEGO_PROCESSOR_NODE_LAUNCH_INT_H
+
+#include "processor/node/launch.h"
+
+struct handed { /* what pd gave; -1 where there is none */
+	int image, files, init, ctl, mem, mem_ring, sto, sto_ring, check;
+};
+
+struct child_plan { /* what helper and child need; read after fork, nothing is allocated there */
+	const struct launch *l;
+	struct handed fd;
+	int boot_fd;
+	sigset_t mask;
+	struct sigaction chld;
+};
+
+enum child_step { STEP_PID, STEP_LIMIT, STEP_ENTER, STEP_CLONE, STEP_FDS, STEP_EXEC };
+struct child_word { /* helper or child → launcher; end of file after STEP_PID: the monitor runs */
+	s32 step; /* enum child_step: what was done (PID) or failed */
+	s32 value; /* PID: the child's pid; else -errno */
+};
+
+/* The helper: never returns. */
+void launch_helper(const struct child_plan *plan, int report) __attribute__((noreturn));
+
+#endif

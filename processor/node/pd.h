@@ -1,0 +1,63 @@
+/* The processor node: broker of the processes on one host. pd gives each process its address space, its channels and its sandbox; it
+ * carries no data of theirs.
+ *
+ * The logic (pd.c, pd_op.c, pd_space.c, pd_peer.c, pd_vnode.c) sees the world through node_env and through struct pd_host below, so that
+ * it also runs over rpc/loop. pd_host.c is the real struct pd_host, pd_main.c the daemon. */
+#ifndef LEGO_PROCESSOR_NODE_PD_H
+#define LEGO_PROCESSOR_NODE_PD_H
+
+#include "rpc/node.h"
+
+struct pd;
+
+#define PD_NO_FD (-1)
+#define PD_ID_BYTES 16u
+
+/* What pd needs of its host beyond messages. fds are the host's names for things to hand over: the logic only passes them on. */
+struct pd_host {
+	void *ctx;
+	/* Starts the sandbox of a vNode; ends in pd_vnode_started or pd_vnode_ended. 0 or -errno. */
+	int (*vnode_start)(void *ctx, u32 vnode, const char *name);
+	/* fds of a started sandbox, borrowed. */
+	void (*vnode_fds)(void *ctx, u32 vnode, int *files_dir, int *init_pidfd);
+	/* A control socket: one end is adopted as a connection, the other comes back to be handed over. 0: no connection. */
+	conn_id (*ctl_open)(void *ctx, const struct hello *h, int *other_end);
+	int (*image)(void *ctx);     /* the monitor, borrowed */
+	int (*check_new)(void *ctx); /* a line-check memfd, to be closed; PD_NO_FD: none */
+	void (*close_fd)(void *ctx, int fd);
+	/* Looks up who is `pid` in the vNode; ends in pd_process_found if there is one. */
+	void (*find)(void *ctx, u32 vnode, u32 pid, u64 process);
+	/* Signals a process: the one found for `process`, else `pid` of the vNode. 0 or -errno. */
+	int (*kill)(void *ctx, u32 vnode, u32 pid, u64 process, s32 sig);
+	void (*forget)(void *ctx, u64 process);
+	/* Looks at up to `work` more entries of the vNode's files in use: writes the ids of those that somebody has open, unlinks the
+	 * others. Returns how many ids; *end: that was the last entry, the next call begins again. */
+	u32 (*open_ids)(void *ctx, u32 vnode, u8 (*ids)[PD_ID_BYTES], u32 work, bool *end);
+};
+
+struct pd_config {
+	const char *name;
+	const char *own_addr;
+	const char *gm_addr;
+	u64 incarnation;
+	u64 budget_bytes;          /* ExCache of all processes: what gm places by */
+	u64 default_excache_bytes; /* of one process */
+	u32 host_pid, cores;
+	void *arg;
+	void (*registered)(void *arg); /* first registration at the manager; may be NULL */
+};
+
+struct pd *pd_new(const struct pd_config *cfg, const struct node_env *env, const struct pd_host *host);
+void pd_free(struct pd *pd);
+extern const struct node_ops pd_node_ops; /* self: struct pd */
+
+/* ---- what a host reports */
+void pd_vnode_started(struct pd *pd, u32 vnode);
+void pd_vnode_ended(struct pd *pd, u32 vnode, const char *why); /* could not start, or its first process died */
+bool pd_process_found(struct pd *pd, u64 process, u32 host_pid); /* false: that process is over */
+void pd_process_exited(struct pd *pd, u64 process);
+
+/* ---- the daemon */
+int pd_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,468 @@
+/* What pd's logic asks of the host, on a real one. Sandboxes come from the helper (vnode_ns.c); an init is asked by message who a pid of
+ * its vNode is and answers with a pidfd, whose fdinfo names the pid out here: so no /proc is searched and no number is reused under us.
+ *
+ * Which files are in use: each has an entry in the vNode's /f, and a write lease on an entry is granted only while nobody else has it open.
+ * An opener that meets the lease waits until we close, microseconds later, and then finds an entry of no links and opens again. */
+#include "processor/node/pd_host.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "processor/boot.h"
+#include "processor/node/vnode_ns.h"
+
+struct sandbox {
+	struct sandbox *next;
+	struct pd_real *real;
+	u32 vnode;
+	char name[WIRE_NAME_MAX];
+	bool no_userns; /* second try */
+	bool started;
+	int sock, pidfd, files;
+	DIR *scan;
+};
+
+struct found { /* a process whose pidfd we have */
+	struct found *next;
+	struct pd_real *real;
+	u64 process;
+	int pidfd;
+};
+
+struct pd_real {
+	struct pd *pd;
+	struct host_driver *driver;
+	int helper, image;
+	struct sandbox *boxes;
+	struct found *found;
+};
+
+static void close_if(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+/* ---- sandboxes */
+
+static struct sandbox *box_find(struct pd_real *r, u32 vnode)
+{
+	struct sandbox *b = r->boxes;
+	while (b && b->vnode != vnode)
+		b = b->next;
+	return b;
+}
+
+static void box_close(struct sandbox *b)
+{
+	if (b->sock >= 0)
+		host_driver_unwatch(b->real->driver, b->sock);
+	close_if(b->sock);
+	close_if(b->pidfd);
+	close_if(b->files);
+	if (b->scan)
+		closedir(b->scan);
+	b->sock = b->pidfd = b->files = -1;
+	b->scan = NULL;
+	b->started = false;
+}
+
+static void box_free(struct pd_real *r, struct sandbox *b)
+{
+	struct sandbox **at = &r->boxes;
+	while (*at != b)
+		at = &(*at)->next;
+	*at = b->next;
+	box_close(b);
+	free(b);
+}
+
+static void on_init(void *arg);
+
+/* Sends the order to the helper; the rest comes by on_helper and on_init. */
+static int box_start(struct sandbox *b)
+{
+	struct pd_real *r = b->real;
+	struct ns_start req = {.vnode = b->vnode, .no_userns = b->no_userns};
+	int pair[2];
+	if (strcmp(b->name, "default"))
+		snprintf(req.hostname, sizeof(req.hostname), "%s", b->name);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	int err = ns_send(r->helper, &req, sizeof(req), pair[1]);
+	close(pair[1]);
+	b->sock = pair[0];
+	fcntl(b->sock, F_SETFL, O_NONBLOCK);
+	return err ? err : host_driver_watch(r->driver, b->sock, on_init, b);
+}
+
+static int vnode_start(void *ctx, u32 vnode, const char *name)
+{
+	struct pd_real *r = ctx;
+	struct sandbox *b = calloc(1, sizeof(*b));
+	if (!b)
+		return -ENOMEM;
+	b->real = r;
+	b->vnode = vnode;
+	snprintf(b->name, sizeof(b->name), "%s", name);
+	b->sock = b->pidfd = b->files = -1;
+	b->next = r->boxes;
+	r->boxes = b;
+	int err = box_start(b);
+	if (err)
+		box_free(r, b);
+	return err;
+}
+
+static void box_over(struct sandbox *b, const char *why)
+{
+	struct pd *pd = b->real->pd;
+	u32 vnode = b->vnode;
+	box_free(b->real, b);
+	pd_vnode_ended(pd, vnode, why);
+}
+
+/* Root on a host whose kernel refuses something inside a user namespace does without one. */
+static void box_failed(struct sandbox *b, const char *why)
+{
+	if (geteuid() || b->no_userns) {
+		box_over(b, why);
+		return;
+	}
+	box_close(b);
+	b->no_userns = true;
+	if (box_start(b))
+		box_over(b, why);
+}
+
+static void box_maybe_started(struct sandbox *b)
+{
+	if (b->started || b->pidfd < 0 || b->files < 0)
+		return;
+	b->started = true;
+	pd_vnode_started(b->real->pd, b->vnode);
+}
+
+static void on_helper(void *arg)
+{
+	struct pd_real *r = arg;
+	struct ns_started rep;
+	int pidfd, n = ns_recv(r->helper, &rep, sizeof(rep), &pidfd);
+	if (n == -EAGAIN)
+		return;
+	if (n != sizeof(rep)) { /* it never ends before us: no new vNode from now on, vnode_start says so */
+		host_driver_unwatch(r->driver, r->helper);
+		return;
+	}
+	struct sandbox *b = box_find(r, rep.vnode);
+	rep.text[sizeof(rep.text) - 1] = 0;
+	if (!b || b->pidfd >= 0) {
+		close_if(pidfd);
+		return;
+	}
+	b->pidfd = pidfd;
+	if (rep.status || pidfd < 0)
+		box_failed(b, rep.text);
+	else
+		box_maybe_started(b);
+}
+
+static void process_found(struct pd_real *r, u64 process, int pidfd);
+
+/* An init may say anything: it belongs to the vNode's programs. */
+static void on_init(void *arg)
+{
+	struct sandbox *b = arg;
+	struct init_news news;
+	int fd, n = ns_recv(b->sock, &news, sizeof(news), &fd);
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0) {
+		box_over(b, "its init ended");
+		return;
+	}
+	if (n == sizeof(news) && news.what == INIT_FOUND && fd >= 0) {
+		process_found(b->real, news.process, fd);
+		return;
+	}
+	if (n == sizeof(news) && news.what == INIT_READY && fd >= 0 && b->files < 0) {
+		b->files = fd;
+		box_maybe_started(b);
+		return;
+	}
+	close_if(fd);
+	news.text[sizeof(news.text) - 1] = 0;
+	if (n == sizeof(news) && news.what == INIT_FAILED && !b->started)
+		box_failed(b, news.text);
+}
+
+static void vnode_fds(void *ctx, u32 vnode, int *files_dir, int *init_pidfd)
+{
+	struct sandbox *b = box_find(ctx, vnode);
+	*files_dir = b ? b->files : PD_NO_FD;
+	*init_pidfd = b ? b->pidfd : PD_NO_FD;
+}
+
+/* ---- fds to hand over */
+
+static conn_id ctl_open(void *ctx, const struct hello *h, int *other_end)
+{
+	struct pd_real *r = ctx;
+	int pair[2], room = (int)MSG_MAX_LEN * 2;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return 0;
+	(void)setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	conn_id c = host_driver_adopt(r->driver, pair[0], h);
+	if (!c) {
+		close(pair[0]);
+		close(pair[1]);
+		return 0;
+	}
+	*other_end = pair[1];
+	return c;
+}
+
+static int image(void *ctx)
+{
+	return ((struct pd_real *)ctx)->image;
+}
+
+static int check_new(void *ctx)
+{
+	int fd = memfd_create("lego-check", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return PD_NO_FD;
+	if (ftruncate(fd, MON_CHECK_BYTES) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		close(fd);
+		return PD_NO_FD;
+	}
+	return fd;
+}
+
+static void close_fd(void *ctx, int fd)
+{
+	close(fd);
+}
+
+/* ---- processes */
+
+static struct found *found_by(struct pd_real *r, u64 process)
+{
+	struct found *f = r->found;
+	while (f && f->process != process)
+		f = f->next;
+	return f;
+}
+
+static void found_free(struct pd_real *r, struct found *f)
+{
+	struct found **at = &r->found;
+	while (*at != f)
+		at = &(*at)->next;
+	*at = f->next;
+	host_driver_unwatch(r->driver, f->pidfd);
+	close(f->pidfd);
+	free(f);
+}
+
+static void on_exit_of(void *arg)
+{
+	struct found *f = arg;
+	struct pd_real *r = f->real;
+	u64 process = f->process;
+	found_free(r, f);
+	pd_process_exited(r->pd, process);
+}
+
+/* The pid, as this namespace sees it, of a pidfd; 0: it is none, or its process is gone or not below us. */
+static u32 pid_of(int pidfd)
+{
+	char path[48], line[128];
+	long pid = 0;
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, "Pid:", 4))
+			pid = strtol(line + 4, NULL, 10);
+	fclose(f);
+	return pid > 0 ? (u32)pid : 0;
+}
+
+static void process_found(struct pd_real *r, u64 process, int pidfd)
+{
+	u32 pid = pid_of(pidfd);
+	bool wanted = pid && !found_by(r, process) && pd_process_found(r->pd, process, pid);
+	struct found *f = wanted ? calloc(1, sizeof(*f)) : NULL;
+	if (!f || host_driver_watch(r->driver, pidfd, on_exit_of, f)) {
+		free(f);
+		close(pidfd);
+		return;
+	}
+	f->real = r;
+	f->process = process;
+	f->pidfd = pidfd;
+	f->next = r->found;
+	r->found = f;
+}
+
+static int order(struct pd_real *r, u32 vnode, const struct init_order *o)
+{
+	struct sandbox *b = box_find(r, vnode);
+	return b && b->started ? ns_send(b->sock, o, sizeof(*o), -1) : -ESRCH;
+}
+
+static void find(void *ctx, u32 vnode, u32 pid, u64 process)
+{
+	struct init_order o = {.what = INIT_FIND, .pid = pid, .process = process};
+	(void)order(ctx, vnode, &o);
+}
+
+static int kill_process(void *ctx, u32 vnode, u32 pid, u64 process, s32 sig)
+{
+	struct pd_real *r = ctx;
+	struct found *f = found_by(r, process);
+	struct init_order o = {.what = INIT_KILL, .pid = pid, .sig = sig};
+	if (f)
+		return syscall(SYS_pidfd_send_signal, f->pidfd, sig, NULL, 0) ? -errno : 0;
+	return order(r, vnode, &o);
+}
+
+static void forget(void *ctx, u64 process)
+{
+	struct found *f = found_by(ctx, process);
+	if (f)
+		found_free(ctx, f);
+}
+
+/* ---- files in use */
+
+static bool parse_id(const char *name, u8 id[PD_ID_BYTES])
+{
+	static const char hex[] = "0123456789abcdef";
+	if (strlen(name) != 2 * PD_ID_BYTES)
+		return false;
+	for (u32 i = 0; i < 2 * PD_ID_BYTES; i++) {
+		const char *digit = strchr(hex, name[i]);
+		if (!digit)
+			return false;
+		id[i / 2] = (u8)(id[i / 2] << 4 | (digit - hex));
+	}
+	return true;
+}
+
+/* Whether somebody has the entry open; one that nobody has is unlinked. In doubt somebody has. */
+static bool entry_in_use(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	if (fd < 0)
+		return errno != ENOENT;
+	bool alone = !fcntl(fd, F_SETLEASE, F_WRLCK);
+	if (alone)
+		(void)unlinkat(dir, name, 0);
+	close(fd);
+	return !alone;
+}
+
+static bool scan_begin(struct sandbox *b)
+{
+	int fd = openat(b->files, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	b->scan = fd < 0 ? NULL : fdopendir(fd);
+	if (!b->scan)
+		close_if(fd);
+	return b->scan;
+}
+
+static u32 open_ids(void *ctx, u32 vnode, u8 (*ids)[PD_ID_BYTES], u32 work, bool *end)
+{
+	struct sandbox *b = box_find(ctx, vnode);
+	u32 n = 0;
+	*end = true;
+	if (!b || b->files < 0 || (!b->scan && !scan_begin(b)))
+		return 0;
+	while (work--) {
+		const struct dirent *e = readdir(b->scan);
+		if (!e) {
+			closedir(b->scan);
+			b->scan = NULL;
+			return n;
+		}
+		if (parse_id(e->d_name, ids[n]) && entry_in_use(b->files, e->d_name))
+			n++;
+	}
+	*end = false;
+	return n;
+}
+
+/* ---- life */
+
+struct pd_real *pd_real_new(struct host_driver *driver, int helper, int image_fd)
+{
+	struct pd_real *r = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
+	r->driver = driver;
+	r->helper = helper;
+	r->image = image_fd;
+	fcntl(helper, F_SETFL, O_NONBLOCK);
+	signal(SIGIO, SIG_IGN); /* a lease that somebody wants tells its holder so */
+	if (host_driver_watch(driver, helper, on_helper, r)) {
+		free(r);
+		return NULL;
+	}
+	return r;
+}
+
+struct pd_host pd_real_host(struct pd_real *r)
+{
+	return (struct pd_host){
+		.ctx = r,
+		.vnode_start = vnode_start,
+		.vnode_fds = vnode_fds,
+		.ctl_open = ctl_open,
+		.image = image,
+		.check_new = check_new,
+		.close_fd = close_fd,
+		.find = find,
+		.kill = kill_process,
+		.forget = forget,
+		.open_ids = open_ids,
+	};
+}
+
+void pd_real_attach(struct pd_real *r, struct pd *pd)
+{
+	r->pd = pd;
+}
+
+/* After the driver has gone. */
+void pd_real_free(struct pd_real *r)
+{
+	if (!r)
+		return;
+	for (struct sandbox *b = r->boxes, *next; b; b = next) {
+		next = b->next;
+		close_if(b->sock);
+		b->sock = -1;
+		box_close(b);
+		free(b);
+	}
+	for (struct found *f = r->found, *next; f; f = next) {
+		next = f->next;
+		close(f->pidfd);
+		free(f);
+	}
+	close_if(r->helper);
+	close_if(r->image);
+	free(r);
+}

@@ -1,0 +1,222 @@
+/* The records of pd's logic. Everything belongs to one struct pd and is touched by its one thread.
+ *
+ *   process ──► space ──► peer (home md)      op: one request under way, a list of steps
+ *      └─► vnode ──► peer (sd)                doomed: an address space whose AS_DESTROY is not answered yet
+ *
+ * A space lives while it has users: the processes in it, and those about to exec into it. The last one gone makes it doomed. A peer and
+ * a vnode, once known, stay. Processes and ops are named by numbers where a callback might outlive them. */
+#ifndef LEGO_PROCESSOR_NODE_PD_INT_H
+#define LEGO_PROCESSOR_NODE_PD_INT_H
+
+#include "processor/node/pd.h"
+#include "rpc/gm_link.h"
+
+#define PD_MAX_PROCESSES 8192u
+#define PD_MAX_OPS 1024u
+#define PD_MAX_BINDS 32u
+#define PD_TEXT 256u
+#define PD_OP_NS (8 * NSEC_PER_SEC) /* below the rows' 10 s: the asker hears what went wrong, not that nobody answered */
+
+enum peer_state { PEER_IDLE, PEER_DIALLING, PEER_OPEN };
+
+struct peer { /* an md or sd: pd's own connection to it */
+	struct peer *next;
+	u8 kind;  /* enum component_kind */
+	u8 state; /* enum peer_state */
+	bool complained;
+	char name[WIRE_NAME_MAX], addr[WIRE_ADDR_MAX];
+	conn_id conn;
+	u64 incarnation; /* of its last connection; 0: never seen */
+	u64 redial_ns;
+	u32 wanted; /* spaces, vnodes and doomed that need the line kept up */
+};
+
+struct bind {
+	char *host, *dir;
+	u32 readonly;
+};
+
+struct vnode {
+	struct vnode *next;
+	u32 id;
+	char name[WIRE_NAME_MAX];
+	bool starting, started; /* its sandbox */
+	struct peer *sd;
+	struct bind bind[PD_MAX_BINDS];
+	u32 nbind;
+	u32 users; /* processes, and ops that make one */
+	/* Definition of the tree at sd: number wanted, number being sent (0: none), number acknowledged on the present connection */
+	u64 tree_want, tree_sent, tree_acked;
+	u8 (*ids)[PD_ID_BYTES]; /* open files found in the round so far */
+	u32 nids, ids_room;
+};
+
+struct space {
+	struct space *next;
+	u64 asid;
+	struct vnode *vnode;
+	struct peer *md;
+	u64 md_incarnation;
+	u32 epoch;
+	u64 excache_bytes;
+	u32 uid, gid;
+	u32 users;
+	u64 remote_bytes;
+};
+
+struct process {
+	struct process *next;
+	u64 number;
+	conn_id ctl;
+	struct space *space;
+	struct space *exec_space; /* made by PD_EXEC, not entered yet; else NULL */
+	u64 creator;              /* number of the process that forked it, until it speaks for itself: may abort it */
+	u32 pid, host_pid;
+	bool sought;
+	u64 resident_bytes;
+	char command[64];
+};
+
+struct doomed {
+	struct doomed *next;
+	u64 asid;
+	struct peer *md;
+	u64 md_incarnation; /* another incarnation of md never knew the asid */
+	bool asked;
+	u64 retry_ns;
+};
+
+struct channel { /* a finished one, until it is handed over */
+	conn_id dial;
+	bool done;
+	int sock, ring;
+	struct chan_desc desc;
+};
+
+enum op_kind { OPK_RUN, OPK_FORK, OPK_VFORK, OPK_EXEC, OPK_INFO, OPK_KINDS };
+
+struct op {
+	struct op *next;
+	u64 number;
+	u8 kind, step;
+	bool waiting;   /* the present step has asked for something */
+	bool satisfied; /* … and has it */
+	bool dead;      /* answered: only kept for callbacks still to come */
+	u32 pending;    /* callbacks still to come */
+	u64 deadline_ns, retry_ns;
+	conn_id asker;
+	struct msg_hdr req;
+	u64 process; /* number of the asking process; 0: none (PD_RUN) */
+	/* what is made */
+	u64 asid;
+	bool at_md; /* AS_CREATE or AS_CLONE was sent */
+	u64 parent, lseq;
+	struct vnode *vnode;
+	bool counted; /* in vnode->users */
+	struct peer *md, *sd;
+	u32 epoch;
+	u64 excache_bytes;
+	u32 uid, gid;
+	struct channel memory, storage;
+	conn_id ctl;
+	int ctl_fd;
+	u64 child; /* number of the new process, once it is one */
+	/* PD_RUN */
+	u32 replicas;
+	char vnode_name[WIRE_NAME_MAX];
+	char command[64];
+	struct bind *bind;
+	u32 nbind;
+	u64 tree; /* vnode->tree_acked must reach this */
+};
+
+struct pd {
+	struct pd_config cfg;
+	char name[WIRE_NAME_MAX];
+	const struct node_env *env;
+	struct pd_host host;
+	struct gm_link *gm;
+	struct node_calls *calls;
+	struct peer *peers;
+	struct vnode *vnodes;
+	struct space *spaces;
+	struct process *processes;
+	struct doomed *doomed;
+	struct op *ops;
+	u32 nspaces, nprocesses, nops;
+	u64 last_number;
+	u64 asid_next, asid_left; /* range from gm */
+	bool asid_asked;
+	bool adopting; /* inside host.ctl_open: its `opened` is nobody else's */
+	bool stepping; /* inside pd_step_all */
+	bool step_again;
+	bool registered_told;
+	u64 beat_ns, hurry_ns;
+	u64 stat_from; /* asid: AS_STAT goes round */
+	u64 status_ns; /* when the two below were asked */
+	u64 mem_total_bytes, mem_free_bytes;
+	struct proc_report *reports;
+	u32 reports_room;
+};
+
+static inline u64 pd_now(const struct pd *pd)
+{
+	return pd->env->now_ns(pd->env->ctx);
+}
+
+/* Copies at most room - 1 bytes and fills the rest with zeros. */
+void pd_copy_name(char *to, const char *from, size_t room);
+/* "Cannot allocate memory", "connection broken": words for a status. */
+const char *pd_status_text(s32 status);
+
+/* pd_peer.c */
+struct peer *peer_get(struct pd *pd, u8 kind, const struct node_ref *ref);
+/* The line is up: true. Else it is dialled: pd_step_all or op failures follow. */
+bool peer_ready(struct pd *pd, struct peer *p);
+int peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
+	      node_call_done *done, void *arg);
+bool peer_opened(struct pd *pd, conn_id c, const struct welcome *w);
+bool peer_closed(struct pd *pd, conn_id c);
+u64 peer_tick(struct pd *pd, u64 now_ns);
+const char *peer_word(const struct peer *p); /* "memory node" */
+
+/* pd_vnode.c */
+struct vnode *vnode_get(struct pd *pd, u32 id, const char *name);
+struct vnode *vnode_find(struct pd *pd, u32 id);
+/* Adds binds to the vNode's; *tree: what tree_acked must reach. 0, -EBUSY with *clash (a live process sees another directory there), -ENOMEM, -E2BIG. */
+int vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, const char **clash);
+void vnode_tree_push(struct pd *pd, struct vnode *v);
+void vnode_sd_opened(struct pd *pd, struct peer *sd);
+void vnode_open_ids(struct pd *pd, struct vnode *v);
+void vnode_free(struct vnode *v);
+void bind_free(struct bind *bind, u32 n);
+
+/* pd_space.c */
+struct space *space_find(struct pd *pd, u64 asid);
+struct space *pd_space_new(struct pd *pd, const struct op *op);
+void space_put(struct pd *pd, struct space *s);
+void space_doom(struct pd *pd, u64 asid, struct peer *md);
+void doomed_md_opened(struct pd *pd, struct peer *md);
+u64 doomed_tick(struct pd *pd, u64 now_ns);
+void space_stats(struct pd *pd);
+struct process *process_by_conn(struct pd *pd, conn_id c);
+struct process *process_by_number(struct pd *pd, u64 number);
+struct process *process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command);
+void process_end(struct pd *pd, struct process *p); /* also closes its control socket */
+void process_exec_done(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
+void process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
+void process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
+void process_kill(struct pd *pd, conn_id c, const struct msg *m);
+
+/* pd_op.c */
+void op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p);
+void op_fail(struct pd *pd, struct op *op, s32 status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd);
+bool op_dial_closed(struct pd *pd, conn_id c);
+void op_asker_gone(struct pd *pd, conn_id c);
+void op_peer_down(struct pd *pd, struct peer *p);
+void op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *why);
+u64 op_tick(struct pd *pd, u64 now_ns);
+void pd_step_all(struct pd *pd); /* something an op may wait for has come */
+
+#endif

@@ -1,0 +1,896 @@
+/* Requests that take several messages: PD_RUN, PD_FORK, PD_VFORK, PD_EXEC and PD_INFO, each a list of steps.
+ *
+ * pd_step_all runs every op as far as it gets. A step that must wait has asked for something (op->waiting) and is called again whenever
+ * anything came; what it asked for sets op->satisfied. An op ends once: answered by its last step, or by op_fail (a peer is down, a refusal,
+ * its deadline, its asker gone), which undoes what was made: dials closed, fds closed, the address space doomed. It is freed when no
+ * callback can name it any more (pending is 0), and only by the sweep at the end of pd_step_all. */
+#include "processor/node/pd_int.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IDS_A_RANGE 1024u
+#define IDS_LOW 256u
+#define PLACE_RETRY_NS (100 * NSEC_PER_MSEC)
+#define STATUS_FRESH_NS (500 * NSEC_PER_MSEC)
+
+enum step_result { STEP_NEXT, STEP_WAIT, STEP_END };
+typedef enum step_result step_fn(struct pd *pd, struct op *op);
+
+/* ---- ending */
+
+static void channel_drop(struct pd *pd, struct channel *ch)
+{
+	if (ch->dial && !ch->done)
+		pd->env->close(pd->env->ctx, ch->dial);
+	if (ch->sock != PD_NO_FD)
+		pd->host.close_fd(pd->host.ctx, ch->sock);
+	if (ch->ring != PD_NO_FD)
+		pd->host.close_fd(pd->host.ctx, ch->ring);
+	*ch = (struct channel){.sock = PD_NO_FD, .ring = PD_NO_FD};
+}
+
+/* Lets go of everything the op holds; what it handed over it no longer holds. */
+static void op_end(struct pd *pd, struct op *op)
+{
+	channel_drop(pd, &op->memory);
+	channel_drop(pd, &op->storage);
+	if (op->ctl)
+		pd->env->close(pd->env->ctx, op->ctl);
+	if (op->ctl_fd != PD_NO_FD)
+		pd->host.close_fd(pd->host.ctx, op->ctl_fd);
+	if (op->at_md)
+		space_doom(pd, op->asid, op->md);
+	if (op->counted)
+		op->vnode->users--;
+	op->ctl = 0;
+	op->ctl_fd = PD_NO_FD;
+	op->at_md = op->counted = false;
+	bind_free(op->bind, op->nbind);
+	free(op->bind);
+	op->bind = NULL;
+	op->nbind = 0;
+	op->dead = true;
+	pd->step_again = true;
+}
+
+static void reply_error(struct pd *pd, conn_id c, const struct msg_hdr *req, s32 status, const char *text)
+{
+	struct wire_seg seg = {text, (u32)strlen(text)};
+	static const struct pd_space_rep none;
+	if (req->op == OP_PD_RUN)
+		(void)node_reply(pd->env, c, req, status, &none, sizeof(none), &seg, 1);
+	else
+		(void)node_reply(pd->env, c, req, status, NULL, 0, NULL, 0);
+}
+
+void op_fail(struct pd *pd, struct op *op, s32 status, const char *fmt, ...)
+{
+	char text[PD_TEXT];
+	va_list ap;
+	if (op->dead)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	pd->env->log(pd->env->ctx, LOG_WARN, "%s fails: %s", op_row(op->req.op)->name, text);
+	reply_error(pd, op->asker, &op->req, status, text);
+	op_end(pd, op);
+}
+
+static void fail_peer_down(struct pd *pd, struct op *op, const struct peer *p)
+{
+	op_fail(pd, op, -WIRE_DOWN, "%s %s is down (%s)", peer_word(p), p->name, p->addr);
+}
+
+static enum step_result fail_gm(struct pd *pd, struct op *op, s32 status)
+{
+	if (status == -WIRE_DOWN || status == -WIRE_TIMEOUT)
+		op_fail(pd, op, status, "the manager does not answer (%s)", pd->cfg.gm_addr);
+	else
+		op_fail(pd, op, status, "the manager cannot place the program: %s", pd_status_text(status));
+	return STEP_END;
+}
+
+/* ---- asking */
+
+/* What every callback does first. NULL: the op is over. */
+static struct op *called_back(void *arg)
+{
+	struct op *op = arg;
+	assert(op->pending);
+	op->pending--;
+	return op->dead ? NULL : op;
+}
+
+static void satisfied(struct pd *pd, struct op *op)
+{
+	op->satisfied = true;
+	pd_step_all(pd);
+}
+
+static enum step_result asked_gm(struct pd *pd, struct op *op, int rc)
+{
+	if (rc)
+		return fail_gm(pd, op, rc);
+	op->pending++;
+	op->waiting = true;
+	return STEP_WAIT;
+}
+
+static enum step_result asked_peer(struct pd *pd, struct op *op, const struct peer *p, int rc)
+{
+	if (rc == -WIRE_DOWN) {
+		fail_peer_down(pd, op, p);
+		return STEP_END;
+	}
+	if (rc) {
+		op_fail(pd, op, rc, "%s %s cannot be asked: %s", peer_word(p), p->name, pd_status_text(rc));
+		return STEP_END;
+	}
+	op->pending++;
+	op->waiting = true;
+	return STEP_WAIT;
+}
+
+/* ---- step: a number for the new space */
+
+static step_fn step_ids;
+
+static bool at_ids(const struct op *op);
+
+static void ids_came(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	const struct gm_ids_rep *rep = m ? m->fixed : NULL;
+	pd->asid_asked = false;
+	if (!status && m->fixed_len == sizeof(*rep) && rep->count) {
+		pd->asid_next = rep->first;
+		pd->asid_left = rep->count;
+	} else {
+		for (struct op *op = pd->ops; op; op = op->next)
+			if (!op->dead && at_ids(op) && !pd->asid_left)
+				(void)fail_gm(pd, op, status ? status : -EPROTO);
+	}
+	pd_step_all(pd);
+}
+
+/* Asks before the range is used up, so that forks go on while the manager is away. */
+static int ids_refill(struct pd *pd)
+{
+	struct gm_ids_req req = {.what = 0, .count = IDS_A_RANGE};
+	if (pd->asid_asked || pd->asid_left > IDS_LOW)
+		return 0;
+	int rc = gm_link_call(pd->gm, OP_GM_IDS, &req, sizeof(req), ids_came, NULL);
+	pd->asid_asked = !rc;
+	return rc;
+}
+
+static enum step_result step_ids(struct pd *pd, struct op *op)
+{
+	int rc = ids_refill(pd);
+	if (!pd->asid_left)
+		return rc ? fail_gm(pd, op, rc) : STEP_WAIT;
+	op->asid = pd->asid_next++;
+	pd->asid_left--;
+	return STEP_NEXT;
+}
+
+/* ---- step: which vNode, which nodes. The manager makes a vNode that nobody has named before. */
+
+static bool place_taken(struct pd *pd, struct op *op, const struct gm_place_rep *rep)
+{
+	op->md = peer_get(pd, KIND_MEMORY, &rep->memory);
+	op->sd = peer_get(pd, KIND_STORAGE, &rep->storage);
+	op->vnode = vnode_get(pd, rep->vnode_id, op->vnode_name);
+	op->epoch = rep->memory.epoch;
+	if (!op->md || !op->sd || !op->vnode)
+		return false;
+	op->vnode->users++;
+	op->counted = true;
+	if (op->vnode->sd != op->sd) {
+		if (op->vnode->sd)
+			op->vnode->sd->wanted--;
+		op->vnode->sd = op->sd;
+		op->vnode->tree_acked = 0;
+		op->sd->wanted++;
+	}
+	return true;
+}
+
+/* The manager's reply names what it found: an empty name is the kind that is missing. */
+static void place_refused(struct pd *pd, struct op *op, s32 status, const struct gm_place_rep *rep)
+{
+	if (status == -WIRE_WAIT) { /* it started just now and does not know yet who lives */
+		op->waiting = false;
+		op->retry_ns = pd_now(pd) + PLACE_RETRY_NS;
+	} else if (status == -EOPNOTSUPP && op->replicas) {
+		op_fail(pd, op, status, "memory is not replicated yet: run without --replicas");
+	} else if (status == -EHOSTDOWN && rep && !rep->memory.name[0]) {
+		op_fail(pd, op, status, "no memory node is up");
+	} else if (status == -EHOSTDOWN && rep && !rep->storage.name[0]) {
+		op_fail(pd, op, status, "the storage node of vNode %s is down", op->vnode_name);
+	} else {
+		(void)fail_gm(pd, op, status);
+	}
+}
+
+static void place_came(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct op *op = called_back(arg);
+	const struct gm_place_rep *rep = m && m->fixed_len == sizeof(*rep) ? m->fixed : NULL;
+	if (!op)
+		return;
+	if (status || !rep)
+		place_refused(pd, op, status ? status : -EPROTO, rep);
+	else if (!place_taken(pd, op, rep))
+		op_fail(pd, op, -ENOMEM, "processor node %s has no memory left", pd->name);
+	else
+		satisfied(pd, op);
+}
+
+static enum step_result step_place(struct pd *pd, struct op *op)
+{
+	struct gm_place_req req = {.excache_bytes = op->excache_bytes, .replicas = op->replicas};
+	if (op->waiting)
+		return op->satisfied ? STEP_NEXT : STEP_WAIT;
+	if (pd_now(pd) < op->retry_ns)
+		return STEP_WAIT;
+	pd_copy_name(req.vnode, op->vnode_name, sizeof(req.vnode));
+	pd_copy_name(req.node, pd->name, sizeof(req.node));
+	return asked_gm(pd, op, gm_link_call(pd->gm, OP_GM_PLACE, &req, sizeof(req), place_came, op));
+}
+
+/* ---- steps: the vNode's sandbox and tree */
+
+static enum step_result step_sandbox(struct pd *pd, struct op *op)
+{
+	struct vnode *v = op->vnode;
+	if (v->started)
+		return STEP_NEXT;
+	if (!v->starting) {
+		int rc = pd->host.vnode_start(pd->host.ctx, v->id, v->name);
+		if (rc) {
+			op_fail(pd, op, rc, "processor node %s cannot start the vNode's sandbox: %s", pd->name, pd_status_text(rc));
+			return STEP_END;
+		}
+		v->starting = true;
+	}
+	return v->started ? STEP_NEXT : STEP_WAIT;
+}
+
+static enum step_result step_tree(struct pd *pd, struct op *op)
+{
+	const char *clash = NULL;
+	if (!op->waiting) {
+		int rc = vnode_binds(op->vnode, op->bind, op->nbind, &op->tree, &clash);
+		if (clash)
+			op_fail(pd, op, rc, "a running program of this vNode has another directory at %s", clash);
+		else if (rc)
+			op_fail(pd, op, rc, "cannot bind directories: %s", pd_status_text(rc));
+		if (rc)
+			return STEP_END;
+		op->waiting = true;
+	}
+	if (op->vnode->tree_acked >= op->tree)
+		return STEP_NEXT;
+	vnode_tree_push(pd, op->vnode);
+	if (!op->dead && op->sd->state == PEER_IDLE)
+		fail_peer_down(pd, op, op->sd);
+	return op->dead ? STEP_END : STEP_WAIT;
+}
+
+/* ---- steps: the address space at its home */
+
+static void space_came(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct op *op = called_back(arg);
+	if (!op)
+		return;
+	if (!status)
+		satisfied(pd, op);
+	else if (status == -WIRE_DOWN)
+		fail_peer_down(pd, op, op->md);
+	else if (status == -ENOMEM)
+		op_fail(pd, op, status, "memory node %s is full", op->md->name);
+	else
+		op_fail(pd, op, status, "memory node %s refuses an address space: %s", op->md->name, pd_status_text(status));
+}
+
+static enum step_result step_create(struct pd *pd, struct op *op)
+{
+	struct as_create_req req = {.asid = op->asid, .vnode = op->vnode->id, .uid = op->uid};
+	if (op->waiting)
+		return op->satisfied ? STEP_NEXT : STEP_WAIT;
+	if (!peer_ready(pd, op->md)) {
+		if (op->md->state == PEER_DIALLING)
+			return STEP_WAIT;
+		fail_peer_down(pd, op, op->md);
+		return STEP_END;
+	}
+	pd_copy_name(req.storage.name, op->sd->name, sizeof(req.storage.name));
+	pd_copy_name(req.storage.addr, op->sd->addr, sizeof(req.storage.addr));
+	int rc = peer_call(pd, op->md, OP_AS_CREATE, &req, sizeof(req), NULL, 0, space_came, op);
+	op->at_md = !rc;
+	return asked_peer(pd, op, op->md, rc);
+}
+
+static enum step_result step_clone(struct pd *pd, struct op *op)
+{
+	struct as_clone_req req = {.parent = op->parent, .child = op->asid, .lseq = op->lseq};
+	if (op->waiting)
+		return op->satisfied ? STEP_NEXT : STEP_WAIT;
+	int rc = peer_call(pd, op->md, OP_AS_CLONE, &req, sizeof(req), NULL, 0, space_came, op);
+	op->at_md = !rc;
+	return asked_peer(pd, op, op->md, rc);
+}
+
+/* ---- step: channels for the process */
+
+static bool channel_dial(struct pd *pd, struct op *op, struct channel *ch, const struct peer *p, u8 role)
+{
+	struct hello h = {
+		.magic = LEGO_WIRE_MAGIC,
+		.version = LEGO_WIRE_VERSION,
+		.kind = KIND_PROCESSOR,
+		.role = role,
+		.want_ring = !strncmp(p->addr, "unix:", 5),
+		.vnode = op->vnode->id,
+		.asid = role == ROLE_SPACE ? op->asid : 0,
+		.uid = op->uid,
+		.gid = op->gid,
+		.incarnation = pd->cfg.incarnation,
+	};
+	pd->env->random(pd->env->ctx, &h.session, sizeof(h.session));
+	h.session |= 1;
+	pd_copy_name(h.name, pd->name, sizeof(h.name));
+	ch->desc.epoch = role == ROLE_SPACE ? op->epoch : 0;
+	pd_copy_name(ch->desc.name, p->name, sizeof(ch->desc.name));
+	ch->dial = pd->env->dial_for(pd->env->ctx, p->addr, &h);
+	if (!ch->dial)
+		fail_peer_down(pd, op, p);
+	return ch->dial;
+}
+
+static enum step_result step_channels(struct pd *pd, struct op *op)
+{
+	if (op->waiting)
+		return op->memory.done && op->storage.done ? STEP_NEXT : STEP_WAIT;
+	op->waiting = true;
+	if (!channel_dial(pd, op, &op->memory, op->md, ROLE_SPACE) || !channel_dial(pd, op, &op->storage, op->sd, ROLE_VNODE))
+		return STEP_END;
+	return STEP_WAIT;
+}
+
+static struct op *op_by_dial(struct pd *pd, conn_id c, struct channel **ch)
+{
+	for (struct op *op = pd->ops; op; op = op->next) {
+		if (op->dead)
+			continue;
+		*ch = op->memory.dial == c ? &op->memory : &op->storage;
+		if ((*ch)->dial == c && !(*ch)->done)
+			return op;
+	}
+	return NULL;
+}
+
+void op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd)
+{
+	struct channel *ch;
+	struct op *op = op_by_dial(pd, c, &ch);
+	if (!op) {
+		if (sock != PD_NO_FD)
+			pd->host.close_fd(pd->host.ctx, sock);
+		if (ring_fd != PD_NO_FD)
+			pd->host.close_fd(pd->host.ctx, ring_fd);
+		return;
+	}
+	ch->done = true;
+	ch->sock = sock;
+	ch->ring = ring_fd;
+	ch->desc.session = w->session;
+	ch->desc.incarnation = w->incarnation;
+	ch->desc.ring_len = ring_fd != PD_NO_FD ? w->ring_len : 0;
+	pd_step_all(pd);
+}
+
+bool op_dial_closed(struct pd *pd, conn_id c)
+{
+	struct channel *ch;
+	struct op *op = op_by_dial(pd, c, &ch);
+	if (!op)
+		return false;
+	const struct peer *p = ch == &op->memory ? op->md : op->sd;
+	ch->dial = 0;
+	op_fail(pd, op, -WIRE_DOWN, "%s %s opens no channel (%s)", peer_word(p), p->name, p->addr);
+	pd_step_all(pd);
+	return true;
+}
+
+/* ---- last steps */
+
+struct parcel { /* what a reply hands over */
+	int fd[16];
+	u32 n;
+};
+
+static void pack(struct parcel *p, int fd)
+{
+	if (fd != PD_NO_FD)
+		p->fd[p->n++] = fd;
+}
+
+static void pack_channels(struct parcel *p, const struct op *op)
+{
+	pack(p, op->memory.sock);
+	pack(p, op->memory.ring);
+	pack(p, op->storage.sock);
+	pack(p, op->storage.ring);
+}
+
+static int reply_space(struct pd *pd, const struct op *op, const struct space *s, const struct parcel *p)
+{
+	struct pd_space_rep rep = {
+		.asid = s->asid,
+		.excache_bytes = s->excache_bytes,
+		.vnode = s->vnode->id,
+		.memory = op->memory.desc,
+		.storage = op->storage.desc,
+	};
+	struct msg_hdr h = {.op = op->req.op, .flags = MSG_REPLY | (op->req.flags & MSG_ONCE), .tag = op->req.tag};
+	struct wire_seg seg = {&rep, sizeof(rep)};
+	h.session = op->req.session;
+	h.slot = op->req.slot;
+	h.seq = op->req.seq;
+	return pd->env->send_fds(pd->env->ctx, op->asker, &h, &seg, 1, p->fd, p->n);
+}
+
+static bool ctl_open(struct pd *pd, struct op *op)
+{
+	struct hello h = {
+		.magic = LEGO_WIRE_MAGIC,
+		.version = LEGO_WIRE_VERSION,
+		.kind = KIND_CLIENT,
+		.vnode = op->vnode->id,
+		.asid = op->asid,
+		.uid = op->uid,
+		.gid = op->gid,
+	};
+	pd->adopting = true;
+	op->ctl = pd->host.ctl_open(pd->host.ctx, &h, &op->ctl_fd);
+	pd->adopting = false;
+	if (!op->ctl)
+		op_fail(pd, op, -EMFILE, "processor node %s cannot make a control socket", pd->name);
+	return op->ctl;
+}
+
+static enum step_result fail_no_memory(struct pd *pd, struct op *op)
+{
+	op_fail(pd, op, -ENOMEM, "processor node %s has no memory left", pd->name);
+	return STEP_END;
+}
+
+/* A process in s. Uses up the caller's use of s, also on failure. */
+static struct process *born(struct pd *pd, struct op *op, struct space *s, const char *command)
+{
+	struct process *p = process_new(pd, s, op->ctl, command);
+	if (!p) {
+		space_put(pd, s);
+		(void)fail_no_memory(pd, op);
+		return NULL;
+	}
+	op->ctl = 0;
+	op->child = p->number;
+	return p;
+}
+
+static struct process *born_in_new_space(struct pd *pd, struct op *op, const char *command)
+{
+	if (!ctl_open(pd, op))
+		return NULL;
+	struct space *s = pd_space_new(pd, op);
+	if (!s) {
+		(void)fail_no_memory(pd, op);
+		return NULL;
+	}
+	op->at_md = false; /* s holds it */
+	return born(pd, op, s, command);
+}
+
+/* Answers; the new process ends if nobody was there to take it. */
+static enum step_result deliver(struct pd *pd, struct op *op, struct process *p, const struct parcel *parcel)
+{
+	if (reply_space(pd, op, p->space, parcel))
+		process_end(pd, p);
+	op_end(pd, op);
+	return STEP_END;
+}
+
+static enum step_result finish_run(struct pd *pd, struct op *op)
+{
+	struct parcel parcel = {.n = 0};
+	int files, init, check;
+	struct process *p = born_in_new_space(pd, op, op->command);
+	if (!p)
+		return STEP_END;
+	pd->host.vnode_fds(pd->host.ctx, op->vnode->id, &files, &init);
+	check = pd->host.check_new(pd->host.ctx);
+	pack(&parcel, pd->host.image(pd->host.ctx));
+	pack(&parcel, files);
+	pack(&parcel, init);
+	pack(&parcel, op->ctl_fd);
+	pack_channels(&parcel, op);
+	pack(&parcel, check);
+	(void)deliver(pd, op, p, &parcel);
+	if (check != PD_NO_FD)
+		pd->host.close_fd(pd->host.ctx, check);
+	return STEP_END;
+}
+
+/* The asker may have ended meanwhile: then op_asker_gone has failed the op. */
+static struct process *asking(struct pd *pd, const struct op *op)
+{
+	struct process *p = process_by_number(pd, op->process);
+	assert(p);
+	return p;
+}
+
+static enum step_result finish_fork(struct pd *pd, struct op *op)
+{
+	struct parcel parcel = {.n = 0};
+	struct process *p = born_in_new_space(pd, op, asking(pd, op)->command);
+	if (!p)
+		return STEP_END;
+	p->creator = op->process;
+	pack(&parcel, op->ctl_fd);
+	pack_channels(&parcel, op);
+	return deliver(pd, op, p, &parcel);
+}
+
+static enum step_result finish_vfork(struct pd *pd, struct op *op)
+{
+	struct parcel parcel = {.n = 0};
+	struct process *parent = asking(pd, op);
+	if (!ctl_open(pd, op))
+		return STEP_END;
+	parent->space->users++;
+	struct process *p = born(pd, op, parent->space, parent->command);
+	if (!p)
+		return STEP_END;
+	pack(&parcel, op->ctl_fd);
+	return deliver(pd, op, p, &parcel);
+}
+
+static enum step_result finish_exec(struct pd *pd, struct op *op)
+{
+	struct parcel parcel = {.n = 0};
+	struct process *p = asking(pd, op);
+	struct space *s = pd_space_new(pd, op);
+	if (!s)
+		return fail_no_memory(pd, op);
+	op->at_md = false;
+	if (p->exec_space) /* a second exec before the first was entered: that one did not happen */
+		space_put(pd, p->exec_space);
+	p->exec_space = s;
+	pack_channels(&parcel, op);
+	if (reply_space(pd, op, s, &parcel)) {
+		p->exec_space = NULL;
+		space_put(pd, s);
+	}
+	op_end(pd, op);
+	return STEP_END;
+}
+
+/* ---- PD_INFO: the cluster's memory as the manager last summed it up */
+
+static void status_taken(struct pd *pd, const struct msg *m)
+{
+	json_t *root = json_loadb((const char *)m->data, m->data_len, 0, NULL), *c;
+	size_t i;
+	u64 total = 0, used = 0;
+	json_array_foreach(json_object_get(root, "components"), i, c)
+	{
+		const char *kind = json_string_value(json_object_get(c, "kind"));
+		if (!kind || strcmp(kind, "memory"))
+			continue;
+		total += (u64)json_integer_value(json_object_get(c, "total_bytes"));
+		used += (u64)json_integer_value(json_object_get(c, "used_bytes"));
+	}
+	json_decref(root);
+	pd->mem_total_bytes = total;
+	pd->mem_free_bytes = total - MIN(used, total);
+	pd->status_ns = pd_now(pd);
+}
+
+static void status_came(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct op *op = called_back(arg);
+	if (!status && m)
+		status_taken(pd, m);
+	if (op) /* an old figure is better than none */
+		satisfied(pd, op);
+}
+
+static enum step_result step_status(struct pd *pd, struct op *op)
+{
+	if (op->waiting)
+		return op->satisfied ? STEP_NEXT : STEP_WAIT;
+	if (pd->status_ns && pd_now(pd) - pd->status_ns < STATUS_FRESH_NS)
+		return STEP_NEXT;
+	if (gm_link_call(pd->gm, OP_GM_STATUS, NULL, 0, status_came, op))
+		return STEP_NEXT;
+	op->pending++;
+	op->waiting = true;
+	return STEP_WAIT;
+}
+
+static enum step_result finish_info(struct pd *pd, struct op *op)
+{
+	struct pd_info_rep rep = {
+		.mem_total_bytes = pd->mem_total_bytes,
+		.mem_free_bytes = pd->mem_free_bytes,
+		.excache_budget_bytes = pd->cfg.budget_bytes,
+		.cores = pd->cfg.cores,
+		.nproc = pd->nprocesses,
+	};
+	(void)node_reply(pd->env, op->asker, &op->req, 0, &rep, sizeof(rep), NULL, 0);
+	op_end(pd, op);
+	return STEP_END;
+}
+
+/* ---- the lists, and running them */
+
+static step_fn *const steps[OPK_KINDS][10] = {
+	[OPK_RUN] = {step_ids, step_place, step_sandbox, step_tree, step_create, step_channels, finish_run},
+	[OPK_FORK] = {step_ids, step_clone, step_channels, finish_fork},
+	[OPK_VFORK] = {finish_vfork},
+	[OPK_EXEC] = {step_ids, step_create, step_channels, finish_exec},
+	[OPK_INFO] = {step_status, finish_info},
+};
+
+static bool at_ids(const struct op *op)
+{
+	return steps[op->kind][op->step] == step_ids;
+}
+
+static void op_run(struct pd *pd, struct op *op)
+{
+	while (!op->dead) {
+		if (steps[op->kind][op->step](pd, op) != STEP_NEXT)
+			return;
+		op->step++;
+		op->waiting = op->satisfied = false;
+	}
+}
+
+static void sweep(struct pd *pd)
+{
+	for (struct op **at = &pd->ops, *op; (op = *at);) {
+		if (!op->dead || op->pending) {
+			at = &op->next;
+			continue;
+		}
+		*at = op->next;
+		pd->nops--;
+		free(op);
+	}
+}
+
+void pd_step_all(struct pd *pd)
+{
+	if (pd->stepping) {
+		pd->step_again = true;
+		return;
+	}
+	pd->stepping = true;
+	do {
+		pd->step_again = false;
+		for (struct op *op = pd->ops; op; op = op->next)
+			op_run(pd, op);
+		sweep(pd);
+	} while (pd->step_again);
+	pd->stepping = false;
+}
+
+/* ---- events that end ops */
+
+void op_asker_gone(struct pd *pd, conn_id c)
+{
+	for (struct op *op = pd->ops; op; op = op->next)
+		if (op->asker == c && !op->dead)
+			op_end(pd, op);
+}
+
+void op_peer_down(struct pd *pd, struct peer *p)
+{
+	for (struct op *op = pd->ops; op; op = op->next)
+		if (!op->dead && (op->md == p || op->sd == p))
+			fail_peer_down(pd, op, p);
+	pd_step_all(pd);
+}
+
+static bool needs_vnode(const struct op *op, const struct vnode *v)
+{
+	step_fn *at = steps[op->kind][op->step];
+	return !op->dead && op->vnode == v && (at == step_sandbox || at == step_tree);
+}
+
+void op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *why)
+{
+	for (struct op *op = pd->ops; op; op = op->next) {
+		if (!needs_vnode(op, v))
+			continue;
+		if (why)
+			op_fail(pd, op, status, "processor node %s cannot start the vNode's sandbox: %s", pd->name, why);
+		else
+			op_fail(pd, op, status, "storage node %s refuses the vNode's tree: %s", op->sd->name, pd_status_text(status));
+	}
+	pd_step_all(pd);
+}
+
+static const char *op_awaits(const struct op *op, char *buf, size_t len)
+{
+	step_fn *at = steps[op->kind][op->step];
+	const struct peer *p = at == step_create || at == step_clone ? op->md : at == step_tree ? op->sd : NULL;
+	if (at == step_channels)
+		p = op->memory.done ? op->sd : op->md;
+	if (p)
+		snprintf(buf, len, "%s %s does not answer (%s)", peer_word(p), p->name, p->addr);
+	else
+		snprintf(buf, len, "%s does not answer", at == step_sandbox ? "the vNode's sandbox" : "the manager");
+	return buf;
+}
+
+u64 op_tick(struct pd *pd, u64 now_ns)
+{
+	u64 next = UINT64_MAX;
+	char text[PD_TEXT];
+	for (struct op *op = pd->ops; op; op = op->next) {
+		if (op->dead)
+			continue;
+		if (now_ns >= op->deadline_ns)
+			op_fail(pd, op, -WIRE_TIMEOUT, "%s", op_awaits(op, text, sizeof(text)));
+		else
+			next = MIN(next, op->retry_ns > now_ns ? op->retry_ns : op->deadline_ns);
+	}
+	pd_step_all(pd);
+	return next;
+}
+
+/* ---- starting */
+
+static char *take_text(const u8 **at, u32 *left, u32 len)
+{
+	if (len > *left || memchr(*at, 0, len))
+		return NULL;
+	char *s = strndup((const char *)*at, len);
+	*at += len;
+	*left -= len;
+	return s;
+}
+
+static bool decode_bind(struct bind *b, const u8 **at, u32 *left)
+{
+	struct sd_bind rec;
+	if (*left < sizeof(rec))
+		return false;
+	memcpy(&rec, *at, sizeof(rec));
+	*at += sizeof(rec);
+	*left -= (u32)sizeof(rec);
+	b->readonly = rec.readonly != 0;
+	b->host = take_text(at, left, rec.host_len);
+	b->dir = take_text(at, left, rec.dir_len);
+	return b->host && b->dir && b->host[0] == '/' && b->dir[0] == '/';
+}
+
+static bool decode_run(struct op *op, const struct msg *m)
+{
+	const struct pd_run_req *req = m->fixed;
+	const u8 *at = m->data;
+	u32 left = m->data_len;
+	if (req->name_len > left || req->nbind > PD_MAX_BINDS || !memchr(req->vnode, 0, sizeof(req->vnode)))
+		return false;
+	memcpy(op->command, at, MIN(req->name_len, sizeof(op->command) - 1));
+	at += req->name_len;
+	left -= req->name_len;
+	op->bind = calloc(req->nbind + 1, sizeof(*op->bind));
+	if (!op->bind)
+		return false;
+	for (; op->nbind < req->nbind; op->nbind++)
+		if (!decode_bind(&op->bind[op->nbind], &at, &left)) {
+			op->nbind++; /* so that its halves are freed */
+			return false;
+		}
+	op->excache_bytes = ALIGN_DOWN(req->excache_bytes, LINE_SIZE);
+	op->replicas = req->replicas;
+	op->uid = req->uid;
+	op->gid = req->gid;
+	pd_copy_name(op->vnode_name, req->vnode[0] ? req->vnode : "default", sizeof(op->vnode_name));
+	return left == 0;
+}
+
+static struct op *op_new(struct pd *pd, conn_id c, const struct msg *m)
+{
+	struct op *op = pd->nops < PD_MAX_OPS ? calloc(1, sizeof(*op)) : NULL;
+	if (!op)
+		return NULL;
+	op->number = ++pd->last_number;
+	op->asker = c;
+	op->req = m->hdr;
+	op->deadline_ns = pd_now(pd) + PD_OP_NS;
+	op->ctl_fd = op->memory.sock = op->memory.ring = op->storage.sock = op->storage.ring = PD_NO_FD;
+	op->next = pd->ops;
+	pd->ops = op;
+	pd->nops++;
+	return op;
+}
+
+static void op_from_process(struct op *op, const struct process *p, const struct msg *m)
+{
+	const struct pd_space_req *req = m->fixed;
+	struct space *s = p->space;
+	op->process = p->number;
+	op->parent = s->asid;
+	op->lseq = req->lseq;
+	op->vnode = s->vnode;
+	op->md = s->md;
+	op->sd = s->vnode->sd;
+	op->epoch = s->epoch;
+	op->excache_bytes = s->excache_bytes;
+	op->uid = s->uid;
+	op->gid = s->gid;
+}
+
+static u8 kind_of(u16 op)
+{
+	switch (op) {
+	case OP_PD_RUN:
+		return OPK_RUN;
+	case OP_PD_FORK:
+		return OPK_FORK;
+	case OP_PD_VFORK:
+		return OPK_VFORK;
+	case OP_PD_EXEC:
+		return OPK_EXEC;
+	default:
+		return OPK_INFO;
+	}
+}
+
+static void start_run(struct pd *pd, struct op *op, const struct msg *m)
+{
+	if (!decode_run(op, m)) {
+		op_fail(pd, op, -EINVAL, "malformed PD_RUN");
+		return;
+	}
+	if (!op->excache_bytes)
+		op->excache_bytes = pd->cfg.default_excache_bytes;
+	if (op->excache_bytes > pd->cfg.budget_bytes)
+		op_fail(pd, op, -ENOMEM, "an ExCache of %llu MiB is more than processor node %s has (%llu MiB)",
+			(unsigned long long)(op->excache_bytes / MIB), pd->name, (unsigned long long)(pd->cfg.budget_bytes / MIB));
+}
+
+void op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p)
+{
+	struct op *op = op_new(pd, c, m);
+	if (!op) {
+		reply_error(pd, c, &m->hdr, -EAGAIN, "the processor node has too many requests under way");
+		return;
+	}
+	op->kind = kind_of(m->hdr.op);
+	if (p && op->kind != OPK_INFO)
+		op_from_process(op, p, m);
+	if (op->kind == OPK_RUN)
+		start_run(pd, op, m);
+	if (op->kind != OPK_INFO && op->kind != OPK_EXEC && pd->nprocesses >= PD_MAX_PROCESSES)
+		op_fail(pd, op, -EAGAIN, "processor node %s runs %u processes, the most it takes", pd->name, pd->nprocesses);
+	pd_step_all(pd);
+}

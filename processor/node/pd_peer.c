@@ -1,0 +1,121 @@
+/* pd's own lines to memory and storage nodes. A line that something needs (a space, a vNode's tree, a doomed space) is dialled again
+ * until it is up: a memory node frees the spaces of a pd whose line stays closed. */
+#include "processor/node/pd_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REDIAL_NS (500 * NSEC_PER_MSEC)
+
+const char *peer_word(const struct peer *p)
+{
+	return p->kind == KIND_MEMORY ? "memory node" : "storage node";
+}
+
+struct peer *peer_get(struct pd *pd, u8 kind, const struct node_ref *ref)
+{
+	struct peer *p = pd->peers;
+	while (p && (p->kind != kind || strncmp(p->name, ref->name, sizeof(p->name))))
+		p = p->next;
+	if (!p) {
+		p = calloc(1, sizeof(*p));
+		if (!p)
+			return NULL;
+		p->kind = kind;
+		pd_copy_name(p->name, ref->name, sizeof(p->name));
+		p->next = pd->peers;
+		pd->peers = p;
+	}
+	if (p->state != PEER_OPEN)
+		pd_copy_name(p->addr, ref->addr, sizeof(p->addr));
+	return p;
+}
+
+static void peer_dial(struct pd *pd, struct peer *p)
+{
+	struct hello h = {
+		.magic = LEGO_WIRE_MAGIC,
+		.version = LEGO_WIRE_VERSION,
+		.kind = KIND_PROCESSOR,
+		.role = ROLE_COMPONENT,
+		.incarnation = pd->cfg.incarnation,
+	};
+	pd_copy_name(h.name, pd->name, sizeof(h.name));
+	p->redial_ns = pd_now(pd) + REDIAL_NS;
+	p->conn = pd->env->dial(pd->env->ctx, p->addr, &h);
+	p->state = p->conn ? PEER_DIALLING : PEER_IDLE;
+}
+
+bool peer_ready(struct pd *pd, struct peer *p)
+{
+	if (p->state == PEER_OPEN)
+		return true;
+	if (p->state == PEER_IDLE)
+		peer_dial(pd, p);
+	return false;
+}
+
+int peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
+	      node_call_done *done, void *arg)
+{
+	if (p->state != PEER_OPEN)
+		return -WIRE_DOWN;
+	return node_call(pd->calls, p->conn, op, fixed, fixed_len, data, ndata, 0, done, arg);
+}
+
+static struct peer *peer_by_conn(struct pd *pd, conn_id c)
+{
+	struct peer *p = pd->peers;
+	while (p && (!c || p->conn != c))
+		p = p->next;
+	return p;
+}
+
+bool peer_opened(struct pd *pd, conn_id c, const struct welcome *w)
+{
+	struct peer *p = peer_by_conn(pd, c);
+	if (!p)
+		return false;
+	if (p->complained)
+		pd->env->log(pd->env->ctx, LOG_INFO, "%s %s is back", peer_word(p), p->name);
+	p->complained = false;
+	p->state = PEER_OPEN;
+	p->incarnation = w->incarnation;
+	if (p->kind == KIND_MEMORY)
+		doomed_md_opened(pd, p);
+	else
+		vnode_sd_opened(pd, p);
+	pd_step_all(pd);
+	return true;
+}
+
+bool peer_closed(struct pd *pd, conn_id c)
+{
+	struct peer *p = peer_by_conn(pd, c);
+	if (!p)
+		return false;
+	p->conn = 0;
+	p->state = PEER_IDLE;
+	p->redial_ns = pd_now(pd) + REDIAL_NS;
+	if (!p->complained && p->wanted)
+		pd->env->log(pd->env->ctx, LOG_WARN, "%s %s is down (%s); dialling until it is back", peer_word(p), p->name, p->addr);
+	p->complained = p->wanted != 0;
+	node_calls_closed(pd->calls, c);
+	op_peer_down(pd, p);
+	return true;
+}
+
+u64 peer_tick(struct pd *pd, u64 now_ns)
+{
+	u64 next = UINT64_MAX;
+	for (struct peer *p = pd->peers; p; p = p->next) {
+		if (p->state != PEER_IDLE || !p->wanted)
+			continue;
+		if (now_ns >= p->redial_ns)
+			peer_dial(pd, p);
+		if (p->state == PEER_IDLE)
+			next = MIN(next, p->redial_ns);
+	}
+	return next;
+}

@@ -1,0 +1,327 @@
+/* Address spaces and processes as their pd counts them, and what a process asks that needs no waiting.
+ *
+ * A process ends when its control socket closes, or when its host process is seen to exit. Its space goes with its last user: it becomes
+ * `doomed`, and AS_DESTROY is asked until the memory node answered, or until it turns out to be another incarnation, which never held it. */
+#include "processor/node/pd_int.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DESTROY_RETRY_NS NSEC_PER_SEC
+#define STATS_A_BEAT 32u
+
+/* ---- address spaces */
+
+struct space *space_find(struct pd *pd, u64 asid)
+{
+	struct space *s = pd->spaces;
+	while (s && s->asid != asid)
+		s = s->next;
+	return s;
+}
+
+/* With one user: the caller's. */
+struct space *pd_space_new(struct pd *pd, const struct op *op)
+{
+	struct space *s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->asid = op->asid;
+	s->vnode = op->vnode;
+	s->md = op->md;
+	s->md_incarnation = op->md->incarnation;
+	s->epoch = op->epoch;
+	s->excache_bytes = op->excache_bytes;
+	s->uid = op->uid;
+	s->gid = op->gid;
+	s->users = 1;
+	s->md->wanted++;
+	s->next = pd->spaces;
+	pd->spaces = s;
+	pd->nspaces++;
+	return s;
+}
+
+static void space_unlink(struct pd *pd, struct space *s)
+{
+	struct space **at = &pd->spaces;
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
+	pd->nspaces--;
+}
+
+void space_put(struct pd *pd, struct space *s)
+{
+	assert(s->users);
+	if (--s->users)
+		return;
+	space_unlink(pd, s);
+	if (s->md_incarnation == s->md->incarnation)
+		space_doom(pd, s->asid, s->md);
+	s->md->wanted--;
+	free(s);
+}
+
+/* ---- doomed ones */
+
+static struct doomed *doomed_find(struct pd *pd, u64 asid)
+{
+	struct doomed *d = pd->doomed;
+	while (d && d->asid != asid)
+		d = d->next;
+	return d;
+}
+
+static void doomed_free(struct pd *pd, struct doomed *d)
+{
+	struct doomed **at = &pd->doomed;
+	while (*at != d)
+		at = &(*at)->next;
+	*at = d->next;
+	d->md->wanted--;
+	free(d);
+}
+
+static void destroyed(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct doomed *d = doomed_find(pd, (u64)(uintptr_t)arg);
+	if (!d)
+		return;
+	d->asked = false;
+	d->retry_ns = pd_now(pd) + DESTROY_RETRY_NS;
+	if (m) /* whatever it says, it knows: gone, or never there */
+		doomed_free(pd, d);
+}
+
+static void doomed_ask(struct pd *pd, struct doomed *d)
+{
+	struct as_destroy_req req = {d->asid};
+	if (d->asked || !peer_ready(pd, d->md))
+		return;
+	if (peer_call(pd, d->md, OP_AS_DESTROY, &req, sizeof(req), NULL, 0, destroyed, (void *)(uintptr_t)d->asid))
+		d->retry_ns = pd_now(pd) + DESTROY_RETRY_NS;
+	else
+		d->asked = true;
+}
+
+void space_doom(struct pd *pd, u64 asid, struct peer *md)
+{
+	struct doomed *d = calloc(1, sizeof(*d));
+	if (!d) {
+		pd->env->log(pd->env->ctx, LOG_ERROR, "no memory to remember that space %llu ends", (unsigned long long)asid);
+		return;
+	}
+	d->asid = asid;
+	d->md = md;
+	d->md_incarnation = md->incarnation;
+	d->next = pd->doomed;
+	pd->doomed = d;
+	md->wanted++;
+	doomed_ask(pd, d);
+}
+
+void doomed_md_opened(struct pd *pd, struct peer *md)
+{
+	for (struct doomed *d = pd->doomed, *next; d; d = next) {
+		next = d->next;
+		if (d->md != md)
+			continue;
+		if (d->md_incarnation && d->md_incarnation != md->incarnation)
+			doomed_free(pd, d);
+		else
+			doomed_ask(pd, d);
+	}
+}
+
+u64 doomed_tick(struct pd *pd, u64 now_ns)
+{
+	u64 next_ns = UINT64_MAX;
+	for (struct doomed *d = pd->doomed; d; d = d->next) {
+		if (d->asked || d->md->state != PEER_OPEN)
+			continue;
+		if (now_ns >= d->retry_ns)
+			doomed_ask(pd, d);
+		if (!d->asked)
+			next_ns = MIN(next_ns, MAX(d->retry_ns, now_ns + NSEC_PER_MSEC));
+	}
+	return next_ns;
+}
+
+/* ---- what memory nodes hold of each space, for `lego ps`: some spaces a beat, in turn */
+
+static void space_told(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct space *s = space_find(self, (u64)(uintptr_t)arg);
+	const struct as_stat_rep *rep = m ? m->fixed : NULL;
+	if (s && !status && m && m->fixed_len == sizeof(*rep))
+		s->remote_bytes = rep->lines * LINE_SIZE;
+}
+
+/* The space with the smallest asid above `above`, or NULL. */
+static struct space *space_after(struct pd *pd, u64 above)
+{
+	struct space *best = NULL;
+	for (struct space *s = pd->spaces; s; s = s->next)
+		if (s->asid > above && (!best || s->asid < best->asid))
+			best = s;
+	return best;
+}
+
+void space_stats(struct pd *pd)
+{
+	for (u32 i = 0; i < MIN(STATS_A_BEAT, pd->nspaces); i++) {
+		struct space *s = space_after(pd, pd->stat_from);
+		pd->stat_from = s ? s->asid : 0;
+		if (!s || s->md->state != PEER_OPEN)
+			continue;
+		struct as_destroy_req req = {s->asid};
+		(void)peer_call(pd, s->md, OP_AS_STAT, &req, sizeof(req), NULL, 0, space_told, (void *)(uintptr_t)s->asid);
+	}
+}
+
+/* ---- processes */
+
+struct process *process_by_conn(struct pd *pd, conn_id c)
+{
+	struct process *p = pd->processes;
+	while (p && p->ctl != c)
+		p = p->next;
+	return p;
+}
+
+struct process *process_by_number(struct pd *pd, u64 number)
+{
+	struct process *p = pd->processes;
+	while (p && p->number != number)
+		p = p->next;
+	return p;
+}
+
+/* Takes over the caller's use of s. */
+struct process *process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command)
+{
+	struct process *p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	p->number = ++pd->last_number;
+	p->ctl = ctl;
+	p->space = s;
+	pd_copy_name(p->command, command, sizeof(p->command));
+	s->vnode->users++;
+	p->next = pd->processes;
+	pd->processes = p;
+	pd->nprocesses++;
+	return p;
+}
+
+void process_end(struct pd *pd, struct process *p)
+{
+	struct process **at = &pd->processes;
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	pd->nprocesses--;
+	p->space->vnode->users--;
+	pd->host.forget(pd->host.ctx, p->number);
+	op_asker_gone(pd, p->ctl);
+	pd->env->close(pd->env->ctx, p->ctl);
+	if (p->exec_space)
+		space_put(pd, p->exec_space);
+	space_put(pd, p->space);
+	free(p);
+}
+
+static void answer(struct pd *pd, conn_id c, const struct msg *m, s32 status)
+{
+	(void)node_reply(pd->env, c, &m->hdr, status, NULL, 0, NULL, 0);
+}
+
+void process_exec_done(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
+{
+	const struct pd_space_req *req = m->fixed;
+	if (p->space->asid == req->asid) { /* a repeat */
+		answer(pd, c, m, 0);
+		return;
+	}
+	if (!p->exec_space || p->exec_space->asid != req->asid) {
+		answer(pd, c, m, -ENOENT);
+		return;
+	}
+	struct space *old = p->space;
+	p->space = p->exec_space;
+	p->exec_space = NULL;
+	answer(pd, c, m, 0);
+	space_put(pd, old);
+}
+
+/* The child of a fork that did not happen: it never spoke, and its space is its own. */
+static struct process *unborn_child(struct pd *pd, struct process *parent, u64 asid)
+{
+	struct process *p = pd->processes;
+	while (p && !(p->creator == parent->number && p->space->asid == asid && p->space != parent->space))
+		p = p->next;
+	return p;
+}
+
+void process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
+{
+	const struct pd_space_req *req = m->fixed;
+	struct process *child = unborn_child(pd, p, req->asid);
+	if (p->exec_space && p->exec_space->asid == req->asid) {
+		space_put(pd, p->exec_space);
+		p->exec_space = NULL;
+	} else if (child) {
+		process_end(pd, child);
+	} else if (p->space->asid == req->asid) {
+		answer(pd, c, m, -EPERM);
+		return;
+	}
+	answer(pd, c, m, 0); /* an asid that is nobody's: dropped already */
+}
+
+void process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
+{
+	const struct pd_report_req *req = m->fixed;
+	if (req->command[0])
+		pd_copy_name(p->command, req->command, sizeof(p->command));
+	p->resident_bytes = req->resident_bytes;
+	if (req->pid && p->pid != req->pid) {
+		p->pid = req->pid;
+		p->host_pid = 0;
+		p->sought = false;
+	}
+	if (p->pid && !p->sought) {
+		p->sought = true;
+		pd->host.find(pd->host.ctx, p->space->vnode->id, p->pid, p->number);
+	}
+	answer(pd, c, m, 0);
+}
+
+static bool kill_means(const struct pd_kill_req *req, const struct process *p)
+{
+	if (req->asid)
+		return p->space->asid == req->asid;
+	return p->pid == req->pid && p->pid && (!req->vnode || p->space->vnode->id == req->vnode);
+}
+
+void process_kill(struct pd *pd, conn_id c, const struct msg *m)
+{
+	const struct pd_kill_req *req = m->fixed;
+	s32 status = -ESRCH;
+	if (req->sig < 0 || req->sig > 64) {
+		answer(pd, c, m, -EINVAL);
+		return;
+	}
+	for (struct process *p = pd->processes; p; p = p->next) {
+		if (!kill_means(req, p) || !p->pid)
+			continue;
+		int rc = pd->host.kill(pd->host.ctx, p->space->vnode->id, p->pid, p->number, req->sig);
+		if (status)
+			status = rc;
+	}
+	answer(pd, c, m, status);
+}

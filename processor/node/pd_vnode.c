@@ -1,0 +1,203 @@
+/* A vNode as its pd sees it: whether its sandbox runs, which host directories are bound into its tree, and which files are in use.
+ *
+ * The tree at sd is the host's "/" read-only below a private writable layer, plus the binds of every run since the vNode was last idle:
+ * a running program must not lose its directory because another is started. tree_want rises with each change; sd's acknowledgement of
+ * number n (tree_acked) covers every change before it. A new connection to sd sends the tree again: a restarted sd may not have it. */
+#include "processor/node/pd_int.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IDS_A_BEAT 1024u /* entries looked at; about 5 µs each */
+#define IDS_A_PART 8192u
+
+struct vnode *vnode_find(struct pd *pd, u32 id)
+{
+	struct vnode *v = pd->vnodes;
+	while (v && v->id != id)
+		v = v->next;
+	return v;
+}
+
+struct vnode *vnode_get(struct pd *pd, u32 id, const char *name)
+{
+	struct vnode *v = vnode_find(pd, id);
+	if (v)
+		return v;
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return NULL;
+	v->id = id;
+	pd_copy_name(v->name, name, sizeof(v->name));
+	v->next = pd->vnodes;
+	pd->vnodes = v;
+	return v;
+}
+
+void bind_free(struct bind *bind, u32 n)
+{
+	for (u32 i = 0; i < n; i++) {
+		free(bind[i].host);
+		free(bind[i].dir);
+	}
+}
+
+void vnode_free(struct vnode *v)
+{
+	bind_free(v->bind, v->nbind);
+	free(v->ids);
+	free(v);
+}
+
+/* ---- binds */
+
+static struct bind *bind_at(struct vnode *v, const char *dir)
+{
+	for (u32 i = 0; i < v->nbind; i++)
+		if (!strcmp(v->bind[i].dir, dir))
+			return &v->bind[i];
+	return NULL;
+}
+
+/* How many of the binds are new; -1: one clashes. */
+static int binds_new(struct vnode *v, const struct bind *bind, u32 nbind, const char **clash)
+{
+	int n = 0;
+	for (u32 i = 0; i < nbind; i++) {
+		const struct bind *old = bind_at(v, bind[i].dir);
+		if (old && (strcmp(old->host, bind[i].host) || old->readonly != bind[i].readonly)) {
+			*clash = old->dir;
+			return -1;
+		}
+		n += !old;
+	}
+	return n;
+}
+
+int vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, const char **clash)
+{
+	if (v->users <= 1) { /* nobody but the asker: the binds of runs that ended go */
+		bind_free(v->bind, v->nbind);
+		v->nbind = 0;
+		v->tree_want++;
+	}
+	int fresh = binds_new(v, bind, nbind, clash);
+	if (fresh < 0)
+		return -EBUSY;
+	if (v->nbind + (u32)fresh > PD_MAX_BINDS)
+		return -E2BIG;
+	for (u32 i = 0; i < nbind; i++) {
+		if (bind_at(v, bind[i].dir))
+			continue;
+		struct bind b = {strdup(bind[i].host), strdup(bind[i].dir), bind[i].readonly};
+		if (!b.host || !b.dir) {
+			bind_free(&b, 1);
+			return -ENOMEM;
+		}
+		v->bind[v->nbind++] = b;
+	}
+	if (fresh || !v->tree_want)
+		v->tree_want++;
+	*tree = v->tree_want;
+	return 0;
+}
+
+/* ---- the tree at sd */
+
+static void tree_defined(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct vnode *v = arg;
+	u64 sent = v->tree_sent;
+	v->tree_sent = 0;
+	if (status == -WIRE_DOWN)
+		return; /* peer_closed told everyone */
+	if (status) {
+		op_vnode_failed(pd, v, status, NULL);
+		return;
+	}
+	v->tree_acked = MAX(v->tree_acked, sent);
+	vnode_tree_push(pd, v);
+	pd_step_all(pd);
+}
+
+void vnode_tree_push(struct pd *pd, struct vnode *v)
+{
+	if (!v->sd || v->tree_sent || v->tree_acked >= v->tree_want || !peer_ready(pd, v->sd))
+		return;
+	struct sd_vnode_req req = {.vnode = v->id, .lower_len = 1, .nbind = v->nbind};
+	struct sd_bind rec[PD_MAX_BINDS];
+	struct wire_seg seg[1 + 3 * PD_MAX_BINDS];
+	u32 n = 0;
+	seg[n++] = (struct wire_seg){"/", 1};
+	for (u32 i = 0; i < v->nbind; i++) {
+		const struct bind *b = &v->bind[i];
+		rec[i] = (struct sd_bind){.host_len = (u32)strlen(b->host), .dir_len = (u32)strlen(b->dir), .readonly = b->readonly};
+		seg[n++] = (struct wire_seg){&rec[i], sizeof(rec[i])};
+		seg[n++] = (struct wire_seg){b->host, rec[i].host_len};
+		seg[n++] = (struct wire_seg){b->dir, rec[i].dir_len};
+	}
+	v->tree_sent = v->tree_want;
+	int rc = peer_call(pd, v->sd, OP_SD_VNODE, &req, sizeof(req), seg, n, tree_defined, v);
+	if (rc) {
+		v->tree_sent = 0;
+		op_vnode_failed(pd, v, rc, NULL);
+	}
+}
+
+void vnode_sd_opened(struct pd *pd, struct peer *sd)
+{
+	for (struct vnode *v = pd->vnodes; v; v = v->next)
+		if (v->sd == sd) {
+			v->tree_acked = 0;
+			vnode_tree_push(pd, v);
+		}
+}
+
+/* ---- files in use */
+
+static void ids_reported(void *self, void *arg, s32 status, const struct msg *m)
+{
+	/* A lost report only delays the collection of orphans by a round. */
+}
+
+static void ids_send(struct pd *pd, struct vnode *v)
+{
+	u32 parts = v->nids ? (v->nids + IDS_A_PART - 1) / IDS_A_PART : 1;
+	for (u32 part = 0; part < parts; part++) {
+		u32 from = part * IDS_A_PART, n = MIN(v->nids - from, IDS_A_PART);
+		struct sd_open_ids_req req = {.vnode = v->id, .count = n, .part = part, .parts = parts};
+		struct wire_seg seg = {v->ids + from, n * PD_ID_BYTES};
+		if (peer_call(pd, v->sd, OP_SD_OPEN_IDS, &req, sizeof(req), &seg, n ? 1 : 0, ids_reported, NULL))
+			return;
+	}
+}
+
+static bool ids_make_room(struct vnode *v)
+{
+	if (v->ids_room - v->nids >= IDS_A_BEAT)
+		return true;
+	u32 room = v->ids_room ? v->ids_room * 2 : 2 * IDS_A_BEAT;
+	void *ids = realloc(v->ids, (size_t)room * PD_ID_BYTES);
+	if (!ids)
+		return false;
+	v->ids = ids;
+	v->ids_room = room;
+	return true;
+}
+
+void vnode_open_ids(struct pd *pd, struct vnode *v)
+{
+	bool end = true;
+	if (!v->sd || v->sd->state != PEER_OPEN || !v->tree_acked || !ids_make_room(v))
+		return;
+	if (v->started)
+		v->nids += pd->host.open_ids(pd->host.ctx, v->id, v->ids + v->nids, IDS_A_BEAT, &end);
+	assert(v->nids <= v->ids_room);
+	if (!end)
+		return;
+	ids_send(pd, v);
+	v->nids = 0;
+}

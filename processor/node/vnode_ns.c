@@ -1,0 +1,390 @@
+/* The helper, and an init from clone to its loop. Nothing here runs in pd itself but vnode_ns_helper. See vnode_ns.h.
+ *
+ * What a program of the vNode sees of the host: a read-only tmpfs as root with /proc of its own pid namespace, a few devices, terminals of
+ * its own, /dev/shm, and /f (the entries of files in use). Files come from the storage node, never from here. */
+#include "processor/node/vnode_ns.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- messages */
+
+union one_fd {
+	struct cmsghdr align;
+	char room[CMSG_SPACE(sizeof(int))];
+};
+
+int ns_send(int sock, const void *buf, size_t len, int fd)
+{
+	struct iovec iov = {(void *)(uintptr_t)buf, len};
+	union one_fd control;
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (fd >= 0) {
+		memset(&control, 0, sizeof(control));
+		m.msg_control = &control;
+		m.msg_controllen = sizeof(control);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	return sendmsg(sock, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int ns_recv(int sock, void *buf, size_t len, int *fd)
+{
+	struct iovec iov = {buf, len};
+	union one_fd control;
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	*fd = -1;
+	ssize_t n;
+	do
+		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(fd, CMSG_DATA(c), sizeof(int));
+	return (int)n;
+}
+
+/* ---- init: setting up. A failure is told to pd, then init is over. */
+
+static void setup_failed(int sock, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
+static void setup_failed(int sock, const char *fmt, ...)
+{
+	struct init_news news = {.what = INIT_FAILED, .status = -errno};
+	const char *why = strerror(errno);
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(news.text, sizeof(news.text), fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < sizeof(news.text))
+		snprintf(news.text + n, sizeof(news.text) - (size_t)n, ": %s", why);
+	(void)ns_send(sock, &news, sizeof(news), -1);
+	_exit(1);
+}
+
+static void make_mount(int sock, const char *type, const char *at, unsigned long flags, const char *options)
+{
+	if (mkdir(at, 0755) && errno != EEXIST)
+		setup_failed(sock, "mkdir %s", at);
+	if (mount(type, at, type, flags, options))
+		setup_failed(sock, "mount %s at %s", type, at);
+}
+
+static void bind_device(int sock, const char *name)
+{
+	char from[32], at[32];
+	snprintf(from, sizeof(from), "/dev/%s", name);
+	snprintf(at, sizeof(at), "dev/%s", name);
+	int fd = open(at, O_CREAT | O_WRONLY | O_CLOEXEC, 0666);
+	if (fd >= 0)
+		close(fd);
+	if (fd < 0 || mount(from, at, NULL, MS_BIND, NULL))
+		setup_failed(sock, "device %s", from);
+}
+
+static void make_terminals(int sock)
+{
+	if (mkdir("dev/pts", 0755))
+		setup_failed(sock, "mkdir /dev/pts");
+	/* Group 5 is tty; where that group is not mapped, without */
+	if (mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5") &&
+	    mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620"))
+		setup_failed(sock, "mount devpts");
+}
+
+static void make_links(int sock)
+{
+	static const char *const link_to[][2] = {{"pts/ptmx", "dev/ptmx"},
+						 {"/proc/self/fd", "dev/fd"},
+						 {"/proc/self/fd/0", "dev/stdin"},
+						 {"/proc/self/fd/1", "dev/stdout"},
+						 {"/proc/self/fd/2", "dev/stderr"}};
+	for (u32 i = 0; i < ARRAY_SIZE(link_to); i++)
+		if (symlink(link_to[i][0], link_to[i][1]))
+			setup_failed(sock, "link /%s", link_to[i][1]);
+}
+
+static void make_dev(int sock)
+{
+	static const char *const devices[] = {"null", "zero", "full", "random", "urandom", "tty"};
+	if (mkdir("dev", 0755))
+		setup_failed(sock, "mkdir /dev");
+	for (u32 i = 0; i < ARRAY_SIZE(devices); i++)
+		bind_device(sock, devices[i]);
+	make_terminals(sock);
+	make_links(sock);
+	make_mount(sock, "tmpfs", "dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
+	if (!mkdir("dev/mqueue", 0755) && mount("mqueue", "dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
+		rmdir("dev/mqueue"); /* not every kernel has it */
+}
+
+/* Any existing directory serves to mount the new root on: it is covered in this namespace only. */
+static void make_root(int sock)
+{
+	static const char *const places[] = {"/tmp", "/run", "/var", "/mnt", "/usr"};
+	u32 i = 0;
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
+		setup_failed(sock, "mount --make-rslave /");
+	while (i < ARRAY_SIZE(places) && mount("tmpfs", places[i], "tmpfs", MS_NOSUID, "mode=0755,size=4m"))
+		i++;
+	if (i == ARRAY_SIZE(places) || chdir(places[i]))
+		setup_failed(sock, "mount tmpfs as new root");
+}
+
+static void enter_root(int sock)
+{
+	if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/"))
+		setup_failed(sock, "pivot_root");
+	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL))
+		setup_failed(sock, "making the root read-only");
+}
+
+static int init_setup(int sock, const struct ns_start *req)
+{
+	umask(0);
+	if (req->hostname[0] && sethostname(req->hostname, strlen(req->hostname)))
+		setup_failed(sock, "sethostname %s", req->hostname);
+	make_root(sock);
+	make_mount(sock, "tmpfs", "f", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=64m,nr_inodes=1m");
+	make_mount(sock, "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	make_dev(sock);
+	enter_root(sock);
+	umask(022);
+	int files = open("/f", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (files < 0)
+		setup_failed(sock, "open /f");
+	return files;
+}
+
+/* ---- init: its loop */
+
+static void init_find(int sock, const struct init_order *o)
+{
+	struct init_news news = {.what = INIT_FOUND, .process = o->process};
+	int pidfd = o->pid ? (int)syscall(SYS_pidfd_open, o->pid, 0) : -1;
+	if (pidfd < 0)
+		return;
+	(void)ns_send(sock, &news, sizeof(news), pidfd);
+	close(pidfd);
+}
+
+static void init_serve(int sock)
+{
+	struct init_order o;
+	int fd;
+	int n = ns_recv(sock, &o, sizeof(o), &fd);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0 && n != -EAGAIN)
+		_exit(0); /* pd is gone: the kernel ends the rest of the vNode */
+	if (n != sizeof(o))
+		return;
+	if (o.what == INIT_FIND)
+		init_find(sock, &o);
+	else if (o.what == INIT_KILL && o.pid > 1)
+		(void)kill((pid_t)o.pid, o.sig);
+}
+
+static void reap(int signals)
+{
+	struct signalfd_siginfo info;
+	(void)!read(signals, &info, sizeof(info));
+	while (waitpid(-1, NULL, WNOHANG | __WALL) > 0)
+		;
+}
+
+static void init_loop(int sock) __attribute__((noreturn));
+static void init_loop(int sock)
+{
+	sigset_t chld;
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	struct pollfd p[2] = {{.fd = sock, .events = POLLIN}, {.fd = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN}};
+	for (;;) {
+		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
+			_exit(1);
+		if (p[1].revents)
+			reap(p[1].fd);
+		if (p[0].revents)
+			init_serve(sock);
+	}
+}
+
+/* Keeps sock only, as fd 3, with nothing of pd's on 0 to 2. */
+static int init_fds(int sock)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	sock = fcntl(sock, F_DUPFD, 8);
+	for (int fd = 0; fd <= 2; fd++)
+		dup2(null, fd);
+	dup2(sock, 3);
+	close_range(4, ~0u, 0);
+	return 3;
+}
+
+static void init_main(int sock, int go, const struct ns_start *req) __attribute__((noreturn));
+static void init_main(int sock, int go, const struct ns_start *req)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	sigset_t all;
+	char byte;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_NAME, "lego-init");
+	if (read(go, &byte, 1) != 1) /* the helper writes the id maps first */
+		_exit(1);
+	sock = init_fds(sock);
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	sigaction(SIGCHLD, &dfl, NULL);
+	int files = init_setup(sock, req);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	struct init_news news = {.what = INIT_READY};
+	(void)ns_send(sock, &news, sizeof(news), files);
+	close(files);
+	init_loop(sock);
+}
+
+/* ---- helper */
+
+static int write_proc(pid_t pid, const char *file, const char *text)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ssize_t n = write(fd, text, strlen(text));
+	int err = n < 0 ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+/* Root keeps every id, anybody else the own one: programs see the ids they would see outside. */
+static int write_maps(pid_t pid)
+{
+	char uids[48] = "0 0 4294967295", gids[48] = "0 0 4294967295";
+	if (geteuid()) {
+		snprintf(uids, sizeof(uids), "%u %u 1", geteuid(), geteuid());
+		snprintf(gids, sizeof(gids), "%u %u 1", getegid(), getegid());
+		int err = write_proc(pid, "setgroups", "deny");
+		if (err && err != -ENOENT)
+			return err;
+	}
+	int err = write_proc(pid, "uid_map", uids);
+	return err ? err : write_proc(pid, "gid_map", gids);
+}
+
+static pid_t clone_init(bool userns, int *pidfd)
+{
+	struct clone_args a = {
+		.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (userns ? CLONE_NEWUSER : 0),
+		.pidfd = (u64)(uintptr_t)pidfd,
+		.exit_signal = SIGCHLD,
+	};
+	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
+}
+
+static void helper_failed(struct ns_started *rep, int err, const char *what)
+{
+	rep->status = err;
+	snprintf(rep->text, sizeof(rep->text), "%s: %s%s", what, strerror(-err),
+		 geteuid() ? " (are unprivileged user namespaces allowed on this host?)" : "");
+}
+
+/* Returns init's pidfd or -1 with rep's status set. */
+static int start_init(const struct ns_start *req, int sock, struct ns_started *rep)
+{
+	int go[2], pidfd = -1, err = 0;
+	bool userns = !req->no_userns;
+	if (pipe2(go, O_CLOEXEC)) {
+		helper_failed(rep, -errno, "pipe");
+		return -1;
+	}
+	pid_t pid = clone_init(userns, &pidfd);
+	if (pid < 0 && userns && !geteuid()) {
+		userns = false;
+		pid = clone_init(userns, &pidfd);
+	}
+	if (!pid) {
+		close(go[1]);
+		init_main(sock, go[0], req);
+	}
+	close(go[0]);
+	if (pid < 0)
+		helper_failed(rep, -errno, "cannot make namespaces");
+	else if (userns && (err = write_maps(pid)))
+		helper_failed(rep, err, "cannot map user ids");
+	else if (write(go[1], "", 1) != 1)
+		helper_failed(rep, -errno, "cannot start init");
+	close(go[1]);
+	rep->userns = userns;
+	return pidfd;
+}
+
+static void helper_main(int sock) __attribute__((noreturn));
+static void helper_main(int sock)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	static const int deaf_to[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGCHLD};
+	for (u32 i = 0; i < ARRAY_SIZE(deaf_to); i++)
+		sigaction(deaf_to[i], &ignore, NULL);
+	prctl(PR_SET_NAME, "lego-helper");
+	for (;;) {
+		struct ns_start req;
+		int fd, n = ns_recv(sock, &req, sizeof(req), &fd);
+		if (n != sizeof(req) || fd < 0)
+			_exit(0);
+		struct ns_started rep = {.vnode = req.vnode};
+		int pidfd = start_init(&req, fd, &rep);
+		(void)ns_send(sock, &rep, sizeof(rep), rep.status ? -1 : pidfd);
+		close(fd);
+		if (pidfd >= 0)
+			close(pidfd);
+	}
+}
+
+int vnode_ns_helper(void)
+{
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	pid_t parent = getpid(), pid = fork();
+	if (pid < 0) {
+		int err = -errno;
+		close(pair[0]);
+		close(pair[1]);
+		return err;
+	}
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+		int sock = fcntl(pair[1], F_DUPFD_CLOEXEC, 3);
+		dup2(sock, 3);
+		close_range(4, ~0u, 0); /* --ready-fd and --exit-fd are pd's */
+		helper_main(3);
+	}
+	close(pair[1]);
+	return pair[0];
+}

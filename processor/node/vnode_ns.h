@@ -1,0 +1,50 @@
+/* The sandbox of a vNode: its namespaces, its empty root, its first process.
+ *
+ *   pd ──socket── helper ──clone3──► init (pid 1 of the vNode)
+ *    └────────────socket──────────────┘
+ *
+ * The helper is forked from pd before pd has read any secret, so that an init, which programs of the vNode may look into, never holds
+ * one. Both sockets are SOCK_SEQPACKET and carry the structs below; whoever loses its socket ends. pd trusts nothing an init says
+ * beyond the vNode it is for. */
+#ifndef LEGO_PROCESSOR_NODE_VNODE_NS_H
+#define LEGO_PROCESSOR_NODE_VNODE_NS_H
+
+#include "base/types.h"
+
+#define VNODE_NS_TEXT 160
+
+struct ns_start { /* pd → helper; with init's end of its socket */
+	u32 vnode;
+	u32 no_userns; /* do not make a user namespace (root only) */
+	char hostname[64]; /* empty: the host's */
+};
+struct ns_started { /* helper → pd; with init's pidfd when status is 0 */
+	u32 vnode;
+	s32 status;
+	u32 userns;
+	char text[VNODE_NS_TEXT]; /* what failed */
+};
+
+enum init_what { INIT_FIND = 1, INIT_KILL, INIT_READY, INIT_FAILED, INIT_FOUND };
+struct init_order { /* pd → init: FIND or KILL */
+	u32 what;
+	u32 pid;
+	s32 sig;
+	u32 pad0;
+	u64 process; /* FIND: comes back in FOUND */
+};
+struct init_news {  /* init → pd: READY with the directory of files in use, FOUND with a pidfd, FAILED */
+	u32 what;
+	s32 status;
+	u64 process;
+	char text[VNODE_NS_TEXT];
+};
+
+/* Forks the helper. Returns pd's end of the socket, or -errno. */
+int vnode_ns_helper(void);
+
+/* One message with at most one fd (-1: none). Return 0 or -errno; receive: 0 at the end, else bytes; *fd is the caller's. */
+int ns_send(int sock, const void *buf, size_t len, int fd);
+int ns_recv(int sock, void *buf, size_t len, int *fd);
+
+#endif
