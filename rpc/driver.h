@@ -85,7 +85,7 @@ struct host_driver {
 	const struct node_ops *ops;
 	void *self;
 	int epoll, stop_fd, spare_fd;
-	volatile int stop;
+	_Atomic int stop; /* set by a signal handler or another thread */
 	struct listener listen[4];
 	u32 nlisten;
 	struct watch *watch;
