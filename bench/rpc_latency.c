@@ -1,5 +1,5 @@
 /* Round trips of the monitor's client against a trivial server thread in the real driver: a 4 KiB fetch and a 32-line window, over a
- * ring and over TCP. Prints one JSON object. --rounds N (default 20000), --threads N (default 1). */
+ * ring and over TCP. Prints one JSON object. --rounds N (default 20000), --threads N (default 1), --spin-us N: the waiter's budget. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +17,7 @@ struct job {
 };
 
 static struct rpc_server server;
+static u32 spin_us = CHAN_SPIN_NS / 1000;
 
 static void *run(void *arg)
 {
@@ -56,6 +57,7 @@ static int measure(const char *name, bool ring, u32 lines, u32 rounds, u32 threa
 		fprintf(stderr, "rpc_latency: %s\n", err);
 		return 1;
 	}
+	c.spin_ns = spin_us * 1000;
 	u64 start = chan_libc_host.now_ns();
 
 	for (u32 i = 0; i < threads; i++) {
@@ -89,9 +91,11 @@ int main(int argc, char **argv)
 			rounds = (u32)strtoul(argv[i + 1], NULL, 10);
 		else if (!strcmp(argv[i], "--threads"))
 			threads = (u32)strtoul(argv[i + 1], NULL, 10);
+		else if (!strcmp(argv[i], "--spin-us"))
+			spin_us = (u32)strtoul(argv[i + 1], NULL, 10);
 	}
 	if (!rounds || !threads || threads > 64) {
-		fprintf(stderr, "usage: rpc_latency [--rounds N] [--threads 1..64]\n");
+		fprintf(stderr, "usage: rpc_latency [--rounds N] [--threads 1..64] [--spin-us N]\n");
 		return 2;
 	}
 	rpc_server_start(&server, &cfg);

@@ -28,7 +28,8 @@
 #define CHAN_POLLOUT 0x004
 #define CHAN_POLLRDHUP 0x2000
 
-#define POLLS_PER_LOOK 32u                       /* polls of the reply side between looks at the clock */
+#define POLLS_PER_LOOK 32u                       /* polls of a ring between looks at the clock */
+#define POLLS_PER_LOOK_STREAM 4u                 /* of a stream: each is a host call */
 #define LONGEST_BLOCK_NS (250ll * 1000 * 1000)   /* a safety net only */
 #define STREAM_CAP (MSG_MAX_LEN + 64u)
 
@@ -357,7 +358,9 @@ static u64 deadline_of(struct chan_slot *s, u64 now_ns)
 /* Rests a little between two polls, according to how long it has been. *left_ns: until the deadline, when PACE_BLOCK. */
 static enum pace rest(struct chan *c, struct chan_slot *s, struct waiter *w, s64 *left_ns)
 {
-	if (++w->polls % POLLS_PER_LOOK) {
+	u32 look = c->ring ? POLLS_PER_LOOK : POLLS_PER_LOOK_STREAM;
+
+	if (++w->polls % look) {
 		__builtin_ia32_pause();
 		return PACE_GO_ON;
 	}
@@ -369,7 +372,7 @@ static enum pace rest(struct chan *c, struct chan_slot *s, struct waiter *w, s64
 		return PACE_EXPIRED;
 	u64 waited = now - w->start_ns;
 
-	w->polls = waited < c->spin_ns ? 0 : POLLS_PER_LOOK - 1; /* past the spinning each poll looks at the clock */
+	w->polls = waited < c->spin_ns ? 0 : look - 1; /* past the spinning each poll looks at the clock */
 	if (waited < c->spin_ns)
 		return PACE_GO_ON;
 	*left_ns = (s64)MIN(deadline - now, (u64)LONGEST_BLOCK_NS);

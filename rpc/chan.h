@@ -12,8 +12,10 @@
 
 #define CHAN_SLOTS 64u
 #define CHAN_MAX_SEGS 72u
-#define CHAN_SPIN_NS 30000u   /* default budgets */
-#define CHAN_YIELD_NS 100000u
+/* Default budgets. Where waiter and server share a core, a reply costs the spinning first: 5 us gave 11 us a round trip, 30 us gave 37;
+ * on cores of their own it is 2 us with either, since yielding an idle core returns at once. */
+#define CHAN_SPIN_NS 5000u
+#define CHAN_YIELD_NS 120000u
 
 struct chan_host { /* every call returns >= 0 or -errno; must not touch program memory */
 	s64 (*sendmsg)(int sock, const struct wire_seg *segs, u32 nsegs, bool block); /* stream: writes all or part; ring: one doorbell byte */
