@@ -1,0 +1,136 @@
+/* What the parts of file/, net/ and procfs/ share: paths under way, requests to the storage node, the fd table.
+ *
+ * Scratch: a path call uses the upper part of the thread's bounce buffer, in slots; data moves through the lower part. Nothing of it
+ * outlives a system call. Lock: files.lock guards the table, cwd and umask; it is never held over a copy to or from the program or a
+ * request to the storage node. struct file is immutable but for refs and flags, so a reference is enough to read one. */
+#ifndef LEGO_MONITOR_FS_H
+#define LEGO_MONITOR_FS_H
+
+#include <linux/fcntl.h>
+#include <linux/stat.h>
+
+#include "base/string.h"
+#include "processor/monitor/file/file.h"
+#include "processor/monitor/sys/sys.h"
+
+#define PATH_SLOT (8 * KIB)
+enum path_slot {
+	SLOT_A,    /* the path, and its base before it */
+	SLOT_B,    /* a second one */
+	SLOT_NAME, /* as the program gave it */
+	SLOT_REPLY,
+	SLOT_HOST, /* a host path; link text */
+	SLOT_TEXT,
+	SLOT_IOV,  /* two slots */
+	SLOT_IOV2,
+	SLOTS,
+};
+#define BOUNCE_DATA (BOUNCE_BYTES - SLOTS * PATH_SLOT) /* bytes of t->bounce for data */
+static inline char *path_slot(struct thread *t, enum path_slot i)
+{
+	return (char *)t->bounce + BOUNCE_DATA + i * PATH_SLOT;
+}
+
+/* ------------------------------------------------------------ fd table (fdtab.c) */
+#define FD_CHUNK 256
+#define FD_CHUNKS (MON_FD_BASE / FD_CHUNK)
+struct files {
+	u32 refs;
+	struct lock lock;
+	u32 umask;
+	struct file *cwd;
+	struct file **chunk[FD_CHUNKS]; /* FD_CHUNK entries each; NULL entry: FILE_UNKNOWN */
+};
+
+struct file *file_new(u32 kind, const char *path, u64 path_len);
+struct file *file_get(struct file *f);
+extern struct file file_plain_host; /* every FILE_HOST without a path of its own; never counted */
+/* Enters f (its reference passes over) for the host's fd. fd < 0 is passed through; over the program's limit: closed, -EMFILE. */
+s64 fd_install(struct thread *t, s64 fd, struct file *f);
+void fd_forget(struct thread *t, int fd); /* entry becomes FILE_UNKNOWN */
+s64 fd_close(struct thread *t, int fd);
+struct file *fd_entry(struct thread *t, int fd); /* referenced, NULL when not looked at yet; the host is not asked */
+struct file *cwd_get(struct thread *t);
+void cwd_set(struct thread *t, struct file *f);
+/* The host fd of a lego file's entry in the vNode's tmpfs: lowest free number. */
+s64 entry_open(const u64 id[2], u32 flags);
+bool entry_stat_is(const void *host_stat); /* a host struct stat: of an entry of MON_FD_FILES? */
+
+/* ------------------------------------------------------------ storage requests (sto.c): >= 0 or -errno, -WIRE_REDIRECT where said */
+s64 sto_status(s32 status);
+s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r);
+s64 sto_io(u16 op, struct file *f, u64 off, u64 len, u32 flags, const void *in, u64 in_len, void *out, struct sd_io_rep *rep);
+s64 sto_getattr(struct file *f, struct sd_open_rep *rep);
+
+/* ------------------------------------------------------------ paths (path.c) */
+struct where { /* a path on its way to an object */
+	char *path;       /* absolute, NUL-ended, in a slot */
+	u32 len;
+	u32 name_len;     /* the program's part, at the end of path; 0: all of it came from elsewhere */
+	struct file *base; /* referenced directory it started from, or NULL */
+	bool fresh;        /* base was looked up again */
+	struct thread *t;
+};
+/* Fills w in slot from dirfd and a program string. -ENOENT for "", or 0 with w->name_len 0 when empty_ok (w->base is the fd's file then). */
+s64 path_at(struct thread *t, struct where *w, enum path_slot slot, int dirfd, u64 name, bool empty_ok);
+s64 path_from(struct thread *t, struct where *w, enum path_slot slot, const char *name);
+void path_done(struct where *w);
+s64 path_set(struct where *w, const char *path, u64 len); /* a redirect: replaces the path */
+bool path_is_local(const struct where *w);                /* leads into /proc, /sys or /dev */
+u32 path_trailing_slash(const struct where *w);
+
+/* One path operation, wherever the path leads. Each of the two gives -WIRE_REDIRECT after path_set(). */
+typedef s64 where_fn(struct thread *t, struct where *w, void *arg);
+s64 path_run(struct thread *t, struct where *w, where_fn *sd, where_fn *local, void *arg);
+
+/* A path request: fixed part and up to two paths. rep may be NULL. On -WIRE_REDIRECT w has the new path. Resolved path: SLOT_REPLY. */
+s64 sd_path(struct where *w, u16 op, struct sd_path_req *q, const char *second, u64 second_len, struct sd_open_rep *rep);
+s64 sd_setattr(struct where *w, struct sd_setattr_req *q);
+
+/* ------------------------------------------------------------ opening */
+s64 open_where(struct thread *t, struct where *w, u32 flags, u32 mode, u32 sdp); /* fd or -errno */
+struct file *file_from_reply(struct thread *t, u32 flags, const struct sd_open_rep *rep);
+
+/* ------------------------------------------------------------ attributes (attr.c): struct statx is the common form */
+s64 stat_host(int dirfd, const char *path, u32 at_flags, struct statx *sx); /* of the sandbox; owner as the program sees it */
+s64 stat_fd(struct thread *t, int fd, struct statx *sx);
+where_fn stat_sd; /* arg: struct stat_args */
+
+/* ------------------------------------------------------------ vectors of program memory (uio.c) */
+struct uvec {
+	u64 base, len;
+};
+struct uio {
+	struct uvec one;
+	struct uvec *v;
+	u32 n;
+	u64 total, off; /* off: inside v[0] */
+};
+void uio_one(struct uio *u, u64 base, u64 len);
+s64 uio_iov(struct thread *t, struct uio *u, u64 iov, u64 n);
+u64 uio_out(struct uio *u, const void *buf, u64 len); /* bytes copied before a fault */
+u64 uio_in(struct uio *u, void *buf, u64 len);
+
+/* ------------------------------------------------------------ local trees: /proc, /sys, /dev (procfs/) */
+where_fn local_open, local_stat, local_access, local_readlink, local_chdir;
+/* Calls that change names: sandbox files (/dev/shm) by the host's call nr, others -EACCES. arg: struct local_change. */
+where_fn local_change;
+struct local_change {
+	s64 nr; /* takes (AT_FDCWD, path, x, y, z) */
+	u64 x, y, z;
+	bool follow;
+};
+struct open_args {
+	u32 flags, mode, sdp;
+};
+struct stat_args {
+	u32 sdp; /* SDP_NOFOLLOW */
+	struct statx sx; /* out */
+};
+struct text_args {
+	char *out;
+	u64 cap;
+	u64 len;
+};
+
+#endif
