@@ -1,96 +1,85 @@
-# What the cluster tests share. Each runs in a LEGO_HOME of its own and leaves nothing, also when it fails.
-# Usage: . lib.sh  with $1 = the lego binary.
+# Sourced by the cluster tests. Each runs in a private directory with LEGO (the binary), SYS (test programs), TMP and LEGO_HOME set;
+# exit 0: passed, 77: skipped. At the end, however it comes, the cluster is taken down and nothing may be left running.
 set -u
-LEGO=$(realpath "$1")
-LEGO_HOME=$(mktemp -d /tmp/lego-test-XXXXXX)
-export LEGO_HOME
-unset XDG_RUNTIME_DIR
-checks=0
-
-cleanup() {
-	for dir in "$LEGO_HOME"/*/; do
-		[ -f "$dir/cluster.json" ] && "$LEGO" down "$(basename "$dir")" >/dev/null 2>&1
-	done
-	rm -rf "$LEGO_HOME"
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
+cluster=c$$
+failures=0
+out=$TMP/out err=$TMP/err
 
 fail() {
-	echo "FAILED: $*" >&2
-	for log in "$LEGO_HOME"/*/*.log; do
-		[ -s "$log" ] && { echo "--- $log" >&2; tail -n 5 "$log" >&2; }
-	done
-	exit 1
+	echo "$*"
+	failures=$((failures + 1))
 }
 
-# check WHAT COMMAND...: the command must succeed.
-check() {
-	what=$1
+# Runs a command with a time limit; sets status, seconds; stdout and stderr in $out and $err.
+try() {
+	local limit=$1 start=$EPOCHREALTIME
 	shift
-	checks=$((checks + 1))
-	"$@" || fail "$what"
+	timeout -k 3 "$limit" "$@" >"$out" 2>"$err" </dev/null
+	status=$?
+	seconds=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN {printf "%.1f", b - a}')
+	[ $status != 124 ] && [ $status != 137 ] || fail "no end within $limit s: $*"
 }
 
-# refuses STATUS TEXT COMMAND...: must exit with STATUS and say TEXT in exactly one line on stderr.
-refuses() {
-	want=$1 text=$2
-	shift 2
-	checks=$((checks + 1))
-	"$@" >/dev/null 2>"$LEGO_HOME/.err"
-	got=$?
-	[ "$got" = "$want" ] || fail "$*: exit status $got, not $want: $(cat "$LEGO_HOME/.err")"
-	grep -qF -- "$text" "$LEGO_HOME/.err" || fail "$*: says '$(cat "$LEGO_HOME/.err")', not '$text'"
-	[ "$(wc -l <"$LEGO_HOME/.err")" = 1 ] || fail "$*: says more than one line: $(cat "$LEGO_HOME/.err")"
+# expect STATUS 'TEXT': the last `try` must have ended so, with exactly one line on stderr, which names TEXT (a grep -E pattern).
+expect() {
+	[ "$status" = "$1" ] || fail "exit status $status, not $1; stderr: $(head -c 500 "$err")"
+	[ "$(grep -c . "$err")" = 1 ] || fail "not one line on stderr: $(head -c 800 "$err")"
+	grep -qE "$2" "$err" || fail "the message does not name '$2': $(head -c 500 "$err")"
 }
 
-# soon SECONDS WHAT COMMAND...: the command must succeed within so many seconds.
-soon() {
-	tries=$(($1 * 20)) what=$2
-	shift 2
-	checks=$((checks + 1))
-	while ! "$@"; do
-		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || fail "$what"
-		sleep 0.05
+expect_status() {
+	[ "$status" = "$1" ] || fail "exit status $status, not $1; stderr: $(head -c 500 "$err")"
+}
+
+up() {
+	"$LEGO" up "$cluster" "$@" >"$TMP/up.log" 2>&1 </dev/null || {
+		cat "$TMP/up.log"
+		echo "lego up failed"
+		exit 1
+	}
+}
+
+# The host pid of a component (p0, m0, s0, gm0).
+component_pid() {
+	"$LEGO" status --cluster "$cluster" --json | jq -r --arg id "$1" '.components[] | select(.id == $id) | .pid'
+}
+
+run() { # run LIMIT [OPTION...] -- CMD...
+	local limit=$1
+	shift
+	try "$limit" "$LEGO" run --cluster "$cluster" "$@"
+}
+
+# Processes of this test that still run: daemons and programs have our LEGO_HOME in their environment.
+leftovers() {
+	local p
+	for p in /proc/[0-9]*; do
+		[ "${p#/proc/}" != $$ ] && [ "${p#/proc/}" != "$BASHPID" ] || continue
+		# not our own shells
+		[ "$(readlink "$p/exe" 2>/dev/null)" != "$(readlink /proc/$$/exe)" ] || continue
+		if tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "LEGO_HOME=$LEGO_HOME"; then
+			echo "${p#/proc/} $(tr '\0' ' ' <"$p/cmdline" 2>/dev/null | head -c 100)"
+		fi
+	done 2>/dev/null
+}
+
+# No process may be left (waits up to 3 s for them to go).
+nothing_left() {
+	local i left
+	for i in 1 2 3 4 5 6; do
+		left=$(leftovers)
+		[ -n "$left" ] || return 0
+		sleep 0.5
 	done
-}
-
-# The pid of component ID of cluster NAME: pid_of NAME ID
-pid_of() {
-	python3 -c 'import json, sys
-for k in json.load(open(sys.argv[1]))["components"]:
-    if k["id"] == sys.argv[2]: print(k["pid"])' "$LEGO_HOME/$1/cluster.json" "$2"
-}
-
-pids_of() {
-	python3 -c 'import json, sys
-print(*[k["pid"] for k in json.load(open(sys.argv[1]))["components"]])' "$LEGO_HOME/$1/cluster.json"
-}
-
-# state_is NAME ID STATE
-state_is() {
-	"$LEGO" status --json --cluster "$1" | python3 -c 'import json, sys
-sys.exit(0 if [k["state"] for k in json.load(sys.stdin)["components"] if k["id"] == sys.argv[1]] == [sys.argv[2]] else 1)' "$2" "$3"
-}
-
-alive() {
-	[ -d "/proc/$1" ] && ! grep -q '^State:.*[ZX]' "/proc/$1/status" 2>/dev/null
-}
-
-none_alive() {
-	for pid in "$@"; do
-		alive "$pid" && return 1
-	done
-	return 0
-}
-
-# no_daemon_of DIR: no daemon whose arguments name it
-no_daemon_of() {
-	! ps -eo args | grep -F "$1" | grep -q '^lego '
+	fail "left running: $left"
+	echo "$left" | while read -r pid _; do kill -9 "$pid"; done
 }
 
 finish() {
-	echo "$(basename "$0"): $checks checks passed"
-	exit 0
+	local code=$?
+	"$LEGO" down "$cluster" >/dev/null 2>&1 </dev/null
+	nothing_left
+	[ $failures = 0 ] || exit 1
+	exit $code
 }
+trap finish EXIT
