@@ -396,7 +396,10 @@ const struct node_ops *md_ops(void)
 
 static void on_registered(void *self, const struct gm_register_rep *rep)
 {
-	tell_ready(self);
+	struct md *md = self;
+
+	memcpy(md->name, rep->name, sizeof(md->name) - 1);
+	tell_ready(md);
 }
 
 static void fill_beat(void *self, struct gm_beat_req *beat, const struct proc_report **procs)
@@ -431,12 +434,6 @@ static bool start_gm(struct md *md)
 	return md->gm != NULL;
 }
 
-void md_leave(struct md *md)
-{
-	if (md->gm)
-		gm_link_leave(md->gm);
-}
-
 /* ---- life */
 
 static u64 cache_pages(const struct md_config *cfg)
@@ -454,6 +451,7 @@ struct md *md_new(const struct node_env *env, const struct md_config *cfg)
 		return NULL;
 	md->env = env;
 	md->cfg = *cfg;
+	memcpy(md->name, cfg->name, strnlen(cfg->name, sizeof(md->name) - 1));
 	md->cfg.lease_ns = cfg->lease_ns ? cfg->lease_ns : LEASE_NS;
 	list_init(&md->owners);
 	list_init(&md->sds);

@@ -55,7 +55,6 @@ struct md *md_new(const struct node_env *env, const struct md_config *cfg); /* N
 void md_free(struct md *md); /* the env may be gone already */
 const struct node_ops *md_ops(void); /* self: the struct md */
 void md_stat(const struct md *md, struct md_stat *st);
-void md_leave(struct md *md); /* tells the manager, at a wanted end */
 
 int md_main(int argc, char **argv);
 

@@ -17,7 +17,6 @@
 #define PARKED_PER_CONN 64u /* as many as a channel has slots */
 #define AHEAD_INFLIGHT 64u  /* above this nothing is read ahead */
 #define DEMAND_INFLIGHT 192u
-#define SD_CALLS 256u
 #define SD_TIMEOUT_MS 5000u
 #define REDIAL_MIN_NS (20 * NSEC_PER_MSEC)
 #define REDIAL_MAX_NS NSEC_PER_SEC
@@ -336,7 +335,7 @@ static void sd_dial(struct md *md, struct md_sd *sd)
 		.incarnation = md->cfg.incarnation,
 	};
 
-	memcpy(h.name, md->cfg.name, strnlen(md->cfg.name, sizeof(h.name) - 1));
+	memcpy(h.name, md->name, sizeof(h.name));
 	md->env->random(md->env->ctx, &h.session, sizeof(h.session));
 	sd->conn = md->env->dial(md->env->ctx, sd->ref.addr, &h);
 }
@@ -352,8 +351,14 @@ static void sd_back_off(struct md *md, struct md_sd *sd)
 /* Sends what waits, or sees to it that there is a line to send it on. */
 static void sd_kick(struct md *md, struct md_sd *sd, u64 now_ns)
 {
+	struct file_read *rd;
 	struct list again;
 
+	list_for_each(rd, &sd->pending, struct file_read, link)
+		if (!has_waiters(rd)) {
+			list_unlink(&rd->link);
+			drop_read(md, rd);
+		}
 	if (list_empty(&sd->pending))
 		return;
 	if (!sd->conn && now_ns >= sd->next_dial_ns) {
@@ -367,13 +372,9 @@ static void sd_kick(struct md *md, struct md_sd *sd, u64 now_ns)
 	again.next->prev = again.prev->next = &again;
 	list_init(&sd->pending);
 	while (!list_empty(&again)) {
-		struct file_read *rd = list_first(&again, struct file_read, link);
-
+		rd = list_first(&again, struct file_read, link);
 		list_unlink(&rd->link);
-		if (has_waiters(rd))
-			send_read(md, rd);
-		else
-			drop_read(md, rd);
+		send_read(md, rd);
 	}
 }
 

@@ -66,6 +66,7 @@ struct parked { /* a fetch that waits for a line of a file */
 struct md {
 	const struct node_env *env;
 	struct md_config cfg;
+	char name[WIRE_NAME_MAX];
 	struct mem_core core;
 	struct file_cache *cache;
 	struct node_calls *calls; /* to storage nodes */
