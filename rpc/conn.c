@@ -120,14 +120,14 @@ void conn_kill(struct host_driver *d, struct conn *c)
 /* Lets what was sent arrive: unread input at close(2) would make TCP throw it away. */
 static void close_gently(struct conn *c)
 {
-	static const u32 chunk = 4096, most = 256;
-	u8 waste[4096];
+	static const u32 most = 1024; /* a peer that goes on sending is not waited for */
+	u8 waste[1024];
 
 	if (c->sock < 0)
 		return;
 	shutdown(c->sock, SHUT_WR);
 	for (u32 i = 0; c->addr.family != AF_UNIX && i < most; i++)
-		if (recv(c->sock, waste, chunk, MSG_DONTWAIT) <= 0)
+		if (recv(c->sock, waste, sizeof(waste), MSG_DONTWAIT) <= 0)
 			break;
 	close(c->sock);
 }
