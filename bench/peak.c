@@ -99,7 +99,8 @@ static bool is_excluded(const char *name)
 /* Resident KiB of a process; -1: it has gone. */
 static long resident(struct watched *w)
 {
-	char buf[4096], name[32] = "";
+	static char buf[4096];
+	char name[32] = "";
 	if (slurp(name, sizeof(name), "/proc/%d/comm", w->pid) <= 0 || slurp(buf, sizeof(buf), "/proc/%d/smaps_rollup", w->pid) <= 0)
 		return -1;
 	name[strcspn(name, "\n")] = 0;
