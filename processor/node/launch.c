@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "processor/node/launch_int.h"
-#include "rpc/node.h"
 
 #define DIAL_MS 5000
 #define RUN_MS 12000
@@ -336,14 +335,18 @@ int launch_start(const struct launch *l, struct launched *p, char err[LAUNCH_TEX
 	int rc = ask_run(c, l, &rep, &h, err);
 	if (!rc) /* without an answer /proc/meminfo has less to say, nothing else */
 		(void)sync_client_call(c, OP_PD_INFO, NULL, 0, NULL, 0, &info, sizeof(info), NULL, NULL, NULL, NULL, RUN_MS);
-	sync_client_close(c);
-	if (rc)
+	if (rc) {
+		sync_client_close(c);
 		return rc;
+	}
 	boot_node(l->boot, &info, l->vnode);
 	rc = boot_fill(l, &rep, err);
 	if (!rc)
 		rc = start_with(l, &h, p, err);
 	handed_close(&h, !rc);
+	if (rc)
+		sync_client_close(c);
 	p->init_pidfd = rc ? -1 : h.init;
+	p->pd = rc ? NULL : c;
 	return rc;
 }

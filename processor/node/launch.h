@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "processor/boot.h"
+#include "rpc/node.h"
 
 #define LAUNCH_MAX_BINDS 32u
 #define LAUNCH_TEXT 512u
@@ -36,7 +37,8 @@ struct launch {
 
 struct launched {
 	pid_t pid;
-	int init_pidfd; /* of the vNode: its end is the node's */
+	int init_pidfd;         /* of the vNode: its end is the node's */
+	struct sync_client *pd; /* kept open: when it breaks before the program ended, pd ends the program and its children */
 	sigset_t old_mask;
 	struct sigaction old_chld;
 };

@@ -79,6 +79,7 @@ static bool child_changed(const struct launched *p, int *status)
 static void end_wait(const struct launched *p)
 {
 	close(p->init_pidfd);
+	sync_client_close(p->pd);
 	sigaction(SIGCHLD, &p->old_chld, NULL);
 	sigprocmask(SIG_SETMASK, &p->old_mask, NULL);
 }

@@ -132,6 +132,7 @@ static void closed(void *self, conn_id c)
 		process_end(pd, p);
 		beat_soon(pd);
 	} else {
+		process_launcher_gone(pd, c);
 		op_asker_gone(pd, c);
 	}
 	pd_step_all(pd);
@@ -223,6 +224,7 @@ static u64 tick(void *self, u64 now_ns)
 	next = MIN(next, node_calls_tick(pd->calls, now_ns));
 	next = MIN(next, op_tick(pd, now_ns));
 	next = MIN(next, peer_tick(pd, now_ns));
+	next = MIN(next, process_tick(pd, now_ns));
 	next = MIN(next, doomed_tick(pd, now_ns));
 	if (now_ns >= pd->beat_ns) {
 		pd->beat_ns = now_ns + BEAT_NS;
@@ -340,7 +342,7 @@ void pd_free(struct pd *pd)
 	FREE_ALL(process, pd->processes, free)
 	FREE_ALL(space, pd->spaces, free)
 	FREE_ALL(doomed, pd->doomed, free)
-	FREE_ALL(vnode, pd->vnodes, vnode_free)
+	FREE_ALL(vnode, pd->vnodes, pd_vnode_free)
 	FREE_ALL(peer, pd->peers, free)
 	if (pd->calls)
 		node_calls_free(pd->calls);

@@ -71,6 +71,9 @@ struct process {
 	struct space *space;
 	struct space *exec_space; /* made by PD_EXEC, not entered yet; else NULL */
 	u64 creator;              /* number of the process that forked it, until it speaks for itself: may abort it */
+	u64 job;                  /* number of the process that `lego run` started, whose descendant this is */
+	conn_id launcher;         /* of that first process: the `lego run` that waits for it */
+	u64 orphaned_ns;          /* that one went at this time; 0: not */
 	u32 pid, host_pid;
 	bool sought;
 	u64 resident_bytes;
@@ -188,7 +191,7 @@ int vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, 
 void vnode_tree_push(struct pd *pd, struct vnode *v);
 void vnode_sd_opened(struct pd *pd, struct peer *sd);
 void vnode_open_ids(struct pd *pd, struct vnode *v);
-void vnode_free(struct vnode *v);
+void pd_vnode_free(struct vnode *v);
 void bind_free(struct bind *bind, u32 n);
 
 /* pd_space.c */
@@ -203,6 +206,8 @@ struct process *process_by_conn(struct pd *pd, conn_id c);
 struct process *process_by_number(struct pd *pd, u64 number);
 struct process *process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command);
 void process_end(struct pd *pd, struct process *p); /* also closes its control socket */
+void process_launcher_gone(struct pd *pd, conn_id c);
+u64 process_tick(struct pd *pd, u64 now_ns);
 void process_exec_done(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
 void process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
 void process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m);

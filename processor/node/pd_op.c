@@ -520,6 +520,7 @@ static enum step_result finish_run(struct pd *pd, struct op *op)
 	struct process *p = born_in_new_space(pd, op, op->command);
 	if (!p)
 		return STEP_END;
+	p->launcher = op->asker;
 	pd->host.vnode_fds(pd->host.ctx, op->vnode->id, &files, &init);
 	check = pd->host.check_new(pd->host.ctx);
 	pack(&parcel, pd->host.image(pd->host.ctx));
@@ -549,6 +550,7 @@ static enum step_result finish_fork(struct pd *pd, struct op *op)
 	if (!p)
 		return STEP_END;
 	p->creator = op->process;
+	p->job = asking(pd, op)->job;
 	pack(&parcel, op->ctl_fd);
 	pack_channels(&parcel, op);
 	return deliver(pd, op, p, &parcel);
@@ -564,6 +566,7 @@ static enum step_result finish_vfork(struct pd *pd, struct op *op)
 	struct process *p = born(pd, op, parent->space, parent->command);
 	if (!p)
 		return STEP_END;
+	p->job = parent->job;
 	pack(&parcel, op->ctl_fd);
 	return deliver(pd, op, p, &parcel);
 }

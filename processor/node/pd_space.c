@@ -11,6 +11,7 @@
 
 #define DESTROY_RETRY_NS NSEC_PER_SEC
 #define STATS_A_BEAT 32u
+#define ORPHAN_NS (200 * NSEC_PER_MSEC) /* a program that ended and its `lego run` may go in either order */
 
 /* ---- address spaces */
 
@@ -207,7 +208,7 @@ struct process *process_new(struct pd *pd, struct space *s, conn_id ctl, const c
 	struct process *p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
-	p->number = ++pd->last_number;
+	p->number = p->job = ++pd->last_number;
 	p->ctl = ctl;
 	p->space = s;
 	pd_copy_name(p->command, command, sizeof(p->command));
@@ -233,6 +234,59 @@ void process_end(struct pd *pd, struct process *p)
 		space_put(pd, p->exec_space);
 	space_put(pd, p->space);
 	free(p);
+}
+
+/* ---- a killed `lego run` takes its program along, and what that started. One that ended leaves background processes alone. */
+
+void process_launcher_gone(struct pd *pd, conn_id c)
+{
+	for (struct process *p = pd->processes; p; p = p->next)
+		if (p->launcher == c) {
+			p->launcher = 0;
+			p->orphaned_ns = pd_now(pd);
+		}
+}
+
+static struct process *one_of_job(struct pd *pd, u64 job)
+{
+	struct process *p = pd->processes;
+	while (p && p->job != job)
+		p = p->next;
+	return p;
+}
+
+/* One that never said its pid still loses its control socket: its monitor ends it. */
+static void job_end(struct pd *pd, u64 job)
+{
+	struct process *p;
+	while ((p = one_of_job(pd, job))) {
+		if (p->pid)
+			(void)pd->host.kill(pd->host.ctx, p->space->vnode->id, p->pid, p->number, 9);
+		process_end(pd, p);
+	}
+}
+
+static struct process *orphan_due(struct pd *pd, u64 now_ns, u64 *next_ns)
+{
+	for (struct process *p = pd->processes; p; p = p->next) {
+		if (!p->orphaned_ns)
+			continue;
+		if (now_ns >= p->orphaned_ns + ORPHAN_NS)
+			return p;
+		*next_ns = MIN(*next_ns, p->orphaned_ns + ORPHAN_NS);
+	}
+	return NULL;
+}
+
+u64 process_tick(struct pd *pd, u64 now_ns)
+{
+	struct process *p;
+	u64 next_ns = UINT64_MAX;
+	while ((p = orphan_due(pd, now_ns, &next_ns))) {
+		pd->env->log(pd->env->ctx, LOG_INFO, "lego run of %s is gone: its processes end", p->command);
+		job_end(pd, p->job);
+	}
+	return next_ns;
 }
 
 static void answer(struct pd *pd, conn_id c, const struct msg *m, s32 status)

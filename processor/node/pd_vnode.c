@@ -44,7 +44,7 @@ void bind_free(struct bind *bind, u32 n)
 	}
 }
 
-void vnode_free(struct vnode *v)
+void pd_vnode_free(struct vnode *v)
 {
 	bind_free(v->bind, v->nbind);
 	free(v->ids);
