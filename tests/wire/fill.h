@@ -1,0 +1,571 @@
+/* A filled example of every wire struct, field by field in the order of spec/wire.h, each with its own value: a field that moves, grows
+ * or is forgotten changes the bytes. Padding stays zero. A new struct gets its function here, by hand. */
+#ifndef LEGO_TESTS_WIRE_FILL_H
+#define LEGO_TESTS_WIRE_FILL_H
+
+#include <stdio.h>
+
+#include "spec/wire.h"
+
+static u64 fill_count; /* started again for each example */
+
+static inline u64 fill_next(void)
+{
+	return ++fill_count * 0x0102030405060709ull;
+}
+
+#define NUM(field) (s->field = (__typeof__(s->field))fill_next())
+#define TEXT(field) snprintf(s->field, sizeof(s->field), "%s-%u", #field, (unsigned)++fill_count)
+#define EACH(field)                                                                                                                        \
+	do {                                                                                                                               \
+		for (u32 i_ = 0; i_ < ARRAY_SIZE(s->field); i_++)                                                                          \
+			s->field[i_] = (__typeof__(s->field[0]))fill_next();                                                               \
+	} while (0)
+
+static void fill_nothing(void *at)
+{
+}
+
+static void fill_greeting(void *at)
+{
+	struct greeting *s = at;
+
+	NUM(magic);
+	NUM(version);
+	EACH(nonce);
+	NUM(incarnation);
+}
+
+static void fill_hello(void *at)
+{
+	struct hello *s = at;
+
+	NUM(magic);
+	NUM(version);
+	NUM(kind);
+	NUM(role);
+	NUM(want_ring);
+	NUM(vnode);
+	NUM(asid);
+	NUM(uid);
+	NUM(gid);
+	NUM(incarnation);
+	NUM(session);
+	TEXT(name);
+	EACH(mac);
+}
+
+static void fill_welcome(void *at)
+{
+	struct welcome *s = at;
+
+	NUM(magic);
+	NUM(status);
+	NUM(ring_len);
+	NUM(incarnation);
+	NUM(session);
+	TEXT(name);
+}
+
+static void fill_gm_register_req(void *at)
+{
+	struct gm_register_req *s = at;
+
+	NUM(kind);
+	NUM(incarnation);
+	NUM(total_bytes);
+	NUM(host_pid);
+	NUM(cores);
+	TEXT(name);
+	TEXT(addr);
+}
+
+static void fill_gm_register_rep(void *at)
+{
+	struct gm_register_rep *s = at;
+
+	NUM(term);
+	NUM(cluster_id);
+	TEXT(name);
+	NUM(beat_ms);
+	NUM(lease_ms);
+}
+
+static void fill_gm_beat_req(void *at)
+{
+	struct gm_beat_req *s = at;
+
+	NUM(incarnation);
+	NUM(used_bytes);
+	NUM(total_bytes);
+	NUM(state);
+	NUM(nproc);
+}
+
+static void fill_proc_report(void *at)
+{
+	struct proc_report *s = at;
+
+	NUM(asid);
+	NUM(pid);
+	NUM(host_pid);
+	NUM(vnode);
+	NUM(excache_bytes);
+	NUM(resident_bytes);
+	NUM(remote_bytes);
+	TEXT(home);
+	TEXT(command);
+}
+
+static void fill_gm_beat_rep(void *at)
+{
+	struct gm_beat_rep *s = at;
+
+	NUM(term);
+	NUM(known);
+}
+
+static void fill_gm_place_req(void *at)
+{
+	struct gm_place_req *s = at;
+
+	NUM(excache_bytes);
+	NUM(replicas);
+	TEXT(vnode);
+	TEXT(node);
+}
+
+static void fill_node_ref(void *at)
+{
+	struct node_ref *s = at;
+
+	TEXT(name);
+	TEXT(addr);
+	NUM(epoch);
+}
+
+static void fill_gm_place_rep(void *at)
+{
+	struct gm_place_rep *s = at;
+
+	NUM(vnode_id);
+	fill_node_ref(&s->processor);
+	fill_node_ref(&s->memory);
+	fill_node_ref(&s->storage);
+}
+
+static void fill_gm_ids_req(void *at)
+{
+	struct gm_ids_req *s = at;
+
+	NUM(what);
+	NUM(count);
+}
+
+static void fill_gm_ids_rep(void *at)
+{
+	struct gm_ids_rep *s = at;
+
+	NUM(first);
+	NUM(count);
+}
+
+static void fill_gm_vnode_req(void *at)
+{
+	struct gm_vnode_req *s = at;
+
+	TEXT(name);
+	NUM(create);
+}
+
+static void fill_gm_vnode_rep(void *at)
+{
+	struct gm_vnode_rep *s = at;
+
+	NUM(id);
+	fill_node_ref(&s->storage);
+}
+
+static void fill_file_ref(void *at)
+{
+	struct file_ref *s = at;
+
+	EACH(id);
+	NUM(change);
+	NUM(vnode);
+	NUM(rights);
+	EACH(mac);
+}
+
+static void fill_as_create_req(void *at)
+{
+	struct as_create_req *s = at;
+
+	NUM(asid);
+	NUM(vnode);
+	NUM(uid);
+	NUM(limit_bytes);
+	fill_node_ref(&s->storage);
+}
+
+static void fill_as_clone_req(void *at)
+{
+	struct as_clone_req *s = at;
+
+	NUM(parent);
+	NUM(child);
+	NUM(lseq);
+}
+
+static void fill_as_destroy_req(void *at)
+{
+	struct as_destroy_req *s = at;
+
+	NUM(asid);
+}
+
+static void fill_as_stat_rep(void *at)
+{
+	struct as_stat_rep *s = at;
+
+	NUM(committed_bytes);
+	NUM(lines);
+	NUM(zero_lines);
+	NUM(vmas);
+}
+
+static void fill_as_mmap_req(void *at)
+{
+	struct as_mmap_req *s = at;
+
+	NUM(lseq);
+	NUM(addr);
+	NUM(len);
+	NUM(prot);
+	NUM(flags);
+	NUM(file_off);
+	NUM(file_len);
+	fill_file_ref(&s->file);
+}
+
+static void fill_as_range_req(void *at)
+{
+	struct as_range_req *s = at;
+
+	NUM(lseq);
+	NUM(addr);
+	NUM(len);
+}
+
+static void fill_as_mprotect_req(void *at)
+{
+	struct as_mprotect_req *s = at;
+
+	NUM(lseq);
+	NUM(addr);
+	NUM(len);
+	NUM(prot);
+}
+
+static void fill_as_mremap_req(void *at)
+{
+	struct as_mremap_req *s = at;
+
+	NUM(lseq);
+	NUM(addr);
+	NUM(old_len);
+	NUM(new_addr);
+	NUM(new_len);
+}
+
+static void fill_as_layout_rep(void *at)
+{
+	struct as_layout_rep *s = at;
+
+	NUM(lseq);
+	NUM(committed_bytes);
+}
+
+static void fill_mem_fetch_req(void *at)
+{
+	struct mem_fetch_req *s = at;
+
+	NUM(addr);
+	NUM(want);
+	NUM(ticket);
+	NUM(demand);
+}
+
+static void fill_mem_fetch_rep(void *at)
+{
+	struct mem_fetch_rep *s = at;
+
+	NUM(addr);
+	NUM(ticket);
+	NUM(data);
+	NUM(zero);
+	NUM(no_line);
+}
+
+static void fill_mem_writeback_req(void *at)
+{
+	struct mem_writeback_req *s = at;
+
+	NUM(count);
+}
+
+static void fill_wb_line(void *at)
+{
+	struct wb_line *s = at;
+
+	NUM(addr);
+	NUM(version);
+	NUM(flags);
+	NUM(crc);
+}
+
+static void fill_mem_writeback_rep(void *at)
+{
+	struct mem_writeback_rep *s = at;
+
+	NUM(committed);
+	NUM(refused);
+}
+
+static void fill_file_attr(void *at)
+{
+	struct file_attr *s = at;
+
+	EACH(id);
+	NUM(change);
+	NUM(ino);
+	NUM(size);
+	NUM(blocks);
+	NUM(mode);
+	NUM(nlink);
+	NUM(uid);
+	NUM(gid);
+	NUM(rdev);
+	NUM(blksize);
+	NUM(dev);
+	NUM(atime_ns);
+	NUM(mtime_ns);
+	NUM(ctime_ns);
+	NUM(btime_ns);
+}
+
+static void fill_sd_path_req(void *at)
+{
+	struct sd_path_req *s = at;
+
+	NUM(len);
+	NUM(len2);
+	NUM(flags);
+	NUM(mode);
+	NUM(arg);
+	NUM(uid);
+	NUM(gid);
+}
+
+static void fill_sd_open_rep(void *at)
+{
+	struct sd_open_rep *s = at;
+
+	fill_file_ref(&s->handle);
+	fill_file_attr(&s->attr);
+	NUM(created);
+	NUM(path_len);
+}
+
+static void fill_sd_open_id_req(void *at)
+{
+	struct sd_open_id_req *s = at;
+
+	EACH(id);
+	NUM(rights);
+}
+
+static void fill_sd_io_req(void *at)
+{
+	struct sd_io_req *s = at;
+
+	fill_file_ref(&s->file);
+	NUM(off);
+	NUM(len);
+	NUM(flags);
+}
+
+static void fill_sd_io_rep(void *at)
+{
+	struct sd_io_rep *s = at;
+
+	NUM(n);
+	NUM(end);
+	NUM(size);
+	NUM(change);
+	NUM(verifier);
+}
+
+static void fill_sd_setattr_req(void *at)
+{
+	struct sd_setattr_req *s = at;
+
+	NUM(len);
+	NUM(flags);
+	NUM(mask);
+	NUM(mode);
+	NUM(uid);
+	NUM(gid);
+	NUM(size);
+	NUM(atime_ns);
+	NUM(mtime_ns);
+}
+
+static void fill_sd_dirent(void *at)
+{
+	struct sd_dirent *s = at;
+
+	NUM(ino);
+	NUM(cookie);
+	NUM(reclen);
+	NUM(type);
+	NUM(name_len);
+}
+
+static void fill_sd_statfs_rep(void *at)
+{
+	struct sd_statfs_rep *s = at;
+
+	NUM(type);
+	NUM(bsize);
+	NUM(blocks);
+	NUM(bfree);
+	NUM(bavail);
+	NUM(files);
+	NUM(ffree);
+	NUM(namelen);
+	NUM(frsize);
+	NUM(flags);
+}
+
+static void fill_sd_vnode_req(void *at)
+{
+	struct sd_vnode_req *s = at;
+
+	NUM(vnode);
+	NUM(lower_len);
+	NUM(upper_len);
+	NUM(nbind);
+}
+
+static void fill_sd_bind(void *at)
+{
+	struct sd_bind *s = at;
+
+	NUM(host_len);
+	NUM(dir_len);
+	NUM(readonly);
+}
+
+static void fill_sd_open_ids_req(void *at)
+{
+	struct sd_open_ids_req *s = at;
+
+	NUM(vnode);
+	NUM(count);
+	NUM(part);
+	NUM(parts);
+}
+
+static void fill_sd_xattr_req(void *at)
+{
+	struct sd_xattr_req *s = at;
+
+	NUM(path_len);
+	NUM(name_len);
+	NUM(value_len);
+	NUM(flags);
+}
+
+static void fill_pd_run_req(void *at)
+{
+	struct pd_run_req *s = at;
+
+	NUM(excache_bytes);
+	NUM(replicas);
+	NUM(nbind);
+	NUM(uid);
+	NUM(gid);
+	TEXT(vnode);
+	NUM(name_len);
+}
+
+static void fill_chan_desc(void *at)
+{
+	struct chan_desc *s = at;
+
+	NUM(session);
+	NUM(incarnation);
+	NUM(ring_len);
+	NUM(epoch);
+	TEXT(name);
+}
+
+static void fill_pd_space_rep(void *at)
+{
+	struct pd_space_rep *s = at;
+
+	NUM(asid);
+	NUM(excache_bytes);
+	NUM(vnode);
+	fill_chan_desc(&s->memory);
+	fill_chan_desc(&s->storage);
+}
+
+static void fill_pd_space_req(void *at)
+{
+	struct pd_space_req *s = at;
+
+	NUM(asid);
+	NUM(lseq);
+}
+
+static void fill_pd_report_req(void *at)
+{
+	struct pd_report_req *s = at;
+
+	NUM(pid);
+	NUM(json_len);
+	NUM(resident_bytes);
+	NUM(misses);
+	NUM(fetches);
+	NUM(writebacks);
+	TEXT(command);
+}
+
+static void fill_pd_info_rep(void *at)
+{
+	struct pd_info_rep *s = at;
+
+	NUM(mem_total_bytes);
+	NUM(mem_free_bytes);
+	NUM(excache_budget_bytes);
+	NUM(cores);
+	NUM(nproc);
+}
+
+static void fill_pd_kill_req(void *at)
+{
+	struct pd_kill_req *s = at;
+
+	NUM(asid);
+	NUM(vnode);
+	NUM(pid);
+	NUM(sig);
+}
+
+#undef NUM
+#undef TEXT
+#undef EACH
+
+#endif
