@@ -249,11 +249,24 @@ static int find_cluster(const struct run_request *r, struct cluster *c)
 	return cluster_up(&opts, c) ? CLI_RUN_FAILED : 0;
 }
 
-static bool place_missing(s32 status, const struct gm_place_rep *rep)
+/* "s0, s1": the cluster's nodes of a kind. */
+static const char *names_of(const struct cluster *c, u8 kind, char buf[128])
 {
-	const char *kind = !rep->processor.name[0] ? "processor" : !rep->memory.name[0] ? "memory" : "storage";
+	size_t n = 0;
+	buf[0] = 0;
+	for (u32 i = 0; i < c->ncomp && n < 128; i++)
+		if (c->comp[i].kind == kind)
+			n += (size_t)snprintf(buf + n, 128 - n, "%s%s", n ? ", " : "", c->comp[i].name);
+	return buf;
+}
+
+static bool place_refused(const struct cluster *c, s32 status, const struct gm_place_rep *rep)
+{
+	static const char *const words[] = {"", "processor", "memory", "storage"};
+	u8 kind = !rep->processor.name[0] ? KIND_PROCESSOR : !rep->memory.name[0] ? KIND_MEMORY : KIND_STORAGE;
+	char names[128];
 	if (status == -EHOSTDOWN)
-		cli_error("no %s node of the cluster is up (see lego status)", kind);
+		cli_error("no %s node is up: %s (see lego status)", words[kind], names_of(c, kind, names));
 	else if (status == -EOPNOTSUPP)
 		cli_error("memory is not replicated yet: run without --replicas");
 	else
@@ -274,7 +287,7 @@ static bool place(const struct run_request *r, const struct cluster *c, char add
 	s32 status = sync_client_call(gm, OP_GM_PLACE, &req, sizeof(req), NULL, 0, &rep, sizeof(rep), NULL, NULL, NULL, NULL, 3000);
 	sync_client_close(gm);
 	if (status)
-		return place_missing(status, &rep);
+		return place_refused(c, status, &rep);
 	memcpy(addr, rep.processor.addr, WIRE_ADDR_MAX);
 	return true;
 }

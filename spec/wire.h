@@ -484,7 +484,9 @@ _Static_assert(sizeof(struct sd_xattr_req) == 16, "wire");
 /* PD_RUN, from `lego run`: make a process. Data: command name (for ps, name_len bytes), then `nbind` records of struct sd_bind, each
  * followed by its two paths. The reply carries fds, in order:
  *   monitor image, vNode tmpfs directory, vNode init pidfd, process control socket, home md channel, sd channel, line-check memfd.
- * A channel is its socket, then its ring memfd where chan_desc.ring_len is not 0. On an error the reply's data is one line for people. */
+ * A channel is its socket, then its ring memfd where chan_desc.ring_len is not 0. On an error the reply's data is one line for people.
+ * The connection stays open while the program runs. PD_RUN_END on it: the program ended, what it left in the background stays. When it
+ * closes without that, `lego run` was killed: the program and all it started end. */
 struct pd_run_req {
 	u64 excache_bytes;
 	u32 replicas;

@@ -13,6 +13,7 @@
 #include "processor/node/launch.h"
 
 #define NS_NAME 64
+#define END_MS 500
 
 static bool pid_namespace(pid_t pid, char name[NS_NAME])
 {
@@ -79,6 +80,7 @@ static bool child_changed(const struct launched *p, int *status)
 static void end_wait(const struct launched *p)
 {
 	close(p->init_pidfd);
+	(void)sync_client_call(p->pd, OP_PD_RUN_END, NULL, 0, NULL, 0, NULL, 0, NULL, NULL, NULL, NULL, END_MS);
 	sync_client_close(p->pd);
 	sigaction(SIGCHLD, &p->old_chld, NULL);
 	sigprocmask(SIG_SETMASK, &p->old_mask, NULL);

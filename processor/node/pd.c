@@ -113,27 +113,27 @@ static void opened(void *self, conn_id c, const struct hello *h, const struct we
 		return;
 	if (gm_link_opened(pd->gm, c))
 		return;
-	if (!peer_opened(pd, c, w))
+	if (!pd_peer_opened(pd, c, w))
 		pd->env->close(pd->env->ctx, c);
 }
 
 static void dialled(void *self, conn_id c, const struct welcome *w, int sock, int ring_fd)
 {
-	op_dialled(self, c, w, sock, ring_fd);
+	pd_op_dialled(self, c, w, sock, ring_fd);
 }
 
 static void closed(void *self, conn_id c)
 {
 	struct pd *pd = self;
-	if (gm_link_closed(pd->gm, c) || peer_closed(pd, c) || op_dial_closed(pd, c))
+	if (gm_link_closed(pd->gm, c) || pd_peer_closed(pd, c) || pd_op_dial_closed(pd, c))
 		return;
-	struct process *p = process_by_conn(pd, c);
+	struct process *p = pd_process_by_conn(pd, c);
 	if (p) {
-		process_end(pd, p);
+		pd_process_end(pd, p);
 		beat_soon(pd);
 	} else {
-		process_launcher_gone(pd, c);
-		op_asker_gone(pd, c);
+		pd_process_launcher_gone(pd, c);
+		pd_op_asker_gone(pd, c);
 	}
 	pd_step_all(pd);
 }
@@ -156,19 +156,19 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 		if (req->asid != p->space->asid)
 			(void)node_reply(pd->env, c, &m->hdr, -WIRE_UNAUTHORISED, NULL, 0, NULL, 0);
 		else
-			op_start(pd, c, m, p);
+			pd_op_start(pd, c, m, p);
 		break;
 	case OP_PD_EXEC_DONE:
-		process_exec_done(pd, p, c, m);
+		pd_process_exec_done(pd, p, c, m);
 		break;
 	case OP_PD_SPACE_ABORT:
-		process_abort(pd, p, c, m);
+		pd_process_abort(pd, p, c, m);
 		break;
 	case OP_PD_REPORT:
-		process_report(pd, p, c, m);
+		pd_process_report(pd, p, c, m);
 		break;
 	case OP_PD_INFO:
-		op_start(pd, c, m, p);
+		pd_op_start(pd, c, m, p);
 		break;
 	default:
 		(void)node_reply(pd->env, c, &m->hdr, -ENOSYS, NULL, 0, NULL, 0);
@@ -180,10 +180,13 @@ static void from_other(struct pd *pd, conn_id c, const struct msg *m)
 	switch (m->hdr.op) {
 	case OP_PD_RUN:
 	case OP_PD_INFO:
-		op_start(pd, c, m, NULL);
+		pd_op_start(pd, c, m, NULL);
+		break;
+	case OP_PD_RUN_END:
+		pd_process_run_end(pd, c, m);
 		break;
 	case OP_PD_KILL:
-		process_kill(pd, c, m);
+		pd_process_kill(pd, c, m);
 		break;
 	default:
 		(void)node_reply(pd->env, c, &m->hdr, -EPERM, NULL, 0, NULL, 0);
@@ -200,7 +203,7 @@ static void message(void *self, conn_id c, const struct msg *m)
 		(void)node_calls_reply(pd->calls, c, m);
 		return;
 	}
-	struct process *p = process_by_conn(pd, c);
+	struct process *p = pd_process_by_conn(pd, c);
 	u32 before = pd->nprocesses;
 	if (p)
 		from_process(pd, c, m, p);
@@ -212,9 +215,9 @@ static void message(void *self, conn_id c, const struct msg *m)
 
 static void every_second(struct pd *pd)
 {
-	space_stats(pd);
+	pd_space_stats(pd);
 	for (struct vnode *v = pd->vnodes; v; v = v->next)
-		vnode_open_ids(pd, v);
+		pd_vnode_open_ids(pd, v);
 }
 
 static u64 tick(void *self, u64 now_ns)
@@ -222,10 +225,9 @@ static u64 tick(void *self, u64 now_ns)
 	struct pd *pd = self;
 	u64 next = gm_link_tick(pd->gm, now_ns);
 	next = MIN(next, node_calls_tick(pd->calls, now_ns));
-	next = MIN(next, op_tick(pd, now_ns));
-	next = MIN(next, peer_tick(pd, now_ns));
-	next = MIN(next, process_tick(pd, now_ns));
-	next = MIN(next, doomed_tick(pd, now_ns));
+	next = MIN(next, pd_op_tick(pd, now_ns));
+	next = MIN(next, pd_peer_tick(pd, now_ns));
+	next = MIN(next, pd_doomed_tick(pd, now_ns));
 	if (now_ns >= pd->beat_ns) {
 		pd->beat_ns = now_ns + BEAT_NS;
 		every_second(pd);
@@ -241,7 +243,7 @@ const struct node_ops pd_node_ops = {.opened = opened, .dialled = dialled, .mess
 
 void pd_vnode_started(struct pd *pd, u32 vnode)
 {
-	struct vnode *v = vnode_find(pd, vnode);
+	struct vnode *v = pd_vnode_find(pd, vnode);
 	if (!v)
 		return;
 	v->starting = false;
@@ -251,7 +253,7 @@ void pd_vnode_started(struct pd *pd, u32 vnode)
 
 void pd_vnode_ended(struct pd *pd, u32 vnode, const char *why)
 {
-	struct vnode *v = vnode_find(pd, vnode);
+	struct vnode *v = pd_vnode_find(pd, vnode);
 	if (!v)
 		return;
 	bool ran = v->started;
@@ -259,12 +261,12 @@ void pd_vnode_ended(struct pd *pd, u32 vnode, const char *why)
 	if (ran)
 		pd->env->log(pd->env->ctx, LOG_ERROR, "the sandbox of vNode %s ended, and its processes with it: %s", v->name, why);
 	else
-		op_vnode_failed(pd, v, -ECHILD, why);
+		pd_op_vnode_failed(pd, v, -ECHILD, why);
 }
 
 bool pd_process_found(struct pd *pd, u64 process, u32 host_pid)
 {
-	struct process *p = process_by_number(pd, process);
+	struct process *p = pd_process_by_number(pd, process);
 	if (!p)
 		return false;
 	p->host_pid = host_pid;
@@ -274,10 +276,10 @@ bool pd_process_found(struct pd *pd, u64 process, u32 host_pid)
 
 void pd_process_exited(struct pd *pd, u64 process)
 {
-	struct process *p = process_by_number(pd, process);
+	struct process *p = pd_process_by_number(pd, process);
 	if (!p)
 		return;
-	process_end(pd, p);
+	pd_process_end(pd, p);
 	pd_step_all(pd);
 	beat_soon(pd);
 }
@@ -328,7 +330,7 @@ struct pd *pd_new(const struct pd_config *cfg, const struct node_env *env, const
 
 static void op_free(struct op *op)
 {
-	bind_free(op->bind, op->nbind);
+	pd_bind_free(op->bind, op->nbind);
 	free(op->bind);
 	free(op);
 }

@@ -71,9 +71,7 @@ struct process {
 	struct space *space;
 	struct space *exec_space; /* made by PD_EXEC, not entered yet; else NULL */
 	u64 creator;              /* number of the process that forked it, until it speaks for itself: may abort it */
-	u64 job;                  /* number of the process that `lego run` started, whose descendant this is */
-	conn_id launcher;         /* of that first process: the `lego run` that waits for it */
-	u64 orphaned_ns;          /* that one went at this time; 0: not */
+	conn_id launcher;         /* the `lego run` that this descends from, until it said that its program ended; else 0 */
 	u32 pid, host_pid;
 	bool sought;
 	u64 resident_bytes;
@@ -173,55 +171,55 @@ void pd_copy_name(char *to, const char *from, size_t room);
 const char *pd_status_text(s32 status);
 
 /* pd_peer.c */
-struct peer *peer_get(struct pd *pd, u8 kind, const struct node_ref *ref);
+struct peer *pd_peer_get(struct pd *pd, u8 kind, const struct node_ref *ref);
 /* The line is up: true. Else it is dialled: pd_step_all or op failures follow. */
-bool peer_ready(struct pd *pd, struct peer *p);
-int peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
+bool pd_peer_ready(struct pd *pd, struct peer *p);
+int pd_peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
 	      node_call_done *done, void *arg);
-bool peer_opened(struct pd *pd, conn_id c, const struct welcome *w);
-bool peer_closed(struct pd *pd, conn_id c);
-u64 peer_tick(struct pd *pd, u64 now_ns);
-const char *peer_word(const struct peer *p); /* "memory node" */
+bool pd_peer_opened(struct pd *pd, conn_id c, const struct welcome *w);
+bool pd_peer_closed(struct pd *pd, conn_id c);
+u64 pd_peer_tick(struct pd *pd, u64 now_ns);
+const char *pd_peer_word(const struct peer *p); /* "memory node" */
 
 /* pd_vnode.c */
-struct vnode *vnode_get(struct pd *pd, u32 id, const char *name);
-struct vnode *vnode_find(struct pd *pd, u32 id);
+struct vnode *pd_vnode_get(struct pd *pd, u32 id, const char *name);
+struct vnode *pd_vnode_find(struct pd *pd, u32 id);
 /* Adds binds to the vNode's; *tree: what tree_acked must reach. 0, -EBUSY with *clash (a live process sees another directory there), -ENOMEM, -E2BIG. */
-int vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, const char **clash);
-void vnode_tree_push(struct pd *pd, struct vnode *v);
-void vnode_sd_opened(struct pd *pd, struct peer *sd);
-void vnode_open_ids(struct pd *pd, struct vnode *v);
+int pd_vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, const char **clash);
+void pd_vnode_tree_push(struct pd *pd, struct vnode *v);
+void pd_vnode_sd_opened(struct pd *pd, struct peer *sd);
+void pd_vnode_open_ids(struct pd *pd, struct vnode *v);
 void pd_vnode_free(struct vnode *v);
-void bind_free(struct bind *bind, u32 n);
+void pd_bind_free(struct bind *bind, u32 n);
 
 /* pd_space.c */
-struct space *space_find(struct pd *pd, u64 asid);
+struct space *pd_space_find(struct pd *pd, u64 asid);
 struct space *pd_space_new(struct pd *pd, const struct op *op);
-void space_put(struct pd *pd, struct space *s);
-void space_doom(struct pd *pd, u64 asid, struct peer *md);
-void doomed_md_opened(struct pd *pd, struct peer *md);
-u64 doomed_tick(struct pd *pd, u64 now_ns);
-void space_stats(struct pd *pd);
-struct process *process_by_conn(struct pd *pd, conn_id c);
-struct process *process_by_number(struct pd *pd, u64 number);
-struct process *process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command);
-void process_end(struct pd *pd, struct process *p); /* also closes its control socket */
-void process_launcher_gone(struct pd *pd, conn_id c);
-u64 process_tick(struct pd *pd, u64 now_ns);
-void process_exec_done(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
-void process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
-void process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
-void process_kill(struct pd *pd, conn_id c, const struct msg *m);
+void pd_space_put(struct pd *pd, struct space *s);
+void pd_space_doom(struct pd *pd, u64 asid, struct peer *md);
+void pd_doomed_md_opened(struct pd *pd, struct peer *md);
+u64 pd_doomed_tick(struct pd *pd, u64 now_ns);
+void pd_space_stats(struct pd *pd);
+struct process *pd_process_by_conn(struct pd *pd, conn_id c);
+struct process *pd_process_by_number(struct pd *pd, u64 number);
+struct process *pd_process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command);
+void pd_process_end(struct pd *pd, struct process *p); /* also closes its control socket */
+void pd_process_launcher_gone(struct pd *pd, conn_id c);
+void pd_process_run_end(struct pd *pd, conn_id c, const struct msg *m);
+void pd_process_exec_done(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
+void pd_process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
+void pd_process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
+void pd_process_kill(struct pd *pd, conn_id c, const struct msg *m);
 
 /* pd_op.c */
-void op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p);
-void op_fail(struct pd *pd, struct op *op, s32 status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-void op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd);
-bool op_dial_closed(struct pd *pd, conn_id c);
-void op_asker_gone(struct pd *pd, conn_id c);
-void op_peer_down(struct pd *pd, struct peer *p);
-void op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *why);
-u64 op_tick(struct pd *pd, u64 now_ns);
+void pd_op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p);
+void pd_op_fail(struct pd *pd, struct op *op, s32 status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void pd_op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd);
+bool pd_op_dial_closed(struct pd *pd, conn_id c);
+void pd_op_asker_gone(struct pd *pd, conn_id c);
+void pd_op_peer_down(struct pd *pd, struct peer *p);
+void pd_op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *why);
+u64 pd_op_tick(struct pd *pd, u64 now_ns);
 void pd_step_all(struct pd *pd); /* something an op may wait for has come */
 
 #endif

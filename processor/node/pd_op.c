@@ -1,7 +1,7 @@
 /* Requests that take several messages: PD_RUN, PD_FORK, PD_VFORK, PD_EXEC and PD_INFO, each a list of steps.
  *
  * pd_step_all runs every op as far as it gets. A step that must wait has asked for something (op->waiting) and is called again whenever
- * anything came; what it asked for sets op->satisfied. An op ends once: answered by its last step, or by op_fail (a peer is down, a refusal,
+ * anything came; what it asked for sets op->satisfied. An op ends once: answered by its last step, or by pd_op_fail (a peer is down, a refusal,
  * its deadline, its asker gone), which undoes what was made: dials closed, fds closed, the address space doomed. It is freed when no
  * callback can name it any more (pending is 0), and only by the sweep at the end of pd_step_all. */
 #include "processor/node/pd_int.h"
@@ -45,13 +45,13 @@ static void op_end(struct pd *pd, struct op *op)
 	if (op->ctl_fd != PD_NO_FD)
 		pd->host.close_fd(pd->host.ctx, op->ctl_fd);
 	if (op->at_md)
-		space_doom(pd, op->asid, op->md);
+		pd_space_doom(pd, op->asid, op->md);
 	if (op->counted)
 		op->vnode->users--;
 	op->ctl = 0;
 	op->ctl_fd = PD_NO_FD;
 	op->at_md = op->counted = false;
-	bind_free(op->bind, op->nbind);
+	pd_bind_free(op->bind, op->nbind);
 	free(op->bind);
 	op->bind = NULL;
 	op->nbind = 0;
@@ -69,7 +69,7 @@ static void reply_error(struct pd *pd, conn_id c, const struct msg_hdr *req, s32
 		(void)node_reply(pd->env, c, req, status, NULL, 0, NULL, 0);
 }
 
-void op_fail(struct pd *pd, struct op *op, s32 status, const char *fmt, ...)
+void pd_op_fail(struct pd *pd, struct op *op, s32 status, const char *fmt, ...)
 {
 	char text[PD_TEXT];
 	va_list ap;
@@ -85,15 +85,15 @@ void op_fail(struct pd *pd, struct op *op, s32 status, const char *fmt, ...)
 
 static void fail_peer_down(struct pd *pd, struct op *op, const struct peer *p)
 {
-	op_fail(pd, op, -WIRE_DOWN, "%s %s is down (%s)", peer_word(p), p->name, p->addr);
+	pd_op_fail(pd, op, -WIRE_DOWN, "%s %s is down (%s)", pd_peer_word(p), p->name, p->addr);
 }
 
 static enum step_result fail_gm(struct pd *pd, struct op *op, s32 status)
 {
 	if (status == -WIRE_DOWN || status == -WIRE_TIMEOUT)
-		op_fail(pd, op, status, "the manager does not answer (%s)", pd->cfg.gm_addr);
+		pd_op_fail(pd, op, status, "the manager does not answer (%s)", pd->cfg.gm_addr);
 	else
-		op_fail(pd, op, status, "the manager cannot place the program: %s", pd_status_text(status));
+		pd_op_fail(pd, op, status, "the manager cannot place the program: %s", pd_status_text(status));
 	return STEP_END;
 }
 
@@ -130,7 +130,7 @@ static enum step_result asked_peer(struct pd *pd, struct op *op, const struct pe
 		return STEP_END;
 	}
 	if (rc) {
-		op_fail(pd, op, rc, "%s %s cannot be asked: %s", peer_word(p), p->name, pd_status_text(rc));
+		pd_op_fail(pd, op, rc, "%s %s cannot be asked: %s", pd_peer_word(p), p->name, pd_status_text(rc));
 		return STEP_END;
 	}
 	op->pending++;
@@ -185,9 +185,9 @@ static enum step_result step_ids(struct pd *pd, struct op *op)
 
 static bool place_taken(struct pd *pd, struct op *op, const struct gm_place_rep *rep)
 {
-	op->md = peer_get(pd, KIND_MEMORY, &rep->memory);
-	op->sd = peer_get(pd, KIND_STORAGE, &rep->storage);
-	op->vnode = vnode_get(pd, rep->vnode_id, op->vnode_name);
+	op->md = pd_peer_get(pd, KIND_MEMORY, &rep->memory);
+	op->sd = pd_peer_get(pd, KIND_STORAGE, &rep->storage);
+	op->vnode = pd_vnode_get(pd, rep->vnode_id, op->vnode_name);
 	op->epoch = rep->memory.epoch;
 	if (!op->md || !op->sd || !op->vnode)
 		return false;
@@ -210,11 +210,11 @@ static void place_refused(struct pd *pd, struct op *op, s32 status, const struct
 		op->waiting = false;
 		op->retry_ns = pd_now(pd) + PLACE_RETRY_NS;
 	} else if (status == -EOPNOTSUPP && op->replicas) {
-		op_fail(pd, op, status, "memory is not replicated yet: run without --replicas");
+		pd_op_fail(pd, op, status, "memory is not replicated yet: run without --replicas");
 	} else if (status == -EHOSTDOWN && rep && !rep->memory.name[0]) {
-		op_fail(pd, op, status, "no memory node is up");
+		pd_op_fail(pd, op, status, "no memory node is up");
 	} else if (status == -EHOSTDOWN && rep && !rep->storage.name[0]) {
-		op_fail(pd, op, status, "the storage node of vNode %s is down", op->vnode_name);
+		pd_op_fail(pd, op, status, "the storage node of vNode %s is down", op->vnode_name);
 	} else {
 		(void)fail_gm(pd, op, status);
 	}
@@ -230,7 +230,7 @@ static void place_came(void *self, void *arg, s32 status, const struct msg *m)
 	if (status || !rep)
 		place_refused(pd, op, status ? status : -EPROTO, rep);
 	else if (!place_taken(pd, op, rep))
-		op_fail(pd, op, -ENOMEM, "processor node %s has no memory left", pd->name);
+		pd_op_fail(pd, op, -ENOMEM, "processor node %s has no memory left", pd->name);
 	else
 		satisfied(pd, op);
 }
@@ -257,7 +257,7 @@ static enum step_result step_sandbox(struct pd *pd, struct op *op)
 	if (!v->starting) {
 		int rc = pd->host.vnode_start(pd->host.ctx, v->id, v->name);
 		if (rc) {
-			op_fail(pd, op, rc, "processor node %s cannot start the vNode's sandbox: %s", pd->name, pd_status_text(rc));
+			pd_op_fail(pd, op, rc, "processor node %s cannot start the vNode's sandbox: %s", pd->name, pd_status_text(rc));
 			return STEP_END;
 		}
 		v->starting = true;
@@ -269,18 +269,18 @@ static enum step_result step_tree(struct pd *pd, struct op *op)
 {
 	const char *clash = NULL;
 	if (!op->waiting) {
-		int rc = vnode_binds(op->vnode, op->bind, op->nbind, &op->tree, &clash);
+		int rc = pd_vnode_binds(op->vnode, op->bind, op->nbind, &op->tree, &clash);
 		if (clash)
-			op_fail(pd, op, rc, "a running program of this vNode has another directory at %s", clash);
+			pd_op_fail(pd, op, rc, "a running program of this vNode has another directory at %s", clash);
 		else if (rc)
-			op_fail(pd, op, rc, "cannot bind directories: %s", pd_status_text(rc));
+			pd_op_fail(pd, op, rc, "cannot bind directories: %s", pd_status_text(rc));
 		if (rc)
 			return STEP_END;
 		op->waiting = true;
 	}
 	if (op->vnode->tree_acked >= op->tree)
 		return STEP_NEXT;
-	vnode_tree_push(pd, op->vnode);
+	pd_vnode_tree_push(pd, op->vnode);
 	if (!op->dead && op->sd->state == PEER_IDLE)
 		fail_peer_down(pd, op, op->sd);
 	return op->dead ? STEP_END : STEP_WAIT;
@@ -299,9 +299,9 @@ static void space_came(void *self, void *arg, s32 status, const struct msg *m)
 	else if (status == -WIRE_DOWN)
 		fail_peer_down(pd, op, op->md);
 	else if (status == -ENOMEM)
-		op_fail(pd, op, status, "memory node %s is full", op->md->name);
+		pd_op_fail(pd, op, status, "memory node %s is full", op->md->name);
 	else
-		op_fail(pd, op, status, "memory node %s refuses an address space: %s", op->md->name, pd_status_text(status));
+		pd_op_fail(pd, op, status, "memory node %s refuses an address space: %s", op->md->name, pd_status_text(status));
 }
 
 static enum step_result step_create(struct pd *pd, struct op *op)
@@ -309,7 +309,7 @@ static enum step_result step_create(struct pd *pd, struct op *op)
 	struct as_create_req req = {.asid = op->asid, .vnode = op->vnode->id, .uid = op->uid};
 	if (op->waiting)
 		return op->satisfied ? STEP_NEXT : STEP_WAIT;
-	if (!peer_ready(pd, op->md)) {
+	if (!pd_peer_ready(pd, op->md)) {
 		if (op->md->state == PEER_DIALLING)
 			return STEP_WAIT;
 		fail_peer_down(pd, op, op->md);
@@ -317,7 +317,7 @@ static enum step_result step_create(struct pd *pd, struct op *op)
 	}
 	pd_copy_name(req.storage.name, op->sd->name, sizeof(req.storage.name));
 	pd_copy_name(req.storage.addr, op->sd->addr, sizeof(req.storage.addr));
-	int rc = peer_call(pd, op->md, OP_AS_CREATE, &req, sizeof(req), NULL, 0, space_came, op);
+	int rc = pd_peer_call(pd, op->md, OP_AS_CREATE, &req, sizeof(req), NULL, 0, space_came, op);
 	op->at_md = !rc;
 	return asked_peer(pd, op, op->md, rc);
 }
@@ -327,7 +327,7 @@ static enum step_result step_clone(struct pd *pd, struct op *op)
 	struct as_clone_req req = {.parent = op->parent, .child = op->asid, .lseq = op->lseq};
 	if (op->waiting)
 		return op->satisfied ? STEP_NEXT : STEP_WAIT;
-	int rc = peer_call(pd, op->md, OP_AS_CLONE, &req, sizeof(req), NULL, 0, space_came, op);
+	int rc = pd_peer_call(pd, op->md, OP_AS_CLONE, &req, sizeof(req), NULL, 0, space_came, op);
 	op->at_md = !rc;
 	return asked_peer(pd, op, op->md, rc);
 }
@@ -381,7 +381,7 @@ static struct op *op_by_dial(struct pd *pd, conn_id c, struct channel **ch)
 	return NULL;
 }
 
-void op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd)
+void pd_op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd)
 {
 	struct channel *ch;
 	struct op *op = op_by_dial(pd, c, &ch);
@@ -401,7 +401,7 @@ void op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int
 	pd_step_all(pd);
 }
 
-bool op_dial_closed(struct pd *pd, conn_id c)
+bool pd_op_dial_closed(struct pd *pd, conn_id c)
 {
 	struct channel *ch;
 	struct op *op = op_by_dial(pd, c, &ch);
@@ -409,7 +409,7 @@ bool op_dial_closed(struct pd *pd, conn_id c)
 		return false;
 	const struct peer *p = ch == &op->memory ? op->md : op->sd;
 	ch->dial = 0;
-	op_fail(pd, op, -WIRE_DOWN, "%s %s opens no channel (%s)", peer_word(p), p->name, p->addr);
+	pd_op_fail(pd, op, -WIRE_DOWN, "%s %s opens no channel (%s)", pd_peer_word(p), p->name, p->addr);
 	pd_step_all(pd);
 	return true;
 }
@@ -467,22 +467,22 @@ static bool ctl_open(struct pd *pd, struct op *op)
 	op->ctl = pd->host.ctl_open(pd->host.ctx, &h, &op->ctl_fd);
 	pd->adopting = false;
 	if (!op->ctl)
-		op_fail(pd, op, -EMFILE, "processor node %s cannot make a control socket", pd->name);
+		pd_op_fail(pd, op, -EMFILE, "processor node %s cannot make a control socket", pd->name);
 	return op->ctl;
 }
 
 static enum step_result fail_no_memory(struct pd *pd, struct op *op)
 {
-	op_fail(pd, op, -ENOMEM, "processor node %s has no memory left", pd->name);
+	pd_op_fail(pd, op, -ENOMEM, "processor node %s has no memory left", pd->name);
 	return STEP_END;
 }
 
 /* A process in s. Uses up the caller's use of s, also on failure. */
 static struct process *born(struct pd *pd, struct op *op, struct space *s, const char *command)
 {
-	struct process *p = process_new(pd, s, op->ctl, command);
+	struct process *p = pd_process_new(pd, s, op->ctl, command);
 	if (!p) {
-		space_put(pd, s);
+		pd_space_put(pd, s);
 		(void)fail_no_memory(pd, op);
 		return NULL;
 	}
@@ -508,7 +508,7 @@ static struct process *born_in_new_space(struct pd *pd, struct op *op, const cha
 static enum step_result deliver(struct pd *pd, struct op *op, struct process *p, const struct parcel *parcel)
 {
 	if (reply_space(pd, op, p->space, parcel))
-		process_end(pd, p);
+		pd_process_end(pd, p);
 	op_end(pd, op);
 	return STEP_END;
 }
@@ -535,10 +535,10 @@ static enum step_result finish_run(struct pd *pd, struct op *op)
 	return STEP_END;
 }
 
-/* The asker may have ended meanwhile: then op_asker_gone has failed the op. */
+/* The asker may have ended meanwhile: then pd_op_asker_gone has failed the op. */
 static struct process *asking(struct pd *pd, const struct op *op)
 {
-	struct process *p = process_by_number(pd, op->process);
+	struct process *p = pd_process_by_number(pd, op->process);
 	assert(p);
 	return p;
 }
@@ -550,7 +550,7 @@ static enum step_result finish_fork(struct pd *pd, struct op *op)
 	if (!p)
 		return STEP_END;
 	p->creator = op->process;
-	p->job = asking(pd, op)->job;
+	p->launcher = asking(pd, op)->launcher;
 	pack(&parcel, op->ctl_fd);
 	pack_channels(&parcel, op);
 	return deliver(pd, op, p, &parcel);
@@ -566,7 +566,7 @@ static enum step_result finish_vfork(struct pd *pd, struct op *op)
 	struct process *p = born(pd, op, parent->space, parent->command);
 	if (!p)
 		return STEP_END;
-	p->job = parent->job;
+	p->launcher = parent->launcher;
 	pack(&parcel, op->ctl_fd);
 	return deliver(pd, op, p, &parcel);
 }
@@ -580,12 +580,12 @@ static enum step_result finish_exec(struct pd *pd, struct op *op)
 		return fail_no_memory(pd, op);
 	op->at_md = false;
 	if (p->exec_space) /* a second exec before the first was entered: that one did not happen */
-		space_put(pd, p->exec_space);
+		pd_space_put(pd, p->exec_space);
 	p->exec_space = s;
 	pack_channels(&parcel, op);
 	if (reply_space(pd, op, s, &parcel)) {
 		p->exec_space = NULL;
-		space_put(pd, s);
+		pd_space_put(pd, s);
 	}
 	op_end(pd, op);
 	return STEP_END;
@@ -705,14 +705,14 @@ void pd_step_all(struct pd *pd)
 
 /* ---- events that end ops */
 
-void op_asker_gone(struct pd *pd, conn_id c)
+void pd_op_asker_gone(struct pd *pd, conn_id c)
 {
 	for (struct op *op = pd->ops; op; op = op->next)
 		if (op->asker == c && !op->dead)
 			op_end(pd, op);
 }
 
-void op_peer_down(struct pd *pd, struct peer *p)
+void pd_op_peer_down(struct pd *pd, struct peer *p)
 {
 	for (struct op *op = pd->ops; op; op = op->next)
 		if (!op->dead && (op->md == p || op->sd == p))
@@ -726,15 +726,15 @@ static bool needs_vnode(const struct op *op, const struct vnode *v)
 	return !op->dead && op->vnode == v && (at == step_sandbox || at == step_tree);
 }
 
-void op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *why)
+void pd_op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *why)
 {
 	for (struct op *op = pd->ops; op; op = op->next) {
 		if (!needs_vnode(op, v))
 			continue;
 		if (why)
-			op_fail(pd, op, status, "processor node %s cannot start the vNode's sandbox: %s", pd->name, why);
+			pd_op_fail(pd, op, status, "processor node %s cannot start the vNode's sandbox: %s", pd->name, why);
 		else
-			op_fail(pd, op, status, "storage node %s refuses the vNode's tree: %s", op->sd->name, pd_status_text(status));
+			pd_op_fail(pd, op, status, "storage node %s refuses the vNode's tree: %s", op->sd->name, pd_status_text(status));
 	}
 	pd_step_all(pd);
 }
@@ -746,13 +746,13 @@ static const char *op_awaits(const struct op *op, char *buf, size_t len)
 	if (at == step_channels)
 		p = op->memory.done ? op->sd : op->md;
 	if (p)
-		snprintf(buf, len, "%s %s does not answer (%s)", peer_word(p), p->name, p->addr);
+		snprintf(buf, len, "%s %s does not answer (%s)", pd_peer_word(p), p->name, p->addr);
 	else
 		snprintf(buf, len, "%s does not answer", at == step_sandbox ? "the vNode's sandbox" : "the manager");
 	return buf;
 }
 
-u64 op_tick(struct pd *pd, u64 now_ns)
+u64 pd_op_tick(struct pd *pd, u64 now_ns)
 {
 	u64 next = UINT64_MAX;
 	char text[PD_TEXT];
@@ -760,7 +760,7 @@ u64 op_tick(struct pd *pd, u64 now_ns)
 		if (op->dead)
 			continue;
 		if (now_ns >= op->deadline_ns)
-			op_fail(pd, op, -WIRE_TIMEOUT, "%s", op_awaits(op, text, sizeof(text)));
+			pd_op_fail(pd, op, -WIRE_TIMEOUT, "%s", op_awaits(op, text, sizeof(text)));
 		else
 			next = MIN(next, op->retry_ns > now_ns ? op->retry_ns : op->deadline_ns);
 	}
@@ -871,17 +871,17 @@ static u8 kind_of(u16 op)
 static void start_run(struct pd *pd, struct op *op, const struct msg *m)
 {
 	if (!decode_run(op, m)) {
-		op_fail(pd, op, -EINVAL, "malformed PD_RUN");
+		pd_op_fail(pd, op, -EINVAL, "malformed PD_RUN");
 		return;
 	}
 	if (!op->excache_bytes)
 		op->excache_bytes = pd->cfg.default_excache_bytes;
 	if (op->excache_bytes > pd->cfg.budget_bytes)
-		op_fail(pd, op, -ENOMEM, "an ExCache of %llu MiB is more than processor node %s has (%llu MiB)",
+		pd_op_fail(pd, op, -ENOMEM, "an ExCache of %llu MiB is more than processor node %s has (%llu MiB)",
 			(unsigned long long)(op->excache_bytes / MIB), pd->name, (unsigned long long)(pd->cfg.budget_bytes / MIB));
 }
 
-void op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p)
+void pd_op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p)
 {
 	struct op *op = op_new(pd, c, m);
 	if (!op) {
@@ -894,6 +894,6 @@ void op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p)
 	if (op->kind == OPK_RUN)
 		start_run(pd, op, m);
 	if (op->kind != OPK_INFO && op->kind != OPK_EXEC && pd->nprocesses >= PD_MAX_PROCESSES)
-		op_fail(pd, op, -EAGAIN, "processor node %s runs %u processes, the most it takes", pd->name, pd->nprocesses);
+		pd_op_fail(pd, op, -EAGAIN, "processor node %s runs %u processes, the most it takes", pd->name, pd->nprocesses);
 	pd_step_all(pd);
 }

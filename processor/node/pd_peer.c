@@ -8,12 +8,12 @@
 
 #define REDIAL_NS (500 * NSEC_PER_MSEC)
 
-const char *peer_word(const struct peer *p)
+const char *pd_peer_word(const struct peer *p)
 {
 	return p->kind == KIND_MEMORY ? "memory node" : "storage node";
 }
 
-struct peer *peer_get(struct pd *pd, u8 kind, const struct node_ref *ref)
+struct peer *pd_peer_get(struct pd *pd, u8 kind, const struct node_ref *ref)
 {
 	struct peer *p = pd->peers;
 	while (p && (p->kind != kind || strncmp(p->name, ref->name, sizeof(p->name))))
@@ -47,7 +47,7 @@ static void peer_dial(struct pd *pd, struct peer *p)
 	p->state = p->conn ? PEER_DIALLING : PEER_IDLE;
 }
 
-bool peer_ready(struct pd *pd, struct peer *p)
+bool pd_peer_ready(struct pd *pd, struct peer *p)
 {
 	if (p->state == PEER_OPEN)
 		return true;
@@ -56,7 +56,7 @@ bool peer_ready(struct pd *pd, struct peer *p)
 	return false;
 }
 
-int peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
+int pd_peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
 	      node_call_done *done, void *arg)
 {
 	if (p->state != PEER_OPEN)
@@ -72,25 +72,25 @@ static struct peer *peer_by_conn(struct pd *pd, conn_id c)
 	return p;
 }
 
-bool peer_opened(struct pd *pd, conn_id c, const struct welcome *w)
+bool pd_peer_opened(struct pd *pd, conn_id c, const struct welcome *w)
 {
 	struct peer *p = peer_by_conn(pd, c);
 	if (!p)
 		return false;
 	if (p->complained)
-		pd->env->log(pd->env->ctx, LOG_INFO, "%s %s is back", peer_word(p), p->name);
+		pd->env->log(pd->env->ctx, LOG_INFO, "%s %s is back", pd_peer_word(p), p->name);
 	p->complained = false;
 	p->state = PEER_OPEN;
 	p->incarnation = w->incarnation;
 	if (p->kind == KIND_MEMORY)
-		doomed_md_opened(pd, p);
+		pd_doomed_md_opened(pd, p);
 	else
-		vnode_sd_opened(pd, p);
+		pd_vnode_sd_opened(pd, p);
 	pd_step_all(pd);
 	return true;
 }
 
-bool peer_closed(struct pd *pd, conn_id c)
+bool pd_peer_closed(struct pd *pd, conn_id c)
 {
 	struct peer *p = peer_by_conn(pd, c);
 	if (!p)
@@ -99,14 +99,14 @@ bool peer_closed(struct pd *pd, conn_id c)
 	p->state = PEER_IDLE;
 	p->redial_ns = pd_now(pd) + REDIAL_NS;
 	if (!p->complained && p->wanted)
-		pd->env->log(pd->env->ctx, LOG_WARN, "%s %s is down (%s); dialling until it is back", peer_word(p), p->name, p->addr);
+		pd->env->log(pd->env->ctx, LOG_WARN, "%s %s is down (%s); dialling until it is back", pd_peer_word(p), p->name, p->addr);
 	p->complained = p->wanted != 0;
 	node_calls_closed(pd->calls, c);
-	op_peer_down(pd, p);
+	pd_op_peer_down(pd, p);
 	return true;
 }
 
-u64 peer_tick(struct pd *pd, u64 now_ns)
+u64 pd_peer_tick(struct pd *pd, u64 now_ns)
 {
 	u64 next = UINT64_MAX;
 	for (struct peer *p = pd->peers; p; p = p->next) {

@@ -11,11 +11,10 @@
 
 #define DESTROY_RETRY_NS NSEC_PER_SEC
 #define STATS_A_BEAT 32u
-#define ORPHAN_NS (200 * NSEC_PER_MSEC) /* a program that ended and its `lego run` may go in either order */
 
 /* ---- address spaces */
 
-struct space *space_find(struct pd *pd, u64 asid)
+struct space *pd_space_find(struct pd *pd, u64 asid)
 {
 	struct space *s = pd->spaces;
 	while (s && s->asid != asid)
@@ -54,14 +53,14 @@ static void space_unlink(struct pd *pd, struct space *s)
 	pd->nspaces--;
 }
 
-void space_put(struct pd *pd, struct space *s)
+void pd_space_put(struct pd *pd, struct space *s)
 {
 	assert(s->users);
 	if (--s->users)
 		return;
 	space_unlink(pd, s);
 	if (s->md_incarnation == s->md->incarnation)
-		space_doom(pd, s->asid, s->md);
+		pd_space_doom(pd, s->asid, s->md);
 	s->md->wanted--;
 	free(s);
 }
@@ -101,15 +100,15 @@ static void destroyed(void *self, void *arg, s32 status, const struct msg *m)
 static void doomed_ask(struct pd *pd, struct doomed *d)
 {
 	struct as_destroy_req req = {d->asid};
-	if (d->asked || !peer_ready(pd, d->md))
+	if (d->asked || !pd_peer_ready(pd, d->md))
 		return;
-	if (peer_call(pd, d->md, OP_AS_DESTROY, &req, sizeof(req), NULL, 0, destroyed, (void *)(uintptr_t)d->asid))
+	if (pd_peer_call(pd, d->md, OP_AS_DESTROY, &req, sizeof(req), NULL, 0, destroyed, (void *)(uintptr_t)d->asid))
 		d->retry_ns = pd_now(pd) + DESTROY_RETRY_NS;
 	else
 		d->asked = true;
 }
 
-void space_doom(struct pd *pd, u64 asid, struct peer *md)
+void pd_space_doom(struct pd *pd, u64 asid, struct peer *md)
 {
 	struct doomed *d = calloc(1, sizeof(*d));
 	if (!d) {
@@ -125,7 +124,7 @@ void space_doom(struct pd *pd, u64 asid, struct peer *md)
 	doomed_ask(pd, d);
 }
 
-void doomed_md_opened(struct pd *pd, struct peer *md)
+void pd_doomed_md_opened(struct pd *pd, struct peer *md)
 {
 	for (struct doomed *d = pd->doomed, *next; d; d = next) {
 		next = d->next;
@@ -138,7 +137,7 @@ void doomed_md_opened(struct pd *pd, struct peer *md)
 	}
 }
 
-u64 doomed_tick(struct pd *pd, u64 now_ns)
+u64 pd_doomed_tick(struct pd *pd, u64 now_ns)
 {
 	u64 next_ns = UINT64_MAX;
 	for (struct doomed *d = pd->doomed; d; d = d->next) {
@@ -156,7 +155,7 @@ u64 doomed_tick(struct pd *pd, u64 now_ns)
 
 static void space_told(void *self, void *arg, s32 status, const struct msg *m)
 {
-	struct space *s = space_find(self, (u64)(uintptr_t)arg);
+	struct space *s = pd_space_find(self, (u64)(uintptr_t)arg);
 	const struct as_stat_rep *rep = m ? m->fixed : NULL;
 	if (s && !status && m && m->fixed_len == sizeof(*rep))
 		s->remote_bytes = rep->lines * LINE_SIZE;
@@ -172,7 +171,7 @@ static struct space *space_after(struct pd *pd, u64 above)
 	return best;
 }
 
-void space_stats(struct pd *pd)
+void pd_space_stats(struct pd *pd)
 {
 	for (u32 i = 0; i < MIN(STATS_A_BEAT, pd->nspaces); i++) {
 		struct space *s = space_after(pd, pd->stat_from);
@@ -180,13 +179,13 @@ void space_stats(struct pd *pd)
 		if (!s || s->md->state != PEER_OPEN)
 			continue;
 		struct as_destroy_req req = {s->asid};
-		(void)peer_call(pd, s->md, OP_AS_STAT, &req, sizeof(req), NULL, 0, space_told, (void *)(uintptr_t)s->asid);
+		(void)pd_peer_call(pd, s->md, OP_AS_STAT, &req, sizeof(req), NULL, 0, space_told, (void *)(uintptr_t)s->asid);
 	}
 }
 
 /* ---- processes */
 
-struct process *process_by_conn(struct pd *pd, conn_id c)
+struct process *pd_process_by_conn(struct pd *pd, conn_id c)
 {
 	struct process *p = pd->processes;
 	while (p && p->ctl != c)
@@ -194,7 +193,7 @@ struct process *process_by_conn(struct pd *pd, conn_id c)
 	return p;
 }
 
-struct process *process_by_number(struct pd *pd, u64 number)
+struct process *pd_process_by_number(struct pd *pd, u64 number)
 {
 	struct process *p = pd->processes;
 	while (p && p->number != number)
@@ -203,12 +202,12 @@ struct process *process_by_number(struct pd *pd, u64 number)
 }
 
 /* Takes over the caller's use of s. */
-struct process *process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command)
+struct process *pd_process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command)
 {
 	struct process *p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
-	p->number = p->job = ++pd->last_number;
+	p->number = ++pd->last_number;
 	p->ctl = ctl;
 	p->space = s;
 	pd_copy_name(p->command, command, sizeof(p->command));
@@ -219,7 +218,7 @@ struct process *process_new(struct pd *pd, struct space *s, conn_id ctl, const c
 	return p;
 }
 
-void process_end(struct pd *pd, struct process *p)
+void pd_process_end(struct pd *pd, struct process *p)
 {
 	struct process **at = &pd->processes;
 	while (*at != p)
@@ -228,65 +227,12 @@ void process_end(struct pd *pd, struct process *p)
 	pd->nprocesses--;
 	p->space->vnode->users--;
 	pd->host.forget(pd->host.ctx, p->number);
-	op_asker_gone(pd, p->ctl);
+	pd_op_asker_gone(pd, p->ctl);
 	pd->env->close(pd->env->ctx, p->ctl);
 	if (p->exec_space)
-		space_put(pd, p->exec_space);
-	space_put(pd, p->space);
+		pd_space_put(pd, p->exec_space);
+	pd_space_put(pd, p->space);
 	free(p);
-}
-
-/* ---- a killed `lego run` takes its program along, and what that started. One that ended leaves background processes alone. */
-
-void process_launcher_gone(struct pd *pd, conn_id c)
-{
-	for (struct process *p = pd->processes; p; p = p->next)
-		if (p->launcher == c) {
-			p->launcher = 0;
-			p->orphaned_ns = pd_now(pd);
-		}
-}
-
-static struct process *one_of_job(struct pd *pd, u64 job)
-{
-	struct process *p = pd->processes;
-	while (p && p->job != job)
-		p = p->next;
-	return p;
-}
-
-/* One that never said its pid still loses its control socket: its monitor ends it. */
-static void job_end(struct pd *pd, u64 job)
-{
-	struct process *p;
-	while ((p = one_of_job(pd, job))) {
-		if (p->pid)
-			(void)pd->host.kill(pd->host.ctx, p->space->vnode->id, p->pid, p->number, 9);
-		process_end(pd, p);
-	}
-}
-
-static struct process *orphan_due(struct pd *pd, u64 now_ns, u64 *next_ns)
-{
-	for (struct process *p = pd->processes; p; p = p->next) {
-		if (!p->orphaned_ns)
-			continue;
-		if (now_ns >= p->orphaned_ns + ORPHAN_NS)
-			return p;
-		*next_ns = MIN(*next_ns, p->orphaned_ns + ORPHAN_NS);
-	}
-	return NULL;
-}
-
-u64 process_tick(struct pd *pd, u64 now_ns)
-{
-	struct process *p;
-	u64 next_ns = UINT64_MAX;
-	while ((p = orphan_due(pd, now_ns, &next_ns))) {
-		pd->env->log(pd->env->ctx, LOG_INFO, "lego run of %s is gone: its processes end", p->command);
-		job_end(pd, p->job);
-	}
-	return next_ns;
 }
 
 static void answer(struct pd *pd, conn_id c, const struct msg *m, s32 status)
@@ -294,7 +240,36 @@ static void answer(struct pd *pd, conn_id c, const struct msg *m, s32 status)
 	(void)node_reply(pd->env, c, &m->hdr, status, NULL, 0, NULL, 0);
 }
 
-void process_exec_done(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
+/* ---- a killed `lego run` takes its program along, and what that started. One that ended leaves background processes alone. */
+
+static struct process *of_launcher(struct pd *pd, conn_id c)
+{
+	struct process *p = pd->processes;
+	while (p && p->launcher != c)
+		p = p->next;
+	return p;
+}
+
+/* One that never said its pid still loses its control socket: its monitor ends it. */
+void pd_process_launcher_gone(struct pd *pd, conn_id c)
+{
+	struct process *p;
+	while ((p = of_launcher(pd, c))) {
+		if (p->pid)
+			(void)pd->host.kill(pd->host.ctx, p->space->vnode->id, p->pid, p->number, 9);
+		pd_process_end(pd, p);
+	}
+}
+
+void pd_process_run_end(struct pd *pd, conn_id c, const struct msg *m)
+{
+	struct process *p;
+	while ((p = of_launcher(pd, c)))
+		p->launcher = 0;
+	answer(pd, c, m, 0);
+}
+
+void pd_process_exec_done(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
 {
 	const struct pd_space_req *req = m->fixed;
 	if (p->space->asid == req->asid) { /* a repeat */
@@ -309,7 +284,7 @@ void process_exec_done(struct pd *pd, struct process *p, conn_id c, const struct
 	p->space = p->exec_space;
 	p->exec_space = NULL;
 	answer(pd, c, m, 0);
-	space_put(pd, old);
+	pd_space_put(pd, old);
 }
 
 /* The child of a fork that did not happen: it never spoke, and its space is its own. */
@@ -321,15 +296,15 @@ static struct process *unborn_child(struct pd *pd, struct process *parent, u64 a
 	return p;
 }
 
-void process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
+void pd_process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
 {
 	const struct pd_space_req *req = m->fixed;
 	struct process *child = unborn_child(pd, p, req->asid);
 	if (p->exec_space && p->exec_space->asid == req->asid) {
-		space_put(pd, p->exec_space);
+		pd_space_put(pd, p->exec_space);
 		p->exec_space = NULL;
 	} else if (child) {
-		process_end(pd, child);
+		pd_process_end(pd, child);
 	} else if (p->space->asid == req->asid) {
 		answer(pd, c, m, -EPERM);
 		return;
@@ -337,7 +312,7 @@ void process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg
 	answer(pd, c, m, 0); /* an asid that is nobody's: dropped already */
 }
 
-void process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
+void pd_process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
 {
 	const struct pd_report_req *req = m->fixed;
 	if (req->command[0])
@@ -362,7 +337,7 @@ static bool kill_means(const struct pd_kill_req *req, const struct process *p)
 	return p->pid == req->pid && p->pid && (!req->vnode || p->space->vnode->id == req->vnode);
 }
 
-void process_kill(struct pd *pd, conn_id c, const struct msg *m)
+void pd_process_kill(struct pd *pd, conn_id c, const struct msg *m)
 {
 	const struct pd_kill_req *req = m->fixed;
 	s32 status = -ESRCH;

@@ -13,7 +13,7 @@
 #define IDS_A_BEAT 1024u /* entries looked at; about 5 µs each */
 #define IDS_A_PART 8192u
 
-struct vnode *vnode_find(struct pd *pd, u32 id)
+struct vnode *pd_vnode_find(struct pd *pd, u32 id)
 {
 	struct vnode *v = pd->vnodes;
 	while (v && v->id != id)
@@ -21,9 +21,9 @@ struct vnode *vnode_find(struct pd *pd, u32 id)
 	return v;
 }
 
-struct vnode *vnode_get(struct pd *pd, u32 id, const char *name)
+struct vnode *pd_vnode_get(struct pd *pd, u32 id, const char *name)
 {
-	struct vnode *v = vnode_find(pd, id);
+	struct vnode *v = pd_vnode_find(pd, id);
 	if (v)
 		return v;
 	v = calloc(1, sizeof(*v));
@@ -36,7 +36,7 @@ struct vnode *vnode_get(struct pd *pd, u32 id, const char *name)
 	return v;
 }
 
-void bind_free(struct bind *bind, u32 n)
+void pd_bind_free(struct bind *bind, u32 n)
 {
 	for (u32 i = 0; i < n; i++) {
 		free(bind[i].host);
@@ -46,7 +46,7 @@ void bind_free(struct bind *bind, u32 n)
 
 void pd_vnode_free(struct vnode *v)
 {
-	bind_free(v->bind, v->nbind);
+	pd_bind_free(v->bind, v->nbind);
 	free(v->ids);
 	free(v);
 }
@@ -76,10 +76,10 @@ static int binds_new(struct vnode *v, const struct bind *bind, u32 nbind, const 
 	return n;
 }
 
-int vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, const char **clash)
+int pd_vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, const char **clash)
 {
 	if (v->users <= 1) { /* nobody but the asker: the binds of runs that ended go */
-		bind_free(v->bind, v->nbind);
+		pd_bind_free(v->bind, v->nbind);
 		v->nbind = 0;
 		v->tree_want++;
 	}
@@ -93,7 +93,7 @@ int vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, 
 			continue;
 		struct bind b = {strdup(bind[i].host), strdup(bind[i].dir), bind[i].readonly};
 		if (!b.host || !b.dir) {
-			bind_free(&b, 1);
+			pd_bind_free(&b, 1);
 			return -ENOMEM;
 		}
 		v->bind[v->nbind++] = b;
@@ -113,19 +113,19 @@ static void tree_defined(void *self, void *arg, s32 status, const struct msg *m)
 	u64 sent = v->tree_sent;
 	v->tree_sent = 0;
 	if (status == -WIRE_DOWN)
-		return; /* peer_closed told everyone */
+		return; /* pd_peer_closed told everyone */
 	if (status) {
-		op_vnode_failed(pd, v, status, NULL);
+		pd_op_vnode_failed(pd, v, status, NULL);
 		return;
 	}
 	v->tree_acked = MAX(v->tree_acked, sent);
-	vnode_tree_push(pd, v);
+	pd_vnode_tree_push(pd, v);
 	pd_step_all(pd);
 }
 
-void vnode_tree_push(struct pd *pd, struct vnode *v)
+void pd_vnode_tree_push(struct pd *pd, struct vnode *v)
 {
-	if (!v->sd || v->tree_sent || v->tree_acked >= v->tree_want || !peer_ready(pd, v->sd))
+	if (!v->sd || v->tree_sent || v->tree_acked >= v->tree_want || !pd_peer_ready(pd, v->sd))
 		return;
 	struct sd_vnode_req req = {.vnode = v->id, .lower_len = 1, .nbind = v->nbind};
 	struct sd_bind rec[PD_MAX_BINDS];
@@ -140,19 +140,19 @@ void vnode_tree_push(struct pd *pd, struct vnode *v)
 		seg[n++] = (struct wire_seg){b->dir, rec[i].dir_len};
 	}
 	v->tree_sent = v->tree_want;
-	int rc = peer_call(pd, v->sd, OP_SD_VNODE, &req, sizeof(req), seg, n, tree_defined, v);
+	int rc = pd_peer_call(pd, v->sd, OP_SD_VNODE, &req, sizeof(req), seg, n, tree_defined, v);
 	if (rc) {
 		v->tree_sent = 0;
-		op_vnode_failed(pd, v, rc, NULL);
+		pd_op_vnode_failed(pd, v, rc, NULL);
 	}
 }
 
-void vnode_sd_opened(struct pd *pd, struct peer *sd)
+void pd_vnode_sd_opened(struct pd *pd, struct peer *sd)
 {
 	for (struct vnode *v = pd->vnodes; v; v = v->next)
 		if (v->sd == sd) {
 			v->tree_acked = 0;
-			vnode_tree_push(pd, v);
+			pd_vnode_tree_push(pd, v);
 		}
 }
 
@@ -170,7 +170,7 @@ static void ids_send(struct pd *pd, struct vnode *v)
 		u32 from = part * IDS_A_PART, n = MIN(v->nids - from, IDS_A_PART);
 		struct sd_open_ids_req req = {.vnode = v->id, .count = n, .part = part, .parts = parts};
 		struct wire_seg seg = {v->ids + from, n * PD_ID_BYTES};
-		if (peer_call(pd, v->sd, OP_SD_OPEN_IDS, &req, sizeof(req), &seg, n ? 1 : 0, ids_reported, NULL))
+		if (pd_peer_call(pd, v->sd, OP_SD_OPEN_IDS, &req, sizeof(req), &seg, n ? 1 : 0, ids_reported, NULL))
 			return;
 	}
 }
@@ -188,7 +188,7 @@ static bool ids_make_room(struct vnode *v)
 	return true;
 }
 
-void vnode_open_ids(struct pd *pd, struct vnode *v)
+void pd_vnode_open_ids(struct pd *pd, struct vnode *v)
 {
 	bool end = true;
 	if (!v->sd || v->sd->state != PEER_OPEN || !v->tree_acked || !ids_make_room(v))

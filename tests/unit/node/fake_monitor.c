@@ -164,6 +164,21 @@ static void do_fork(void)
 	CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 7);
 }
 
+/* A child that stays. */
+static void do_family(void)
+{
+	struct pd_space_rep rep;
+	int fds[16];
+	int ctl = get_space(MON_FD_CTL, OP_PD_FORK, boot.asid, &rep, fds);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	report(pid ? MON_FD_CTL : ctl);
+	close(pid ? ctl : MON_FD_CTL);
+	(void)!write(1, "waiting\n", 8);
+	for (;;)
+		pause();
+}
+
 /* vfork and exec in the child, as the monitor would. */
 static void do_exec(void)
 {
@@ -201,6 +216,8 @@ static void act(const char *what)
 {
 	if (!strcmp(what, "fork"))
 		do_fork();
+	else if (!strcmp(what, "family"))
+		do_family();
 	else if (!strcmp(what, "exec"))
 		do_exec();
 	else if (!strcmp(what, "hold"))

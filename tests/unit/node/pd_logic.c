@@ -44,10 +44,7 @@ static conn_id run(struct world *w, u64 *asid)
 	ask_run(w, admin);
 	world_pump(w);
 	*asid = asid_of(w, admin);
-	conn_id ctl = last_control(w);
-	world_close(w, admin);
-	world_pump(w);
-	return ctl;
+	return last_control(w);
 }
 
 static void assert_failed(struct world *w, conn_id c, s32 status, const char *text)
@@ -212,6 +209,27 @@ static void test_fork(void **state)
 	world_pump(w);
 	assert_true(world_was_destroyed(w, child_asid));
 	world_free(w);
+}
+
+/* A killed launcher's program ends with its children; after an orderly end background processes stay. */
+static void test_launcher_goes(void **state)
+{
+	for (int orderly = 0; orderly < 2; orderly++) {
+		struct world *w = world_new();
+		u64 asid, child;
+		conn_id admin = w->nlinks + 1, ctl = run(w, &asid);
+		ask_space(w, ctl, OP_PD_FORK, asid);
+		world_pump(w);
+		child = asid_of(w, ctl);
+		if (orderly)
+			world_ask(w, admin, OP_PD_RUN_END, NULL, 0, NULL, 0);
+		world_close(w, ctl); /* a killed launcher's program dies by itself, its child does not */
+		world_close(w, admin);
+		world_pump(w);
+		assert_true(world_was_destroyed(w, asid));
+		assert_int_equal(world_was_destroyed(w, child), !orderly);
+		world_free(w);
+	}
 }
 
 static void test_fork_aborted(void **state)
@@ -557,6 +575,7 @@ int main(void)
 		cmocka_unit_test(test_manager_waits),
 		cmocka_unit_test(test_asker_goes),
 		cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_launcher_goes),
 		cmocka_unit_test(test_fork_aborted),
 		cmocka_unit_test(test_vfork_shares),
 		cmocka_unit_test(test_exec),

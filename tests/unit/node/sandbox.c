@@ -319,6 +319,18 @@ static void test_launcher_dies(void **state)
 	await_asked("AS_DESTROY 100\n", 1);
 }
 
+static void test_launcher_takes_children_along(void **state)
+{
+	pid_t pid = start("family", NULL);
+	await_waiting();
+	await_asked("GM_BEAT 2\n", 1);
+	kill(pid, SIGKILL);
+	wait_status(pid);
+	await_asked("AS_DESTROY 100\n", 1);
+	await_asked("AS_DESTROY 101\n", 1);
+	await_asked("GM_BEAT 0\n", times("GM_BEAT 0\n") + 1);
+}
+
 static void test_open_files(void **state)
 {
 	assert_int_equal(run("hold", NULL), 42);
@@ -355,6 +367,7 @@ int main(void)
 		IN_WORLD(test_reports_pids),
 		IN_WORLD(test_pd_dies),
 		IN_WORLD(test_launcher_dies),
+		IN_WORLD(test_launcher_takes_children_along),
 		IN_WORLD(test_open_files),
 		IN_WORLD(test_no_pd),
 	};
