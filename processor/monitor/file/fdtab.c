@@ -387,6 +387,18 @@ void fd_forget(struct thread *t, int fd)
 	file_put(old);
 }
 
+void files_forget_range(struct thread *t, u32 first, u32 last)
+{
+	struct files *fs = t->task->files;
+
+	for (u32 fd = first; fd <= last; fd++) {
+		if (!fs->chunk[fd / FD_CHUNK])
+			fd |= FD_CHUNK - 1;
+		else
+			fd_forget(t, (int)fd);
+	}
+}
+
 s64 fd_close(struct thread *t, int fd)
 {
 	if (!fd_ok((u64)fd))

@@ -49,6 +49,8 @@ extern struct file file_plain_host; /* every FILE_HOST without a path of its own
 s64 fd_install(struct thread *t, s64 fd, struct file *f);
 void fd_forget(struct thread *t, int fd); /* entry becomes FILE_UNKNOWN */
 s64 fd_close(struct thread *t, int fd);
+void files_forget_range(struct thread *t, u32 first, u32 last);
+s64 fd_pair(struct thread *t, const int fds[2], u64 user); /* two new host fds: into the table and out to the program */
 struct file *fd_entry(struct thread *t, int fd); /* referenced, NULL when not looked at yet; the host is not asked */
 struct file *cwd_get(struct thread *t);
 void cwd_set(struct thread *t, struct file *f);
@@ -118,7 +120,7 @@ where_fn local_change;
 struct local_change {
 	s64 nr; /* takes (AT_FDCWD, path, x, y, z) */
 	u64 x, y, z;
-	bool follow;
+	bool follow, creates;
 };
 struct open_args {
 	u32 flags, mode, sdp;

@@ -533,6 +533,6 @@ s64 local_change(struct thread *t, struct where *w, void *arg)
 	if (r < 0)
 		return r == -ENOENT ? -EACCES : r;
 	if (l.node->kind != LOCAL_HOSTDIR)
-		return -EACCES;
+		return c->creates ? -EEXIST : -EACCES;
 	return host(c->nr, AT_FDCWD, l.path, c->x, c->y, c->z);
 }

@@ -43,4 +43,6 @@ struct sys_limit {
 };
 s64 limit_get(u32 resource, struct sys_limit *out);
 
+void system_memory(struct thread *t, u64 *total, u64 *free); /* of the vNode, bytes */
+
 #endif

@@ -1,0 +1,229 @@
+/* Moving data between two fds: sendfile, copy_file_range, splice, vmsplice. Where a lego file takes part, through the bounce buffer. */
+#include <linux/fs.h>
+#include <asm/poll.h>
+
+#include "processor/monitor/file/fs.h"
+
+#define RW_MAX 0x7ffff000ull
+
+struct end { /* one side */
+	struct file *f;
+	int fd;
+	s64 pos; /* -1: the fd's own offset */
+	bool append;
+};
+
+static s64 end_open(struct thread *t, struct end *e, int fd, u64 pos_user)
+{
+	u64 pos;
+
+	*e = (struct end){.fd = fd, .pos = -1, .f = file_ref_fd(t, fd)};
+	if (!e->f)
+		return -EBADF;
+	if (e->f->kind == FILE_PATH)
+		return -EBADF;
+	if (!pos_user)
+		return 0;
+	if (get_u64(&pos, pos_user) < 0)
+		return -EFAULT;
+	e->pos = (s64)pos;
+	return e->pos < 0 ? -EINVAL : 0;
+}
+
+static s64 end_put(struct end *e, u64 pos_user, s64 r)
+{
+	file_put(e->f);
+	if (r >= 0 && pos_user && put_u64(pos_user, (u64)e->pos) < 0)
+		return -EFAULT;
+	return r;
+}
+
+static s64 end_read(struct end *e, u8 *buf, u64 len)
+{
+	s64 r;
+
+	if (e->f->kind != FILE_LEGO) {
+		r = e->pos < 0 ? host_wait(SYSNR(read), (u64)e->fd, (u64)buf, len, 0, 0, 0)
+			       : host(SYSNR(pread64), e->fd, buf, len, e->pos);
+	} else if (e->pos >= 0) {
+		r = sto_io(OP_SD_READ, e->f, (u64)e->pos, len, 0, NULL, 0, buf, NULL);
+	} else {
+		s64 to = host(SYSNR(lseek), e->fd, len, SEEK_CUR);
+
+		if (to < 0)
+			return to;
+		r = sto_io(OP_SD_READ, e->f, (u64)to - len, len, 0, NULL, 0, buf, NULL);
+		if ((u64)MAX(r, 0) < len)
+			host(SYSNR(lseek), e->fd, MAX(r, 0) - (s64)len, SEEK_CUR);
+	}
+	if (r > 0 && e->pos >= 0)
+		e->pos += r;
+	return r;
+}
+
+/* What was read but could not be written goes back. */
+static void end_unread(struct end *e, u64 n)
+{
+	if (e->pos >= 0)
+		e->pos -= (s64)n;
+	else
+		host(SYSNR(lseek), e->fd, -(s64)n, SEEK_CUR);
+}
+
+static s64 end_write(struct end *e, u8 *buf, u64 len)
+{
+	struct sd_io_rep rep;
+	s64 r;
+
+	if (e->f->kind != FILE_LEGO) {
+		r = e->pos < 0 ? host_wait(SYSNR(write), (u64)e->fd, (u64)buf, len, 0, 0, 0)
+			       : host(SYSNR(pwrite64), e->fd, buf, len, e->pos);
+	} else if (e->pos >= 0) {
+		r = sto_io(OP_SD_WRITE, e->f, (u64)e->pos, len, 0, buf, len, NULL, NULL);
+	} else if (e->append) {
+		r = sto_io(OP_SD_WRITE, e->f, 0, len, SDIO_APPEND, buf, len, NULL, &rep);
+		if (r >= 0)
+			host(SYSNR(lseek), e->fd, rep.end, SEEK_SET);
+	} else {
+		s64 to = host(SYSNR(lseek), e->fd, len, SEEK_CUR);
+
+		if (to < 0)
+			return to;
+		r = sto_io(OP_SD_WRITE, e->f, (u64)to - len, len, 0, buf, len, NULL, NULL);
+		if ((u64)MAX(r, 0) < len)
+			host(SYSNR(lseek), e->fd, MAX(r, 0) - (s64)len, SEEK_CUR);
+	}
+	if (r > 0 && e->pos >= 0)
+		e->pos += r;
+	return r;
+}
+
+/* stop_short: a pipe gave what it had: do not wait for more. */
+static s64 pump(struct thread *t, struct end *in, struct end *out, u64 len, bool stop_short)
+{
+	u64 done = 0;
+	s64 r = 0;
+
+	len = MIN(len, RW_MAX);
+	out->append = host(SYSNR(fcntl), out->fd, F_GETFL) & O_APPEND;
+	while (done < len) {
+		u64 chunk = MIN(len - done, BOUNCE_DATA);
+		s64 got = end_read(in, t->bounce, chunk);
+
+		r = got;
+		if (got <= 0)
+			break;
+		r = end_write(out, t->bounce, (u64)got);
+		if (r < got)
+			end_unread(in, (u64)(got - MAX(r, 0)));
+		if (r <= 0)
+			break;
+		done += (u64)r;
+		if (r < got || (stop_short && (u64)got < chunk))
+			break;
+	}
+	if (done)
+		return (s64)done;
+	return r == -EINTR ? SYS_RESTART : r;
+}
+
+static bool readable(const struct end *e)
+{
+	return e->f->kind != FILE_LEGO || (e->f->flags & O_ACCMODE) != O_WRONLY;
+}
+
+static bool writable(const struct end *e)
+{
+	return e->f->kind == FILE_HOST || (e->f->kind == FILE_LEGO && (e->f->flags & O_ACCMODE) != O_RDONLY);
+}
+
+s64 sys_sendfile(struct thread *t, const u64 *a)
+{
+	struct end in, out;
+	s64 r = end_open(t, &out, (int)a[0], 0);
+	s64 r2 = end_open(t, &in, (int)a[1], a[2]);
+
+	if (r >= 0)
+		r = r2;
+	if (r >= 0 && in.f->kind == FILE_DIR)
+		r = -EINVAL;
+	else if (r >= 0 && (!readable(&in) || !writable(&out)))
+		r = -EBADF;
+	if (r >= 0 && in.f->kind == FILE_HOST && out.f->kind == FILE_HOST) {
+		r = host_wait(SYSNR(sendfile), a[0], a[1], a[2] ? (u64)&in.pos : 0, a[3], 0, 0);
+		r = r == -EINTR ? SYS_RESTART : r;
+	} else if (r >= 0 && in.f->kind == FILE_HOST && host(SYSNR(lseek), in.fd, 0, SEEK_CUR) < 0) {
+		r = -EINVAL; /* the source must be a file */
+	} else if (r >= 0) {
+		r = pump(t, &in, &out, a[3], false);
+	}
+	file_put(out.f);
+	return end_put(&in, a[2], r);
+}
+
+s64 sys_copy_file_range(struct thread *t, const u64 *a)
+{
+	struct end in, out;
+	s64 r = end_open(t, &in, (int)a[0], a[1]);
+	s64 r2 = end_open(t, &out, (int)a[2], a[3]);
+
+	if (r >= 0)
+		r = r2;
+	if (r >= 0 && a[5])
+		r = -EINVAL;
+	else if (r >= 0 && (in.f->kind == FILE_DIR || out.f->kind == FILE_DIR))
+		r = -EISDIR;
+	else if (r >= 0 && (in.f->kind != FILE_LEGO || out.f->kind != FILE_LEGO))
+		r = in.f->kind == FILE_LEGO || out.f->kind == FILE_LEGO ? -EXDEV : -EINVAL;
+	else if (r >= 0 && (!readable(&in) || !writable(&out) || host(SYSNR(fcntl), out.fd, F_GETFL) & O_APPEND))
+		r = -EBADF;
+	if (r >= 0)
+		r = pump(t, &in, &out, a[4], false);
+	r = end_put(&in, a[1], r);
+	return end_put(&out, a[3], r);
+}
+
+static s64 host_splice(const u64 *a, struct end *in, struct end *out)
+{
+	s64 r = host_wait(SYSNR(splice), a[0], a[1] ? (u64)&in->pos : 0, a[2], a[3] ? (u64)&out->pos : 0, a[4], a[5]);
+
+	return r == -EINTR ? SYS_RESTART : r;
+}
+
+/* Bytes that a pipe takes without waiting: what is read from a file must not be lost on a full one. */
+static s64 splice_copy(struct thread *t, struct end *in, struct end *out, u64 len)
+{
+	if (in->f->kind == FILE_HOST)
+		return pump(t, in, out, MIN(len, 65536), true);
+	return pump(t, in, out, MIN(len, 65536), false);
+}
+
+s64 sys_splice(struct thread *t, const u64 *a)
+{
+	struct end in, out;
+	s64 r = end_open(t, &in, (int)a[0], a[1]);
+	s64 r2 = end_open(t, &out, (int)a[2], a[3]);
+
+	if (r >= 0)
+		r = r2;
+	if (r >= 0 && (!readable(&in) || !writable(&out)))
+		r = -EBADF;
+	if (r >= 0 && in.f->kind == FILE_HOST && out.f->kind == FILE_HOST)
+		r = host_splice(a, &in, &out);
+	else if (r >= 0 && in.f->kind != FILE_HOST && out.f->kind != FILE_HOST)
+		r = -EINVAL; /* one of them must be a pipe */
+	else if (r >= 0)
+		r = splice_copy(t, &in, &out, a[4]);
+	r = end_put(&in, a[1], r);
+	return end_put(&out, a[3], r);
+}
+
+s64 sys_vmsplice(struct thread *t, const u64 *a)
+{
+	u64 b[6] = {a[0], a[1], a[2]};
+	s64 fl = fd_ok(a[0]) ? host(SYSNR(fcntl), a[0], F_GETFL) : -EBADF;
+
+	if (fl < 0)
+		return fl;
+	return (fl & O_ACCMODE) == O_RDONLY ? sys_readv(t, b) : sys_writev(t, b);
+}
