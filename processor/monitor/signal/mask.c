@@ -84,12 +84,6 @@ s64 sys_rt_sigsuspend(struct thread *t, const u64 *a)
 	return -EINTR;
 }
 
-s64 sys_pause(struct thread *t, const u64 *a)
-{
-	host_wait(SYSNR(pause), 0, 0, 0, 0, 0, 0);
-	return SYS_RESTART_NOHAND;
-}
-
 s64 sys_rt_sigpending(struct thread *t, const u64 *a)
 {
 	u64 set = 0;
