@@ -10,7 +10,7 @@ deps:
 	@scripts/deps
 
 $(BUILD)/build.ninja: | deps
-	@meson setup $(BUILD) --prefix=$(PREFIX)
+	@meson setup $(BUILD) --prefix=$(PREFIX) $(if $(CI),--werror)
 
 demo: all
 	@scripts/demo
