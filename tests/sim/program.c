@@ -1,0 +1,715 @@
+/* What programs do to memory, and how they start, fork, exec and end. */
+#include "program.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crc.h"
+
+#define BASE_ADDR 0x100000000ull
+#define RESEND_NS (200 * NSEC_PER_MSEC)
+#define START_NS (20 * NSEC_PER_SEC) /* longer than pd's own deadline */
+#define ZERO_CONTENT 1u
+#define PROT_RW (AS_READ | AS_WRITE)
+
+/* ---- small things */
+
+void program_violation(struct program *p, const char *fmt, ...)
+{
+	va_list ap;
+	p->crowd->violations++;
+	fprintf(stderr, "violation at %.6f s, program %u (asid %llu): ", (double)loop_now(p->crowd->w->loop) / 1e9, p->index,
+		(unsigned long long)p->asid);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+u32 program_random(struct program *p, u32 below)
+{
+	u32 n;
+	p->crowd->env->random(p->crowd->env->ctx, &n, sizeof(n));
+	return n % below;
+}
+
+static u64 now(const struct program *p)
+{
+	return loop_now(p->crowd->w->loop);
+}
+
+/* Word i of the bytes that a content number stands for. */
+static u64 word_of(u64 content, u32 i)
+{
+	return content == ZERO_CONTENT ? 0 : (content + i) * 0x9e3779b97f4a7c15ull ^ content << 32;
+}
+
+static void fill(u8 *bytes, u64 content)
+{
+	for (u32 i = 0; i < LINE_SIZE / 8; i++) {
+		u64 word = word_of(content, i);
+		memcpy(bytes + 8 * i, &word, 8);
+	}
+}
+
+static bool holds(const u8 *bytes, u64 content)
+{
+	for (u32 i = 0; i < LINE_SIZE / 8; i++) {
+		u64 word = word_of(content, i);
+		if (memcmp(bytes + 8 * i, &word, 8))
+			return false;
+	}
+	return true;
+}
+
+/* ---- calls: a request is sent again, the same bytes under a new tag, until its answer comes */
+
+static void call_drop(struct call *k)
+{
+	free(k->body);
+	memset(k, 0, sizeof(*k));
+}
+
+/* Flips a few bits, anywhere. */
+static void spoil(struct program *p, struct msg_hdr *h, u8 *body, u32 len)
+{
+	for (u32 i = 0; i < 1 + program_random(p, 3); i++) {
+		u32 bit = program_random(p, (len + (u32)sizeof(*h)) * 8);
+		u8 *at = bit / 8 < sizeof(*h) ? (u8 *)h + bit / 8 : body + bit / 8 - sizeof(*h);
+		*at ^= (u8)(1u << bit % 8);
+	}
+}
+
+static void transmit(struct program *p, struct call *k)
+{
+	struct wire_seg seg = {k->body, k->len};
+	struct msg_hdr h = k->hdr;
+	h.tag = k->tag = ++p->crowd->tags;
+	k->deadline_ns = now(p) + (k->period_ns ? k->period_ns : START_NS);
+	if (p->hostile && p->state == PROG_LIVE && !program_random(p, 3))
+		spoil(p, &h, k->body, k->len);
+	if (p->crowd->env->send(p->crowd->env->ctx, k->to, &h, &seg, 1))
+		program_end(p, PROG_DEAD, "its channel does not take a request");
+}
+
+void program_send(struct program *p, enum call_kind kind, conn_id to, struct msg_hdr h, const struct wire_seg *segs, u32 nsegs, u64 period_ns)
+{
+	struct call *k = &p->call[kind];
+	assert(!k->active);
+	k->active = true;
+	k->to = to;
+	k->hdr = h;
+	k->period_ns = period_ns;
+	for (u32 i = 0; i < nsegs; i++)
+		k->len += segs[i].len;
+	k->body = malloc(k->len + 1);
+	u32 at = 0;
+	for (u32 i = 0; i < nsegs; at += segs[i++].len)
+		memcpy(k->body + at, segs[i].base, segs[i].len);
+	transmit(p, k);
+}
+
+static void send_one(struct program *p, enum call_kind kind, conn_id to, u16 op, const void *fixed, u32 len)
+{
+	struct wire_seg seg = {fixed, len};
+	program_send(p, kind, to, (struct msg_hdr){.op = op}, &seg, 1, kind == CALL_CTL ? 0 : RESEND_NS);
+}
+
+/* ---- the end */
+
+static void close_conn(struct program *p, conn_id *c)
+{
+	conn_id id = *c;
+	*c = 0;
+	if (id)
+		p->crowd->env->close(p->crowd->env->ctx, id);
+}
+
+void program_end(struct program *p, enum program_state s, const char *why)
+{
+	if (p->state >= PROG_DONE)
+		return;
+	p->state = s;
+	p->why = why;
+	for (u32 i = 0; i < CALLS; i++)
+		call_drop(&p->call[i]);
+	close_conn(p, &p->admin);
+	close_conn(p, &p->ctl);
+	close_conn(p, &p->mem);
+	close_conn(p, &p->sto);
+}
+
+/* ---- layout operations */
+
+static void layout(struct program *p, u16 op, const void *fixed, u32 len)
+{
+	p->crowd->did.layouts++;
+	send_one(p, CALL_LAYOUT, p->mem, op, fixed, len);
+}
+
+static u64 addr_of(u32 line)
+{
+	return BASE_ADDR + line * LINE_SIZE;
+}
+
+static void map(struct program *p, u32 first, u32 n)
+{
+	struct as_mmap_req r = {.lseq = ++p->lseq, .addr = addr_of(first), .len = n * LINE_SIZE, .prot = PROT_RW};
+	p->range.first = first;
+	p->range.n = n;
+	layout(p, OP_AS_MMAP, &r, sizeof(r));
+}
+
+static void range_op(struct program *p, u16 op, u32 first, u32 n)
+{
+	struct as_range_req r = {.lseq = ++p->lseq, .addr = addr_of(first), .len = n * LINE_SIZE};
+	p->range.first = first;
+	p->range.n = n;
+	layout(p, op, &r, sizeof(r));
+}
+
+static void move(struct program *p, u32 first, u32 n, u32 to)
+{
+	struct as_mremap_req r = {.lseq = ++p->lseq,
+				  .addr = addr_of(first),
+				  .old_len = n * LINE_SIZE,
+				  .new_addr = addr_of(to),
+				  .new_len = n * LINE_SIZE};
+	p->range.first = first;
+	p->range.n = n;
+	p->range.to = to;
+	layout(p, OP_AS_MREMAP, &r, sizeof(r));
+}
+
+static bool all_mapped(const struct program *p, u32 first, u32 n)
+{
+	for (u32 i = first; i < first + n; i++)
+		if (!p->line[i].mapped)
+			return false;
+	return true;
+}
+
+/* Some layout operation on a random range. */
+static void some_layout(struct program *p)
+{
+	u32 n = 1 + program_random(p, 16), first = program_random(p, PROGRAM_LINES - n + 1), to = program_random(p, PROGRAM_LINES - n + 1);
+	bool apart = to + n <= first || first + n <= to;
+	if (!all_mapped(p, first, n))
+		map(p, first, n);
+	else if (program_random(p, 3) == 0)
+		range_op(p, OP_AS_MUNMAP, first, n);
+	else if (apart && program_random(p, 2) == 0)
+		move(p, first, n, to);
+	else
+		range_op(p, OP_AS_DISCARD, first, n);
+}
+
+static void layout_applied(struct program *p, u16 op)
+{
+	for (u32 i = p->range.first; i < p->range.first + p->range.n; i++) {
+		struct line *l = &p->line[i];
+		if (op == OP_AS_MREMAP)
+			p->line[p->range.to + i - p->range.first] = *l;
+		l->held = 0;
+		l->mapped = op == OP_AS_MMAP || op == OP_AS_DISCARD;
+	}
+}
+
+static void layout_reply(struct program *p, u16 op, s32 status, const struct msg *m)
+{
+	const struct as_layout_rep *rep = m->fixed;
+	if (status == -ENOMEM && p->crowd->opts.hostile) {
+		program_end(p, PROG_DEAD, "others took the memory");
+		return;
+	}
+	if (status || m->fixed_len != sizeof(*rep) || rep->lseq != p->lseq) {
+		if (p->crowd->opts.check_contents && !p->hostile)
+			program_violation(p, "%s lseq %llu: status %d", op_row(op)->name, (unsigned long long)p->lseq, status);
+		program_end(p, PROG_DEAD, "a layout operation was refused");
+		return;
+	}
+	layout_applied(p, op);
+	if (p->state == PROG_STARTING)
+		p->state = PROG_LIVE;
+}
+
+/* ---- write-back */
+
+static void some_writeback(struct program *p)
+{
+	static u8 bytes[FETCH_MAX_LINES * LINE_SIZE];
+	struct mem_writeback_req req = {0};
+	struct wb_line rec[FETCH_MAX_LINES];
+	u32 wanted = 1 + program_random(p, 8), nbytes = 0;
+	memset(rec, 0, sizeof(rec));
+	for (u32 tries = 0; tries < 3 * wanted && req.count < wanted; tries++) {
+		u32 i = program_random(p, PROGRAM_LINES);
+		struct line *l = &p->line[i];
+		if (!l->mapped || l->busy)
+			continue;
+		bool zero = program_random(p, 8) == 0;
+		l->busy = true;
+		l->sent = zero ? ZERO_CONTENT : ++p->crowd->contents + ZERO_CONTENT;
+		l->sent_version = ++p->version;
+		rec[req.count] = (struct wb_line){.addr = addr_of(i), .version = l->sent_version, .flags = zero ? WB_ZERO : 0};
+		if (!zero) {
+			fill(bytes + nbytes, l->sent);
+			rec[req.count].crc = crc32c(0, bytes + nbytes, LINE_SIZE);
+			nbytes += (u32)LINE_SIZE;
+		}
+		p->wb_first[req.count++] = i;
+	}
+	p->wb_count = req.count;
+	if (!req.count)
+		return;
+	struct wire_seg segs[] = {{&req, sizeof(req)}, {rec, req.count * (u32)sizeof(rec[0])}, {bytes, nbytes}};
+	p->crowd->did.writebacks++;
+	program_send(p, CALL_WRITEBACK, p->mem, (struct msg_hdr){.op = OP_MEM_WRITEBACK}, segs, ARRAY_SIZE(segs), RESEND_NS);
+}
+
+static void writeback_reply(struct program *p, s32 status, const struct msg *m)
+{
+	const struct mem_writeback_rep *rep = m->fixed;
+	if (status || m->fixed_len != sizeof(*rep) || rep->committed != (1ull << p->wb_count) - 1) {
+		if (p->crowd->opts.check_contents && !p->hostile)
+			program_violation(p, "write-back of %u lines: status %d, committed %llx", p->wb_count, status,
+					  status || m->fixed_len != sizeof(*rep) ? 0 : (unsigned long long)rep->committed);
+		program_end(p, PROG_DEAD, "a write-back was refused");
+		return;
+	}
+	for (u32 i = 0; i < p->wb_count; i++) {
+		struct line *l = &p->line[p->wb_first[i]];
+		l->held = l->sent;
+		l->busy = false;
+	}
+	p->crowd->did.lines_written += p->wb_count;
+}
+
+/* ---- fetch */
+
+/* Fetches line `demand` with a window of others around it. */
+static void fetch(struct program *p, u32 demand, bool alone)
+{
+	u32 back = alone ? 0 : program_random(p, MIN(demand + 1, FETCH_MAX_LINES)), first = demand - back;
+	struct mem_fetch_req *r = &p->fetch;
+	*r = (struct mem_fetch_req){.addr = addr_of(first), .demand = back, .ticket = p->ticket};
+	p->ticket += FETCH_MAX_LINES;
+	for (u32 i = 0; i < FETCH_MAX_LINES && first + i < PROGRAM_LINES; i++) {
+		struct line *l = &p->line[first + i];
+		if (!l->held || l->busy || (i != back && (alone || program_random(p, 2))))
+			continue;
+		r->want |= 1ull << i;
+		l->busy = true;
+	}
+	p->crowd->did.fetches++;
+	send_one(p, CALL_FETCH, p->mem, OP_MEM_FETCH, r, sizeof(*r));
+}
+
+static bool some_fetch(struct program *p)
+{
+	for (u32 tries = 0; tries < 8; tries++) {
+		u32 i = program_random(p, PROGRAM_LINES);
+		if (!p->line[i].held || p->line[i].busy)
+			continue;
+		fetch(p, i, false);
+		return true;
+	}
+	return false;
+}
+
+static void check_lines(struct program *p, const struct mem_fetch_rep *rep, const u8 *bytes)
+{
+	u32 first = (u32)((p->fetch.addr - BASE_ADDR) / LINE_SIZE);
+	u64 have = rep->data | rep->zero;
+	if (rep->no_line || !(have >> p->fetch.demand & 1) || have & ~p->fetch.want || rep->data & rep->zero)
+		program_violation(p, "fetch of %llx at line %u: data %llx, zero %llx, no line %llx", (unsigned long long)p->fetch.want, first,
+				  (unsigned long long)rep->data, (unsigned long long)rep->zero, (unsigned long long)rep->no_line);
+	for (u32 i = 0; i < FETCH_MAX_LINES; i++) {
+		if (!(have >> i & 1))
+			continue;
+		static const u8 zeros[LINE_SIZE];
+		const u8 *line = rep->data >> i & 1 ? bytes : zeros;
+		if (!holds(line, p->line[first + i].held))
+			program_violation(p, "line %u is not what was acknowledged (version %llu)", first + i,
+					  (unsigned long long)p->line[first + i].sent_version);
+		bytes += rep->data >> i & 1 ? LINE_SIZE : 0;
+		p->crowd->did.lines_read++;
+	}
+}
+
+static void fetch_reply(struct program *p, s32 status, const struct msg *m)
+{
+	struct mem_fetch_rep rep = {0};
+	bool ok = !status && m->fixed_len == sizeof(rep);
+	if (ok)
+		memcpy(&rep, m->fixed, sizeof(rep));
+	ok = ok && rep.addr == p->fetch.addr && rep.ticket == p->fetch.ticket && m->data_len == (u32)__builtin_popcountll(rep.data) * LINE_SIZE;
+	if (p->crowd->opts.check_contents && !p->hostile) {
+		if (ok)
+			check_lines(p, &rep, m->data);
+		else
+			program_violation(p, "fetch: status %d, %u bytes", status, m->data_len);
+	}
+	if (!ok) {
+		program_end(p, PROG_DEAD, "a fetch was refused");
+		return;
+	}
+	u32 first = (u32)((p->fetch.addr - BASE_ADDR) / LINE_SIZE);
+	for (u32 i = 0; i < FETCH_MAX_LINES; i++)
+		if (p->fetch.want >> i & 1)
+			p->line[first + i].busy = false;
+}
+
+/* ---- starting, fork, exec */
+
+static void start(struct program *p, u32 steps)
+{
+	struct hello h = {.magic = LEGO_WIRE_MAGIC, .version = LEGO_WIRE_VERSION, .kind = KIND_CLIENT, .role = ROLE_ADMIN, .name = "lego"};
+	p->state = PROG_DIALLING;
+	p->steps = steps;
+	p->admin = p->crowd->env->dial(p->crowd->env->ctx, "loop:p0", &h);
+	if (!p->admin)
+		program_end(p, PROG_FAILED, "no processor node");
+}
+
+static void ask_run(struct program *p)
+{
+	struct pd_run_req r = {.excache_bytes = MIB, .name_len = 7};
+	struct wire_seg segs[] = {{&r, sizeof(r)}, {"program", 7}};
+	p->state = PROG_STARTING;
+	program_send(p, CALL_CTL, p->admin, (struct msg_hdr){.op = OP_PD_RUN}, segs, ARRAY_SIZE(segs), 0);
+}
+
+static bool take_channel(struct program *p, conn_id *c, int fd)
+{
+	close_conn(p, c);
+	*c = loop_attach(p->crowd->w->loop, p->crowd->w->node[PROGRAMS], fd);
+	return *c;
+}
+
+/* A new, empty space. */
+static void enter_space(struct program *p, const struct pd_space_rep *rep)
+{
+	p->asid = rep->asid;
+	p->vnode = rep->vnode;
+	p->lseq = p->version = 0;
+	memset(p->line, 0, sizeof(p->line));
+	p->state = PROG_STARTING;
+	p->file_open = false;
+	p->file_seq = p->appending = 0;
+}
+
+static void run_reply(struct program *p, s32 status, const struct msg *m)
+{
+	if (status || m->nfds != 6) {
+		program_end(p, PROG_FAILED, "PD_RUN was refused");
+		return;
+	}
+	enter_space(p, m->fixed);
+	if (!take_channel(p, &p->ctl, m->fds[3]) || !take_channel(p, &p->mem, m->fds[4]) || !take_channel(p, &p->sto, m->fds[5]))
+		program_end(p, PROG_FAILED, "a channel could not be taken");
+	else if (p->verifier)
+		p->state = PROG_LIVE;
+	else
+		map(p, 0, PROGRAM_LINES);
+}
+
+static struct program *unused(struct crowd *c)
+{
+	if (c->nprogs == MAX_PROGRAMS)
+		return NULL;
+	struct program *p = &c->prog[c->nprogs];
+	p->crowd = c;
+	p->index = c->nprogs++;
+	return p;
+}
+
+static void fork_reply(struct program *p, s32 status, const struct msg *m)
+{
+	struct program *child = status || m->nfds != 3 ? NULL : unused(p->crowd);
+	if (!child) {
+		for (u32 i = 0; i < m->nfds; i++)
+			world_close_fd(p->crowd->w, m->fds[i]);
+		return;
+	}
+	enter_space(child, m->fixed);
+	memcpy(child->line, p->line, sizeof(p->line));
+	child->version = p->version;
+	child->lseq = p->lseq;
+	child->hostile = p->hostile;
+	child->steps = p->steps / 2;
+	child->state = PROG_LIVE;
+	p->crowd->did.forks++;
+	if (!take_channel(child, &child->ctl, m->fds[0]) || !take_channel(child, &child->mem, m->fds[1]) ||
+	    !take_channel(child, &child->sto, m->fds[2]))
+		program_end(child, PROG_FAILED, "a channel could not be taken");
+}
+
+static void exec_reply(struct program *p, s32 status, const struct msg *m)
+{
+	if (status || m->nfds != 2) {
+		for (u32 i = 0; i < m->nfds; i++)
+			world_close_fd(p->crowd->w, m->fds[i]);
+		return; /* the caller is as it was */
+	}
+	u32 appended = p->appended;
+	call_drop(&p->call[CALL_FILE]); /* an append in flight may or may not have happened */
+	enter_space(p, m->fixed);
+	p->appended = appended;
+	p->steps /= 2;
+	p->crowd->did.execs++;
+	if (!take_channel(p, &p->mem, m->fds[0]) || !take_channel(p, &p->sto, m->fds[1])) {
+		program_end(p, PROG_DEAD, "a channel could not be taken");
+		return;
+	}
+	struct pd_space_req done = {.asid = p->asid};
+	send_one(p, CALL_CTL, p->ctl, OP_PD_EXEC_DONE, &done, sizeof(done));
+	if (p->state < PROG_DONE)
+		map(p, 0, PROGRAM_LINES);
+}
+
+static void ask_pd(struct program *p, u16 op)
+{
+	struct pd_space_req r = {.asid = p->asid, .lseq = p->lseq};
+	send_one(p, CALL_CTL, p->ctl, op, &r, sizeof(r));
+}
+
+/* ---- what comes next */
+
+static bool idle(const struct program *p, bool also_file)
+{
+	for (u32 i = 0; i < CALLS; i++)
+		if (p->call[i].active && (also_file || i != CALL_FILE))
+			return false;
+	return true;
+}
+
+static void step_live(struct program *p)
+{
+	u32 dice = program_random(p, 100);
+	if (p->verifier) {
+		program_file_step(p);
+		return;
+	}
+	if (!p->steps) {
+		if (idle(p, true))
+			p->state = PROG_CHECKING;
+		return;
+	}
+	p->steps--;
+	if (idle(p, true) && dice < 3)
+		ask_pd(p, OP_PD_FORK);
+	else if (idle(p, true) && dice < 5 && !p->hostile)
+		ask_pd(p, OP_PD_EXEC);
+	else if (idle(p, false) && dice < 20)
+		some_layout(p);
+	else if (p->call[CALL_CTL].active || p->call[CALL_LAYOUT].active)
+		p->steps++; /* both stop everything else, as in a monitor */
+	else if (!p->call[CALL_FILE].active && dice < 30)
+		program_file_step(p);
+	else if (!p->call[CALL_WRITEBACK].active && dice < 65)
+		some_writeback(p);
+	else if (!p->call[CALL_FETCH].active)
+		some_fetch(p);
+}
+
+void program_finish(struct program *p)
+{
+	p->state = PROG_ENDING;
+	if (p->admin)
+		program_send(p, CALL_CTL, p->admin, (struct msg_hdr){.op = OP_PD_RUN_END}, NULL, 0, RESEND_NS);
+	else
+		program_end(p, PROG_DONE, NULL);
+}
+
+static void step_checking(struct program *p)
+{
+	while (p->checked < PROGRAM_LINES && !p->line[p->checked].held)
+		p->checked++;
+	if (p->call[CALL_FETCH].active)
+		return;
+	if (p->checked == PROGRAM_LINES)
+		program_finish(p);
+	else
+		fetch(p, p->checked++, true);
+}
+
+static void step(struct program *p)
+{
+	p->next_ns = now(p) + program_random(p, 3000) * NSEC_PER_USEC;
+	if (p->state == PROG_LIVE)
+		step_live(p);
+	else if (p->state == PROG_CHECKING)
+		step_checking(p);
+}
+
+static void resend(struct program *p, struct call *k)
+{
+	if (!k->period_ns) {
+		bool starting = p->state == PROG_STARTING;
+		call_drop(k);
+		if (starting)
+			program_end(p, PROG_FAILED, "no answer to PD_RUN");
+		return;
+	}
+	p->crowd->did.resent++;
+	transmit(p, k);
+}
+
+static u64 program_tick(struct program *p, u64 now_ns)
+{
+	u64 next = UINT64_MAX;
+	for (u32 i = 0; i < CALLS; i++)
+		if (p->call[i].active && now_ns >= p->call[i].deadline_ns)
+			resend(p, &p->call[i]);
+	if ((p->state == PROG_LIVE || p->state == PROG_CHECKING) && now_ns >= p->next_ns)
+		step(p);
+	for (u32 i = 0; i < CALLS; i++)
+		if (p->call[i].active)
+			next = MIN(next, p->call[i].deadline_ns);
+	return p->state == PROG_LIVE || p->state == PROG_CHECKING ? MIN(next, p->next_ns) : next;
+}
+
+/* ---- events */
+
+static void answered(struct program *p, enum call_kind kind, const struct msg *m)
+{
+	struct call k = p->call[kind];
+	p->call[kind] = (struct call){0};
+	s32 status = m->hdr.status;
+	if (kind == CALL_WRITEBACK)
+		writeback_reply(p, status, m);
+	else if (kind == CALL_FETCH)
+		fetch_reply(p, status, m);
+	else if (kind == CALL_LAYOUT)
+		layout_reply(p, k.hdr.op, status, m);
+	else if (kind == CALL_FILE)
+		program_file_reply(p, status, m);
+	else if (k.hdr.op == OP_PD_RUN)
+		run_reply(p, status, m);
+	else if (k.hdr.op == OP_PD_FORK)
+		fork_reply(p, status, m);
+	else if (k.hdr.op == OP_PD_EXEC)
+		exec_reply(p, status, m);
+	else if (k.hdr.op == OP_PD_RUN_END)
+		program_end(p, PROG_DONE, NULL);
+	free(k.body);
+}
+
+/* A doubled reply comes without the descriptors of the first: as good as lost. */
+static bool lacks_fds(const struct call *k, const struct msg *m)
+{
+	return !m->hdr.status && !m->nfds && (k->hdr.op == OP_PD_RUN || k->hdr.op == OP_PD_FORK || k->hdr.op == OP_PD_EXEC);
+}
+
+static void on_message(void *self, conn_id c, const struct msg *m)
+{
+	struct crowd *crowd = self;
+	for (u32 i = 0; i < crowd->nprogs; i++)
+		for (u32 k = 0; k < CALLS; k++) {
+			struct call *call = &crowd->prog[i].call[k];
+			if (!call->active || call->to != c || call->tag != m->hdr.tag || lacks_fds(call, m))
+				continue;
+			answered(&crowd->prog[i], (enum call_kind)k, m);
+			return;
+		}
+	for (u32 i = 0; i < m->nfds; i++) /* a reply that finds no one */
+		world_close_fd(crowd->w, m->fds[i]);
+}
+
+static void on_opened(void *self, conn_id c, const struct hello *h, const struct welcome *w, bool outgoing)
+{
+	struct crowd *crowd = self;
+	for (u32 i = 0; i < crowd->nprogs; i++)
+		if (crowd->prog[i].admin == c && crowd->prog[i].state == PROG_DIALLING)
+			ask_run(&crowd->prog[i]);
+}
+
+static void on_closed(void *self, conn_id c)
+{
+	struct crowd *crowd = self;
+	for (u32 i = 0; i < crowd->nprogs; i++) {
+		struct program *p = &crowd->prog[i];
+		if (p->admin == c && p->state <= PROG_STARTING && !p->ctl)
+			program_end(p, PROG_FAILED, "the processor node hung up");
+		else if (p->admin == c)
+			p->admin = 0;
+		else if (p->ctl == c || p->mem == c || p->sto == c)
+			program_end(p, PROG_DEAD, p->ctl == c ? "pd hung up" : p->mem == c ? "its memory node hung up" : "its storage node hung up");
+	}
+}
+
+static u64 on_tick(void *self, u64 now_ns)
+{
+	struct crowd *c = self;
+	u64 next = now_ns + NSEC_PER_SEC;
+	world_host(c->w);
+	for (u32 i = 0; i < c->nprogs; i++)
+		next = MIN(next, program_tick(&c->prog[i], now_ns));
+	return next;
+}
+
+static const struct node_ops crowd_ops = {.opened = on_opened, .message = on_message, .closed = on_closed, .tick = on_tick};
+
+/* ---- the crowd */
+
+struct crowd *crowd_new(struct world *w, const struct crowd_opts *opts)
+{
+	struct crowd *c = calloc(1, sizeof(*c));
+	assert(c);
+	c->w = w;
+	c->opts = *opts;
+	c->env = loop_env(w->loop, w->node[PROGRAMS]);
+	loop_start(w->loop, w->node[PROGRAMS], &crowd_ops, c);
+	for (u32 i = 0; i < opts->programs; i++) {
+		struct program *p = unused(c);
+		p->hostile = i < opts->hostile;
+		start(p, opts->steps);
+	}
+	return c;
+}
+
+void crowd_verify_files(struct crowd *c)
+{
+	struct program *p = unused(c);
+	if (!p) { /* a slot of one that ended; its file stays unread, no harm */
+		p = &c->prog[0];
+		memset(p, 0, sizeof(*p));
+		p->crowd = c;
+	}
+	p->verifier = true;
+	start(p, 1);
+}
+
+bool crowd_busy(void *crowd)
+{
+	const struct crowd *c = crowd;
+	for (u32 i = 0; i < c->nprogs; i++)
+		if (c->prog[i].state < PROG_DONE)
+			return true;
+	return false;
+}
+
+void crowd_end_all(struct crowd *c)
+{
+	for (u32 i = 0; i < c->nprogs; i++)
+		program_end(&c->prog[i], PROG_DEAD, "the test ended it");
+}
+
+u32 crowd_count(const struct crowd *c, enum program_state s)
+{
+	u32 n = 0;
+	for (u32 i = 0; i < c->nprogs; i++)
+		n += c->prog[i].state == s;
+	return n;
+}
+
+void crowd_free(struct crowd *c)
+{
+	crowd_end_all(c);
+	free(c);
+}

@@ -1,0 +1,103 @@
+/* Programs as their daemons see them: what a process monitor says on its channels, without a program. Each is asked for with PD_RUN,
+ * maps memory, writes lines back and fetches them, discards, unmaps and moves them, appends to a file, forks, execs and ends; and
+ * checks every line it gets against the last version that was acknowledged.
+ *
+ * A program keeps the monitor's rules (PROTOCOL.md): one write-back in flight per line, a resend is the same snapshot under the same
+ * version, one layout operation at a time, no fetch of a line in flight. A hostile one keeps none. */
+#ifndef LEGO_TESTS_SIM_PROGRAM_H
+#define LEGO_TESTS_SIM_PROGRAM_H
+
+#include "world.h"
+
+#define PROGRAM_LINES 96u
+#define MAX_PROGRAMS 48u
+
+enum program_state { PROG_UNUSED, PROG_DIALLING, PROG_STARTING, PROG_LIVE, PROG_CHECKING, PROG_ENDING, PROG_DONE, PROG_FAILED /* never ran */, PROG_DEAD };
+enum call_kind { CALL_CTL, CALL_WRITEBACK, CALL_FETCH, CALL_LAYOUT, CALL_FILE, CALLS };
+
+struct call {
+	bool active;
+	u64 tag, deadline_ns, period_ns; /* period 0: not sent again */
+	conn_id to;
+	struct msg_hdr hdr;
+	u8 *body;
+	u32 len;
+};
+
+struct line {
+	bool mapped;
+	bool busy;        /* a fetch or write-back of it is in flight */
+	u64 held;         /* content acknowledged last; 0: none (reads as zero without asking) */
+	u64 sent;         /* content in flight */
+	u64 sent_version;
+};
+
+struct program {
+	struct crowd *crowd;
+	u32 index;
+	enum program_state state;
+	bool hostile, verifier;
+	const char *why; /* PROG_FAILED, PROG_DEAD */
+	conn_id admin, ctl, mem, sto;
+	u64 asid, lseq, version, ticket;
+	u32 vnode;
+	struct line line[PROGRAM_LINES];
+	struct call call[CALLS];
+	u32 steps;       /* still to do */
+	u32 checked;     /* PROG_CHECKING: lines done */
+	u64 next_ns;     /* when it does something next */
+	/* the layout operation or write-back in flight */
+	struct {
+		u32 first, n, to;
+	} range;
+	u32 wb_first[32], wb_count;
+	struct mem_fetch_req fetch;
+	/* its file */
+	bool file_open;
+	struct file_ref file;
+	u32 file_seq;           /* of the ONCE slot */
+	u32 appended, appending; /* records acknowledged; the one in flight or 0 */
+	bool reading;
+	u32 verifying;           /* verifier: program whose file is read */
+};
+
+struct crowd_opts {
+	u32 programs, steps;
+	u32 hostile;          /* the first so many */
+	bool check_contents;  /* off when frames between daemons are corrupted: nothing can be promised then */
+};
+
+struct crowd {
+	struct world *w;
+	const struct node_env *env;
+	struct crowd_opts opts;
+	u64 tags, contents;
+	struct program prog[MAX_PROGRAMS];
+	u32 nprogs;
+	u64 violations;
+	struct {
+		u64 writebacks, lines_written, fetches, lines_read, layouts, appends, forks, execs, resent, files_checked;
+	} did;
+};
+
+struct crowd *crowd_new(struct world *w, const struct crowd_opts *opts);
+void crowd_free(struct crowd *c);
+bool crowd_busy(void *crowd); /* a program still runs */
+void crowd_end_all(struct crowd *c);
+/* One more program, which reads every file and checks it. */
+void crowd_verify_files(struct crowd *c);
+u32 crowd_count(const struct crowd *c, enum program_state s);
+
+/* The program has done its work: tells pd, so that what it forked goes on. */
+void program_finish(struct program *p);
+
+/* program_file.c */
+void program_file_step(struct program *p);
+void program_file_reply(struct program *p, s32 status, const struct msg *m);
+/* program.c, for program_file.c */
+void program_violation(struct program *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void program_end(struct program *p, enum program_state s, const char *why);
+void program_send(struct program *p, enum call_kind kind, conn_id to, struct msg_hdr h, const struct wire_seg *segs, u32 nsegs, u64 period_ns);
+u32 program_random(struct program *p, u32 below);
+
+#endif

@@ -1,0 +1,199 @@
+/* Simulation of a whole cluster under faults. Each seed is run twice and must give the same trace. Usage: sim [FIRST [COUNT [LOG]]]
+ *
+ * A seed's scenario is seed % SCENARIOS; what must hold in all of them: no crash, no hang, equal traces, and at the end nothing of any
+ * program is left: no address space, no committed byte, no process in the manager's view. Where frames are not corrupted, every fetched
+ * line is the newest acknowledged one and every append happened exactly once. Where nothing cuts connections, no honest program dies. */
+#include "program.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct scenario {
+	const char *name;
+	struct loop_faults faults;
+	struct crowd_opts crowd;
+	bool may_die; /* honest programs */
+	u32 kills;    /* nodes killed and revived meanwhile */
+};
+
+#define MS NSEC_PER_MSEC
+#define US NSEC_PER_USEC
+static const struct scenario scenarios[] = {
+	{"calm", {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS}, {.programs = 10, .steps = 150, .check_contents = true}, false, 0},
+	{"lossy",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 5000, .duplicate = 10000},
+	 {.programs = 8, .steps = 120, .check_contents = true},
+	 false,
+	 0},
+	{"slow and doubled",
+	 {.delay_min_ns = 1 * MS, .delay_max_ns = 600 * MS, .duplicate = 100000},
+	 {.programs = 5, .steps = 60, .check_contents = true},
+	 false,
+	 0},
+	{"cut", {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .cut = 500}, {.programs = 12, .steps = 120, .check_contents = true}, true, 0},
+	{"hostile programs",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS},
+	 {.programs = 14, .steps = 120, .hostile = 7, .check_contents = true},
+	 false,
+	 0},
+	{"kills",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 1000, .duplicate = 1000, .cut = 50},
+	 {.programs = 12, .steps = 120, .check_contents = true},
+	 true,
+	 6},
+	{"corrupt",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .corrupt = 2000},
+	 {.programs = 12, .steps = 120, .check_contents = false},
+	 true,
+	 0},
+};
+#define SCENARIOS ARRAY_SIZE(scenarios)
+
+struct outcome {
+	u64 hash, violations;
+	struct loop_stats stats;
+	u32 done, failed, dead;
+};
+
+static u64 violations; /* of the run at hand, beside the programs' own */
+
+static void must_hold(bool ok, u64 seed, const char *what)
+{
+	if (ok)
+		return;
+	violations++;
+	fprintf(stderr, "seed %llu (%s): %s\n", (unsigned long long)seed, scenarios[seed % SCENARIOS].name, what);
+}
+
+/* ---- kills */
+
+static void kill_some(struct world *w, struct crowd *c, u32 kills)
+{
+	for (u32 i = 0; i < kills && crowd_busy(c); i++) {
+		u32 dice[3];
+		c->env->random(c->env->ctx, dice, sizeof(dice));
+		enum who who = (enum who)(GM + dice[0] % (P0 + 1));
+		loop_run(w->loop, dice[1] % 60 * MS);
+		world_kill(w, who);
+		loop_run(w->loop, dice[2] % 3000 * MS);
+		world_revive(w, who);
+	}
+}
+
+/* ---- what must hold at the end */
+
+static bool memory_empty(const struct world *w)
+{
+	struct md_stat st;
+	for (u32 i = 0; i < WORLD_MEMORIES; i++) {
+		md_stat(w->md[i], &st);
+		if (st.spaces || st.committed_bytes || st.held_bytes)
+			return false;
+	}
+	return true;
+}
+
+static bool memory_in_use(void *w)
+{
+	return !memory_empty(w);
+}
+
+static void check_deaths(const struct crowd *c, u64 seed)
+{
+	for (u32 i = 0; i < c->nprogs; i++) {
+		const struct program *p = &c->prog[i];
+		if (p->state != PROG_DEAD || p->hostile)
+			continue;
+		violations++;
+		fprintf(stderr, "seed %llu (%s): program %u died: %s\n", (unsigned long long)seed, scenarios[seed % SCENARIOS].name, i, p->why);
+	}
+}
+
+static void check_files(struct world *w, struct crowd *c, u64 seed)
+{
+	crowd_verify_files(c);
+	must_hold(loop_run_while(w->loop, crowd_busy, c, 60 * NSEC_PER_SEC), seed, "the files are not read in 60 s");
+	must_hold(c->prog[c->nprogs - 1].state == PROG_DONE || c->nprogs == MAX_PROGRAMS, seed, "the files cannot be read");
+}
+
+static void check_end(struct world *w, struct crowd *c, const struct scenario *s, u64 seed)
+{
+	loop_set_faults(w->loop, NULL);
+	for (int who = GM; who <= P0; who++)
+		world_revive(w, (enum who)who);
+	must_hold(loop_run_while(w->loop, crowd_busy, c, 120 * NSEC_PER_SEC), seed, "programs do not end");
+	crowd_end_all(c);
+	loop_run(w->loop, 15 * NSEC_PER_SEC); /* what is under way in pd meets its deadline */
+	if (!s->may_die)
+		check_deaths(c, seed);
+	if (s->crowd.check_contents)
+		check_files(w, c, seed);
+	world_close_stray_fds(w);
+	if (!s->crowd.check_contents) /* a destroy that was corrupted on its way is made up for by the lease */
+		world_kill(w, P0);
+	must_hold(loop_run_while(w->loop, memory_in_use, w, 60 * NSEC_PER_SEC), seed, "memory of programs that ended is not freed");
+}
+
+/* ---- runs */
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static struct outcome run(u64 seed, u32 log_level)
+{
+	const struct scenario *s = &scenarios[seed % SCENARIOS];
+	char dir[] = "/tmp/lego-sim-XXXXXX";
+	struct outcome o = {0};
+	if (!mkdtemp(dir)) {
+		perror(dir);
+		exit(1);
+	}
+	violations = 0;
+	struct world *w = world_new(seed, &s->faults, dir, log_level);
+	loop_run(w->loop, 500 * MS); /* everybody registers */
+	struct crowd *c = crowd_new(w, &s->crowd);
+	kill_some(w, c, s->kills);
+	must_hold(loop_run_while(w->loop, crowd_busy, c, 120 * NSEC_PER_SEC), seed, "programs hang");
+	check_end(w, c, s, seed);
+	o.hash = loop_trace_hash(w->loop);
+	o.stats = *loop_stats(w->loop);
+	o.violations = violations + c->violations;
+	o.done = crowd_count(c, PROG_DONE);
+	o.failed = crowd_count(c, PROG_FAILED);
+	o.dead = crowd_count(c, PROG_DEAD);
+	if (log_level >= LOG_WARN)
+		for (u32 i = 0; i < c->nprogs; i++)
+			fprintf(stderr, "program %u: state %d %s\n", i, c->prog[i].state, c->prog[i].why ? c->prog[i].why : "");
+	printf("seed %llu %s: %llu frames (%llu dropped, %llu doubled, %llu corrupted, %llu cut, %llu refused), programs %u done %u failed %u dead, "
+	       "%llu+%llu lines, %llu layouts, %llu forks, %llu execs, %llu appends, %llu files\n",
+	       (unsigned long long)seed, s->name, (unsigned long long)o.stats.delivered, (unsigned long long)o.stats.dropped,
+	       (unsigned long long)o.stats.duplicated, (unsigned long long)o.stats.corrupted, (unsigned long long)o.stats.cut,
+	       (unsigned long long)(o.stats.bad + o.stats.unauthorised), o.done, o.failed, o.dead, (unsigned long long)c->did.lines_written,
+	       (unsigned long long)c->did.lines_read, (unsigned long long)c->did.layouts, (unsigned long long)c->did.forks,
+	       (unsigned long long)c->did.execs, (unsigned long long)c->did.appends, (unsigned long long)c->did.files_checked);
+	crowd_free(c);
+	world_free(w);
+	nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	return o;
+}
+
+int main(int argc, char **argv)
+{
+	u64 first = argc > 1 ? strtoull(argv[1], NULL, 10) : 0, count = argc > 2 ? strtoull(argv[2], NULL, 10) : 2 * SCENARIOS, bad = 0;
+	u32 log_level = argc > 3 ? (u32)atoi(argv[3]) : LOG_ERROR;
+	for (u64 seed = first; seed < first + count; seed++) {
+		struct outcome a = run(seed, log_level), b = run(seed, LOG_ERROR);
+		if (a.hash != b.hash)
+			fprintf(stderr, "seed %llu: two runs differ: %016llx %016llx\n", (unsigned long long)seed, (unsigned long long)a.hash,
+				(unsigned long long)b.hash);
+		bad += a.violations || b.violations || a.hash != b.hash;
+	}
+	printf("%llu seeds, %llu bad\n", (unsigned long long)count, (unsigned long long)bad);
+	return bad ? 1 : 0;
+}
