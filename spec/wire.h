@@ -217,7 +217,7 @@ _Static_assert(sizeof(struct gm_vnode_rep) == 152, "wire");
 enum as_prot { AS_READ = 1, AS_WRITE = 2, AS_EXEC = 4 }; /* same bits as PROT_* */
 enum as_map_flags {
 	AS_MAP_FILE = 1u << 0,      /* filled from `file` at `file_off` */
-	AS_MAP_NORESERVE = 1u << 1, /* charged by AS_CHARGE, 2 MiB at a time, at first touch */
+	AS_MAP_NORESERVE = 1u << 1, /* charged by AS_CHARGE, 2 MiB at a time, at first touch; a new mapping begins uncharged */
 	AS_MAP_HEAP = 1u << 2,
 	AS_MAP_STACK = 1u << 3,
 };
@@ -246,7 +246,7 @@ _Static_assert(sizeof(struct as_create_req) == 168, "wire");
 struct as_clone_req {
 	u64 parent;
 	u64 child;
-	u64 lseq; /* the parent's last layout operation: must have been applied */
+	u64 lseq; /* the parent's last layout operation: must have been applied. The child's own go on at lseq + 1 */
 };
 _Static_assert(sizeof(struct as_clone_req) == 24, "wire");
 struct as_destroy_req {
@@ -255,14 +255,14 @@ struct as_destroy_req {
 _Static_assert(sizeof(struct as_destroy_req) == 8, "wire");
 struct as_stat_rep { /* AS_STAT: request as_destroy_req (asid), from pd */
 	u64 committed_bytes;
-	u64 lines;     /* lines it holds, shared ones counted once per space */
+	u64 lines;     /* lines it holds, shared ones counted once per space, all-zero ones too */
 	u64 zero_lines;
 	u64 vmas;
 };
 _Static_assert(sizeof(struct as_stat_rep) == 32, "wire");
 
 /* Layout operations: from the process, one outstanding per address space, numbered by lseq (1, 2, …). A repeated lseq gets
- * the stored reply. All addresses and lengths are multiples of LINE_SIZE and chosen by the monitor. */
+ * the stored reply; one that failed has used up its number too. All addresses and lengths are multiples of LINE_SIZE and chosen by the monitor. */
 struct as_mmap_req {
 	u64 lseq;
 	u64 addr, len; /* replaces whatever was there */
