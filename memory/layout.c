@@ -254,7 +254,7 @@ static s32 try_mremap(struct space *s, struct remap *m)
 		return rc;
 	if (!space_may_charge(s, m->charge, m->uncharge))
 		return -ENOMEM;
-	pt_move_need(&s->pt, m->from, m->keep, &leaves, &dirs);
+	pt_move_need(&s->pt, m->from, m->to, m->keep, &leaves, &dirs);
 	rc = reserve(s, m->npieces + 4, leaves + 6, dirs);
 	if (rc)
 		return rc;

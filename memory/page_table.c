@@ -388,19 +388,29 @@ bool pt_clear_some(struct page_table *pt, u32 leaves)
 
 /* ---- move */
 
-void pt_move_need(const struct page_table *pt, u64 from, u64 len, u64 *leaves, u64 *dirs)
+/* Leaves a move may take from the pool at its peak. A run of neighbouring source leaves goes to one target leaf more than it has, and
+ * gives each of its own back once empty, unless that was only a copy of a shared one; a few more are taken in passing and at the
+ * borders. Where source and target overlap, leaves may stay: there every source leaf may cost a copy and two targets. */
+void pt_move_need(const struct page_table *pt, u64 from, u64 to, u64 len, u64 *leaves, u64 *dirs)
 {
-	u64 n = 0;
+	u64 n = 0, runs = 0, shared = 0, run_end = UINT64_MAX;
 
 	for (u64 va = from, end = from + len; va < end;) {
 		u64 span;
+		void **slot = leaf_slot(pt, va, &span);
+		u64 base = ALIGN_DOWN(va, span);
 
-		if (leaf_slot(pt, va, &span))
-			n++;
-		va = ALIGN_DOWN(va, span) + span;
+		va = base + span;
+		if (!slot)
+			continue;
+		n++;
+		runs += base != run_end;
+		shared += ((const struct pt_leaf *)*slot)->refs > 1;
+		run_end = va;
 	}
-	/* each source leaf may have to be copied, and spreads over at most two targets; borders of the target may be copied too */
-	*leaves = 3 * n + 4;
+	bool overlap = from < to + len && to < from + len;
+
+	*leaves = overlap ? 3 * n + 8 : runs + shared + 8;
 	*dirs = MIN(2 * n * 2, 2 * (len / DIR_SPAN(1) + 2)) + PT_DEPTH_DIRS;
 }
 
@@ -418,32 +428,43 @@ static void move_leaf(struct page_table *pt, u64 from, u64 to, void **slot)
 	unlink_slot(pt, from);
 }
 
-static void move_entry(struct page_table *pt, struct pt_leaf *src, u64 from, u64 to)
+/* The entry goes from src to dst (which may be the same leaf) with its reference; the table's sums stay. */
+static void move_entry(struct pt_leaf *src, u32 i, struct pt_leaf *dst, u32 k)
 {
-	u32 i = pt_index(from);
 	page_ref p = src->page[i];
-
-	if (p == PAGE_ABSENT)
-		return;
 	u64 version = src->version[i];
 
-	if (p != PAGE_ZERO)
-		page_hold(pt->pool->store, p);
-	clear_entry(pt, src, i);
-	put_entry(pt, own_leaf(pt, to), pt_index(to), p, version);
+	assert(src->refs == 1 && dst->refs == 1 && dst->page[k] == PAGE_ABSENT);
+	src->page[i] = PAGE_ABSENT;
+	src->version[i] = 0;
+	dst->page[k] = p;
+	dst->version[k] = version;
+	if (p == PAGE_ZERO) {
+		src->zeros--;
+		dst->zeros++;
+	} else {
+		src->pages--;
+		dst->pages++;
+	}
 }
 
 /* Moves the entries of [from, from + len), which lie in one leaf. */
 static void move_entries(struct page_table *pt, u64 from, u64 to, u64 len)
 {
-	struct pt_leaf *src = own_leaf(pt, from);
+	struct pt_leaf *src = own_leaf(pt, from), *dst = NULL;
+	u64 dst_base = UINT64_MAX;
 
-	if (to < from)
-		for (u64 off = 0; off < len; off += LINE_SIZE)
-			move_entry(pt, src, from + off, to + off);
-	else
-		for (u64 off = len; off > 0; off -= LINE_SIZE)
-			move_entry(pt, src, from + off - LINE_SIZE, to + off - LINE_SIZE);
+	for (u64 n = 0; n < len; n += LINE_SIZE) {
+		u64 off = to < from ? n : len - LINE_SIZE - n; /* as memmove, in case the ranges overlap */
+
+		if (src->page[pt_index(from + off)] == PAGE_ABSENT)
+			continue;
+		if (ALIGN_DOWN(to + off, LEAF_SPAN) != dst_base) {
+			dst_base = ALIGN_DOWN(to + off, LEAF_SPAN);
+			dst = own_leaf(pt, to + off);
+		}
+		move_entry(src, pt_index(from + off), dst, pt_index(to + off));
+	}
 	if (src->pages + src->zeros == 0) {
 		drop_leaf(pt, src);
 		unlink_slot(pt, from);

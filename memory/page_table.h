@@ -72,7 +72,7 @@ void pt_zap(struct page_table *pt, u64 lo, u64 hi);
 /* Moves the lines of [from, from + len) to `to` as memmove does; the caller zapped what of the target lies outside the source.
  * Reserve what pt_move_need says. */
 void pt_move(struct page_table *pt, u64 from, u64 to, u64 len);
-void pt_move_need(const struct page_table *pt, u64 from, u64 len, u64 *leaves, u64 *dirs);
+void pt_move_need(const struct page_table *pt, u64 from, u64 to, u64 len, u64 *leaves, u64 *dirs);
 /* dst (initialised, empty) gets all of src, leaves shared. Reserve src->ndirs dirs. */
 void pt_clone(struct page_table *dst, const struct page_table *src);
 

@@ -34,7 +34,8 @@ struct chunk {
 };
 
 struct page_store {
-	u8 *slab;
+	u8 *slab; /* chunk-aligned */
+	void *map;
 	u64 map_bytes;
 	u64 npages, used;
 	u32 nchunks;
@@ -98,6 +99,22 @@ static bool store_tables(struct page_store *s)
 	return true;
 }
 
+/* Chunks are as large and as aligned as the host's huge pages: a fresh chunk then is one host fault and one TLB entry, and since memory
+ * goes back by whole chunks nothing is held that would not be held anyway. */
+static bool store_map(struct page_store *s)
+{
+	s->map_bytes = s->nchunks * CHUNK_BYTES + CHUNK_BYTES;
+	s->map = mmap(NULL, s->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (s->map == MAP_FAILED) {
+		s->map = NULL;
+		return false;
+	}
+	s->slab = (u8 *)ALIGN_UP((uintptr_t)s->map, CHUNK_BYTES);
+	(void)madvise(s->map, s->map_bytes, MADV_DONTDUMP);
+	(void)madvise(s->slab, s->nchunks * CHUNK_BYTES, MADV_HUGEPAGE);
+	return true;
+}
+
 struct page_store *page_store_new(u64 bytes)
 {
 	struct page_store *s = calloc(1, sizeof(*s));
@@ -106,13 +123,8 @@ struct page_store *page_store_new(u64 bytes)
 		goto fail;
 	s->npages = bytes / LINE_SIZE;
 	s->nchunks = (u32)((s->npages + CHUNK_PAGES - 1) / CHUNK_PAGES);
-	s->map_bytes = s->npages * LINE_SIZE;
-	s->slab = mmap(NULL, s->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (s->slab == MAP_FAILED) {
-		s->slab = NULL;
+	if (!store_map(s))
 		goto fail;
-	}
-	(void)madvise(s->slab, s->map_bytes, MADV_DONTDUMP);
 	if (!store_tables(s))
 		goto fail;
 	return s;
@@ -125,8 +137,8 @@ void page_store_free(struct page_store *s)
 {
 	if (!s)
 		return;
-	if (s->slab)
-		(void)munmap(s->slab, s->map_bytes);
+	if (s->map)
+		(void)munmap(s->map, s->map_bytes);
 	free(s->chunk);
 	free(s->refs);
 	free(s->free_next);
@@ -237,7 +249,7 @@ bool page_store_trim(struct page_store *s)
 		u32 c = s->head[WARM];
 		struct chunk *k = &s->chunk[c];
 
-		(void)madvise(s->slab + (u64)c * CHUNK_BYTES, k->size * LINE_SIZE, MADV_DONTNEED);
+		(void)madvise(s->slab + (u64)c * CHUNK_BYTES, CHUNK_BYTES, MADV_DONTNEED);
 		k->fresh = 0;
 		k->free = NO_PAGE;
 		list_move(s, c, FRESH);

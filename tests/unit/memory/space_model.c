@@ -393,6 +393,9 @@ static void step(struct test *t)
 
 	if (!m)
 		return;
+	/* no spare nodes: what an operation does not reserve, it does not find */
+	pt_pool_trim(&t->core.pt_pool, 0);
+	vma_pool_trim(&t->core.vma_pool, 0);
 	switch (rnd(t, 24)) {
 	case 0 ... 5:
 		op_mmap(t, m);
@@ -458,9 +461,96 @@ static void test_random(void **state)
 		run_seed(seed * 0x9e3779b97f4a7c15ull);
 }
 
+/* ---- moves of wide, sparse tables */
+
+#define WIDE_LEAVES 80u
+#define WIDE_LINES (WIDE_LEAVES * LEAF_LINES)
+
+static void wide_put(struct test *t, struct page_table *pt, u64 *model, u32 i)
+{
+	u8 bytes[LINE_SIZE] = {1};
+
+	model[i] = ++t->version;
+	assert_int_equal(pt_reserve(pt->pool, 1, PT_DEPTH_DIRS), 0);
+	assert_int_equal(pt_write(pt, GIB + i * LINE_SIZE, rnd(t, 2) ? bytes : NULL, model[i]), PT_WRITTEN);
+}
+
+static void wide_check(const struct page_table *pt, const u64 *model)
+{
+	u64 n = 0;
+
+	for (u32 i = 0; i < 2 * WIDE_LINES; i++) {
+		u64 va = GIB + i * LINE_SIZE;
+		const struct pt_leaf *l = pt_leaf_at(pt, va);
+
+		assert_int_equal(l ? l->version[pt_index(va)] : 0, model[i]);
+		n += model[i] != 0;
+	}
+	assert_int_equal(pt->pages + pt->zeros, n);
+}
+
+static void wide_move(struct test *t, struct page_table *pt, u64 *model)
+{
+	static u64 moved[WIDE_LINES];
+	u32 n = 1 + (u32)rnd(t, WIDE_LINES - 1), from = (u32)rnd(t, 2 * WIDE_LINES - n), to = (u32)rnd(t, 2 * WIDE_LINES - n);
+	u64 leaves, dirs;
+
+	if (!rnd(t, 3))
+		to = from > 1000 ? from - (u32)rnd(t, 1000) : from;
+	else if (!rnd(t, 3))
+		to = MIN(from + (u32)rnd(t, 1000), 2 * WIDE_LINES - n);
+	memcpy(moved, model + from, n * sizeof(*moved));
+	memset(model + from, 0, n * sizeof(*moved));
+	memcpy(model + to, moved, n * sizeof(*moved));
+	pt_pool_trim(pt->pool, 0);
+	pt_move_need(pt, GIB + from * LINE_SIZE, GIB + to * LINE_SIZE, n * LINE_SIZE, &leaves, &dirs);
+	assert_int_equal(pt_reserve(pt->pool, leaves + 2, dirs), 0); /* 2: the zaps */
+	if (to < from)
+		pt_zap(pt, GIB + to * LINE_SIZE, GIB + MIN(to + n, from) * LINE_SIZE);
+	else
+		pt_zap(pt, GIB + MAX(to, from + n) * LINE_SIZE, GIB + (to + n) * LINE_SIZE);
+	pt_move(pt, GIB + from * LINE_SIZE, GIB + to * LINE_SIZE, n * LINE_SIZE);
+}
+
+static void test_wide_moves(void **state)
+{
+	static struct test t;
+	static u64 model[2][2 * WIDE_LINES];
+
+	t = (struct test){.seed = 77};
+	memset(model, 0, sizeof(model));
+	assert_int_equal(core_init(&t.core, 64 * MIB, 0), 0);
+	struct page_table pt[2];
+
+	pt_init(&pt[0], &t.core.pt_pool);
+	pt_init(&pt[1], &t.core.pt_pool);
+	for (u32 step = 0; step < 300; step++) {
+		for (u32 k = 0; k < 60; k++)
+			wide_put(&t, &pt[0], model[0], (u32)rnd(&t, 2 * WIDE_LINES));
+		if (step % 8 == 0) {
+			pt_clear(&pt[1]);
+			assert_int_equal(pt_reserve(&t.core.pt_pool, 0, pt[0].ndirs), 0);
+			pt_clone(&pt[1], &pt[0]);
+			memcpy(model[1], model[0], sizeof(model[0]));
+		}
+		wide_move(&t, &pt[0], model[0]);
+		wide_check(&pt[0], model[0]);
+		wide_check(&pt[1], model[1]);
+		if (step % 20 == 19) {
+			pt_clear(&pt[0]);
+			memset(model[0], 0, sizeof(model[0]));
+		}
+	}
+	pt_clear(&pt[0]);
+	pt_clear(&pt[1]);
+	assert_int_equal(page_store_used(t.core.store), 0);
+	assert_int_equal(t.core.pt_pool.live_leaves + t.core.pt_pool.live_dirs, 0);
+	core_free(&t.core);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_wide_moves)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
