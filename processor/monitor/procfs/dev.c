@@ -7,6 +7,7 @@
 static const struct node dev_nodes[] = {
 	DEV("full"),
 	{.name = "fd", .kind = LOCAL_LINK, .fixed = "/proc/self/fd"},
+	{.name = "mqueue", .kind = LOCAL_HOSTDIR},
 	DEV("null"),
 	DEV("ptmx"),
 	{.name = "pts", .kind = LOCAL_HOSTDIR},
