@@ -14,6 +14,9 @@ enum vma_flags {
 	VMA_HEAP = 16,
 	VMA_HOST = 32,      /* private mapping of a host device or the vDSO: nothing to do with ExCache */
 	VMA_GROWSDOWN = 64,
+	VMA_RDONLY = 128,   /* VMA_SHARED of a descriptor without write access: never writable */
+	VMA_HIDDEN = 256,   /* VMA_HOST that is none of the program's business */
+	VMA_LEGO = 512,     /* VMA_SHARED of a lego file: its tmpfs entry is mapped, changes go to the storage node */
 };
 
 struct vma {
@@ -34,6 +37,11 @@ s64 vm_mmap(struct thread *t, u64 addr, u64 len, u32 prot, u32 flags, struct fil
 s64 vm_munmap(struct thread *t, u64 addr, u64 len);
 s64 vm_mprotect(struct thread *t, u64 addr, u64 len, u32 prot);
 s64 vm_brk(struct thread *t, u64 brk);
+/* For SIGSEGV. FAULT_OK: the access is allowed (its range was being changed): run the instruction again. Else what the signal's code
+ * should say: the host knows unmapped ranges as inaccessible ones, so its own code is not to be used. */
+enum fault_result vm_segv(struct thread *t, u64 addr, u64 err);
+/* Enters a mapping that the host made (the vDSO) as part of the program's address space. */
+s64 vm_adopt(u64 addr, u64 len, u32 prot, const char *name);
 /* A copy of the vma at or above addr; -ENOENT at the end. For /proc/self/maps and smaps. */
 s64 vm_next(u64 addr, struct vma *out, char *path, u64 path_cap);
 u64 vm_total_bytes(void);

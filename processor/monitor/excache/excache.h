@@ -1,0 +1,222 @@
+/* ExCache: the program's disaggregated memory in local DRAM, 4 KiB lines found by virtual address.
+ *
+ * A line is in one state, changed under the lock of its set:
+ *
+ *     ABSENT -> FETCHING -> RESIDENT -> EVICTING -> VICTIM -> ABSENT        VICTIM -> TAKING -> RESIDENT
+ *
+ * FETCHING, EVICTING and TAKING belong to the thread that set them; it waits for nobody but the host and (FETCHING) home, so whoever
+ * waits for the line may wait without a timeout. A RESIDENT line is clean exactly when the host write-protects its page and its bytes
+ * equal home's (or zeros, when it was never written back); LF_DIRTY is set under the set lock before the protection is lifted.
+ *
+ * Entries. One array of struct line: `nsets * assoc` lines owned by the sets, then spares lent to a set whose lines are all protected, then one
+ * entry for each staging slot. An entry with a number below first_slot is a line in place; above, a victim whose bytes lie in staging. All
+ * entries of a set are in its hash chains; lines in place are in its replacement queue while RESIDENT.
+ *
+ * Staging is a ring of pages: slots are taken at the head, given back at the tail in order, so that pages are moved and dropped in runs. Pages
+ * between tail and head count as used whether or not they hold anything. Hence the bound: pages in place <= nsets * assoc + nspare, pages
+ * in staging <= nslots, and the three with their metadata fit the budget.
+ *
+ * Locks: set.lock; below it ring.lock and spare_lock (leaves). ring.drain, held by whoever drops from the tail or writes back, comes before
+ * set locks. Nothing here is called with a set lock held unless its comment says so. */
+#ifndef LEGO_MONITOR_EXCACHE_H
+#define LEGO_MONITOR_EXCACHE_H
+
+#include "processor/monitor/mon.h"
+#include "processor/monitor/vm/vma.h"
+
+enum line_state { L_FREE, L_FETCHING, L_RESIDENT, L_EVICTING, L_VICTIM, L_TAKING };
+enum line_flags {
+	LF_DIRTY = 1,
+	LF_INFLIGHT = 2, /* a write-back of this page is under way: no second one may start */
+	LF_SEALED = 4,   /* … and it carries exactly these bytes */
+	LF_PINNED = 8,   /* victim: its staging page is being read for sending */
+	LF_SPARE = 16,   /* not of its set's own */
+	LF_REF = 32,     /* used again since the hand passed (clock) */
+	LF_FIXED = 64,   /* lies in memory that was not read-write when it was filled: MOVE would not serve */
+};
+
+struct line {
+	u64 page;    /* va >> LINE_SHIFT */
+	u64 version; /* SEALED: of the write-back under way */
+	u32 chain;   /* next in the hash chain, or in a list of free entries */
+	u32 q_prev, q_next; /* replacement queue */
+	u32 guard;   /* who faulted it in last, see guard_of */
+	u8 state, flags, pad0[6];
+};
+_Static_assert(sizeof(struct line) == 40, "counted in the budget");
+
+struct set {
+	struct lock lock;
+	u32 seq;            /* futex: changes when a line of the set settles */
+	u32 waiters;
+	u32 nfree, free;    /* free lines of its own: count, list */
+	u32 q_head, q_tail; /* oldest, newest */
+	u32 nqueue;
+	u32 needy_next;     /* list of sets that want eviction */
+	u32 needy;
+	u32 random;
+	u32 pad0[4];
+};
+_Static_assert(sizeof(struct set) == 64, "counted in the budget");
+
+struct ring {
+	struct lock lock;  /* head, tail */
+	struct lock drain; /* (before set locks) write-back and drop are one thread's at a time */
+	u64 head, tail;    /* slots ever taken, given back */
+	u64 cursor;        /* (drain) slots below it were considered for write-back */
+	u32 seq;           /* futex: tail moved */
+	u32 waiters;
+};
+
+#define EVICT_BATCH 32u
+#define BLOCK_LINES 16u
+#define GUARDS 4096u
+
+struct policy_ops {
+	const char *name;
+	bool second_chance; /* keep clean victims as long as there is room */
+	void (*filled)(struct set *s, u32 id, bool again); /* lock held; again: taken back from the victims */
+	/* lock held: an evictable line or 0. force: guarded lines too */
+	u32 (*pick)(struct set *s, bool force);
+};
+
+struct excache {
+	struct line *line;
+	struct set *set;
+	u32 *bucket; /* nsets << bucket_bits */
+	u32 nsets, assoc, bucket_bits, block_shift;
+	u32 nlines, nspare, nslots; /* lines of the sets, spares, staging slots */
+	u32 first_slot;             /* number of slot 0's entry */
+	u32 low, high;              /* free lines of a set: eviction starts below low, goes on to high */
+	u32 window;                 /* most lines filled at once */
+	const struct policy_ops *policy;
+	u64 staging; /* address */
+	bool move;   /* the host has UFFDIO_MOVE and may use it */
+	struct ring ring;
+	struct lock spare_lock;
+	u32 spare_free, nspare_free;
+	u32 needy;   /* list of sets, 0: none (numbers + 1) */
+	u32 wake;    /* futex of the evictor: 0 asleep or about to, 1 work */
+	bool service_up; /* the evictor was started */
+	struct lock service_lock;
+	u64 version; /* last sealed */
+	u64 ticket;  /* last given */
+	u64 resident; /* lines in place */
+	u32 guard_gen[GUARDS];
+	u64 *written; /* bitmap by page: home holds, or may hold, a written-back line */
+	u8 *written_any; /* by 128 MiB */
+	u64 *charged; /* bitmap by 2 MiB: MAP_NORESERVE pieces that home counts */
+};
+extern struct excache ec;
+
+/* ---- shape (shape.c) */
+void excache_init(void);
+u32 excache_lines(u64 bytes, u32 assoc); /* capacity of a budget, for tests and reports */
+
+/* ---- sets (set.c); lock held unless said otherwise */
+static inline struct set *set_of(u64 page)
+{
+	return &ec.set[(page >> ec.block_shift) % ec.nsets];
+}
+u32 set_find(struct set *s, u64 page);
+void set_insert(struct set *s, u32 id); /* into its hash chain */
+void set_remove(struct set *s, u32 id);
+u32 set_take_free(struct set *s);       /* 0: none */
+u32 spare_take(struct set *s);          /* 0: none */
+void set_give_free(struct set *s, u32 id);
+void set_settled(struct set *s);        /* a line changed to a state that others wait for */
+/* Drops the lock and wakes those who wait. */
+void set_unlock(struct set *s);
+/* Lock not held: waits until seq differs from seen. */
+void set_wait(struct set *s, u32 seen);
+void queue_push(struct set *s, u32 id);
+void queue_remove(struct set *s, u32 id);
+
+/* ---- the fault (fill.c) */
+enum fill_result { FILL_DONE, FILL_AGAIN, FILL_NO_MEMORY };
+enum fill_result cache_fault(struct thread *t, u64 addr, u64 err, const struct vma *v, u32 seq);
+static inline u64 page_addr(u64 page)
+{
+	return page << LINE_SHIFT;
+}
+
+/* Lines faulted in lately by a thread at one RIP are not victims: one instruction may need several. */
+void guard_fault(struct thread *t);
+u32 guard_of(const struct thread *t);
+static inline bool guarded(const struct line *l)
+{
+	return ec.guard_gen[l->guard & (GUARDS - 1)] == l->guard >> 12;
+}
+
+/* ---- eviction (evict.c) */
+bool evict_some(struct set *s);          /* lock held, is dropped: makes room in a full set. False: nothing could be done */
+void evictor_kick(struct set *s);        /* lock not held: the set fell below its low mark */
+u64 slot_addr(u32 id);
+/* ---- victims (ring.c) */
+u32 ring_take(u32 want, u32 *got);        /* a run of slots: entry number of the first, or 0 */
+bool ring_drain(bool all);                /* ring.drain held: writes back and drops; true: something moved */
+void ring_wait(u64 tail_seen);            /* until the tail moved on */
+bool ring_low(void);
+u32 dirty_victims(void);
+
+/* ---- write-back (writeback.c), ring.drain held */
+u32 writeback_victims(u32 most);          /* seals up to that many dirty victims from the cursor on, sends, waits. Lines settled */
+void writeback_in_place(u64 lo, u64 hi);  /* dirty lines in place of a range nobody can write to become clean; range busy */
+
+/* ---- ranges (range.c): busy, vm.lock held */
+typedef void range_fn(struct set *s, u32 id, void *arg); /* set lock held; may remove the entry */
+void range_each(u64 lo, u64 hi, range_fn *fn, void *arg);
+u32 range_resident(u64 lo, u64 hi);
+void range_forget(u64 lo, u64 hi);        /* entries go; pages in place are already gone or go by the caller's next host call */
+void range_forget_lines(u64 lo, u64 hi);  /* the same, but home keeps what it has of them */
+u64 cache_period(void);                   /* addresses that differ by it are in one set */
+
+/* ---- bits (bits.c) */
+static inline bool bit_test(const u64 *map, u64 i)
+{
+	return __atomic_load_n(&map[i / 64], __ATOMIC_RELAXED) >> (i % 64) & 1;
+}
+static inline bool written_back(u64 page)
+{
+	return bit_test(ec.written, page);
+}
+void bits_init(void);
+void written_set(u64 page);
+void written_clear(u64 page, u64 n);
+bool written_in(u64 page, u64 n);
+void written_move(u64 page, u64 n, u64 to);
+void charged_set(u64 addr);
+void charged_clear(u64 lo, u64 hi); /* pieces that overlap: charging one again is harmless */
+static inline bool charged(u64 addr)
+{
+	return bit_test(ec.charged, addr >> 21);
+}
+
+/* ---- LEGO_CHECK=lines (check.c) */
+void check_init(void);
+extern bool checking;
+void check_sealed(u64 page, u32 crc, u64 version);
+void check_filled(u64 page, const void *bytes);
+void check_clean(u64 page, const void *bytes); /* a clean line is about to be dropped */
+void check_forget(u64 page, u64 n);
+void check_move(u64 page, u64 n, u64 to);
+void check_note(u64 page, u32 what);
+
+/* ---- latency (latency.c) */
+static inline u64 cycles(void)
+{
+	u32 lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (u64)hi << 32 | lo;
+}
+void latency_init(void);
+void latency_note(u64 cycles_taken);
+
+/* ---- fork (fork.c of vm) */
+void excache_fork_child(void);
+void fill_fork_child(void);
+
+extern u8 zero_lines[BLOCK_LINES * LINE_SIZE];
+
+#endif

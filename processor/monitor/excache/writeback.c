@@ -1,0 +1,222 @@
+/* Write-back: dirty lines go home in batches. ring.drain is held, so one batch is under way at a time and no line is in two.
+ *
+ * A victim is sealed under its set lock: INFLIGHT (no second write-back), SEALED (these bytes), PINNED (the page stays in staging while it
+ * is read and until home has answered; who takes the line back meanwhile copies it, and it is dirty again). Home's answer is per line:
+ * committed and still SEALED: clean. In neither mask: still dirty, sent again with a new version. */
+#include "base/crc.h"
+#include "base/string.h"
+#include "processor/monitor/excache/excache.h"
+#include "processor/monitor/vm/space.h"
+#include "processor/monitor/vm/uffd.h"
+
+struct outgoing {
+	u32 n, nsegs;
+	u64 page[EVICT_BATCH];
+	struct wb_line line[EVICT_BATCH];
+	const u8 *bytes[EVICT_BATCH];
+	struct wire_seg seg[EVICT_BATCH + 2];
+};
+static struct outgoing out; /* ring.drain */
+
+static bool all_zero(const u8 *bytes)
+{
+	const u64 *w = (const u64 *)(const void *)bytes;
+
+	for (u32 i = 0; i < LINE_SIZE / 8; i += 8)
+		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7])
+			return false;
+	return true;
+}
+
+/* A dirty victim that may go now: INFLIGHT, SEALED and PINNED from here on. */
+static bool claim(u32 id, u64 *page)
+{
+	struct line *v = &ec.line[id];
+
+	*page = __atomic_load_n(&v->page, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&v->state, __ATOMIC_ACQUIRE) != L_VICTIM || !*page)
+		return false;
+	struct set *s = set_of(*page);
+
+	lock_take(&s->lock);
+	bool mine = v->state == L_VICTIM && v->page == *page && (v->flags & (LF_DIRTY | LF_INFLIGHT)) == LF_DIRTY &&
+		    (vm.seal_ok || !vm_busy(page_addr(*page)));
+
+	if (mine) {
+		v->flags |= LF_INFLIGHT | LF_SEALED | LF_PINNED;
+		v->version = ++ec.version;
+	}
+	lock_drop(&s->lock);
+	return mine;
+}
+
+/* The end of a write-back, or of its attempt: clean says that the bytes sealed are home's, or zeros that home need not have. */
+static void release(u64 page, u64 version, bool clean)
+{
+	struct set *s = set_of(page);
+
+	lock_take(&s->lock);
+	u32 id = set_find(s, page);
+
+	if (id) { /* it stays in the set while INFLIGHT, as a victim or taken back */
+		struct line *l = &ec.line[id];
+
+		if (clean && l->flags & LF_SEALED && l->version == version)
+			l->flags &= (u8)~LF_DIRTY;
+		l->flags &= (u8)~(LF_INFLIGHT | LF_SEALED | LF_PINNED);
+	}
+	set_settled(s);
+	set_unlock(s);
+}
+
+static void batch_add(u64 page, u64 version, const u8 *bytes)
+{
+	bool zero = all_zero(bytes);
+	u32 n = out.n;
+
+	if (zero && !written_back(page)) { /* as good as never written */
+		if (checking)
+			check_forget(page, 1);
+		release(page, version, true);
+		return;
+	}
+	written_set(page);
+	out.page[n] = page;
+	out.bytes[n] = zero ? NULL : bytes;
+	out.line[n] = (struct wb_line){.addr = page_addr(page), .version = version, .flags = zero ? WB_ZERO : 0};
+	if (!zero)
+		out.line[n].crc = crc32c(0, bytes, LINE_SIZE);
+	if (checking)
+		check_sealed(page, zero ? crc32c(0, zero_lines, LINE_SIZE) : out.line[n].crc, version);
+	count(CNT_WRITEBACK_LINES, 1);
+	count(CNT_WRITEBACK_ZERO, zero);
+	out.n++;
+}
+
+static void batch_segs(const struct mem_writeback_req *req)
+{
+	out.seg[0] = (struct wire_seg){req, sizeof(*req)};
+	out.seg[1] = (struct wire_seg){out.line, out.n * (u32)sizeof(out.line[0])};
+	out.nsegs = 2;
+	for (u32 i = 0; i < out.n; i++) {
+		struct wire_seg *last = &out.seg[out.nsegs - 1];
+
+		if (!out.bytes[i])
+			continue;
+		count(CNT_BYTES_OUT, LINE_SIZE);
+		if (out.nsegs > 2 && (const u8 *)last->base + last->len == out.bytes[i])
+			last->len += (u32)LINE_SIZE;
+		else
+			out.seg[out.nsegs++] = (struct wire_seg){out.bytes[i], (u32)LINE_SIZE};
+	}
+}
+
+/* Sends the batch and waits. Gives back home's masks. */
+static struct mem_writeback_rep batch_send(void)
+{
+	struct mem_writeback_req req = {.count = out.n};
+	struct mem_writeback_rep rep = {0};
+	struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep)};
+
+	batch_segs(&req);
+	count(CNT_WRITEBACK, 1);
+	s32 status = owner_call(OP_MEM_WRITEBACK, out.seg, out.nsegs, &r, out.line[0].addr);
+
+	if (status)
+		owner_gone(status, out.line[0].addr);
+	for (u32 i = 0; i < out.n; i++)
+		if (rep.refused >> i & 1)
+			mon_fatal("memory node %s lost the mapping of %lx, whose contents it should keep", mon.boot.memory.name, out.line[i].addr);
+	return rep;
+}
+
+u32 writeback_victims(u32 most)
+{
+	u64 head = __atomic_load_n(&ec.ring.head, __ATOMIC_ACQUIRE);
+	u32 claimed = 0;
+
+	out.n = 0;
+	for (; ec.ring.cursor < head && claimed < most; ec.ring.cursor++) {
+		u32 id = ec.first_slot + (u32)(ec.ring.cursor % ec.nslots);
+		u64 page;
+
+		if (__atomic_load_n(&ec.line[id].state, __ATOMIC_ACQUIRE) == L_EVICTING)
+			break; /* on its way here: come back for it */
+		if (!claim(id, &page))
+			continue;
+		claimed++;
+		batch_add(page, ec.version, (const u8 *)slot_addr(id));
+	}
+	if (!out.n)
+		return claimed;
+	struct mem_writeback_rep rep = batch_send();
+
+	for (u32 i = 0; i < out.n; i++)
+		release(out.page[i], out.line[i].version, rep.committed >> i & 1);
+	return claimed;
+}
+
+/* ---------------------------------------------------------------- in place */
+
+static u8 bounce[BLOCK_LINES * LINE_SIZE]; /* ring.drain */
+
+static void send_in_place(void)
+{
+	if (!out.n)
+		return;
+	struct mem_writeback_rep rep = batch_send();
+
+	for (u32 i = 0; i < out.n; i++) {
+		u64 page = out.page[i];
+
+		/* Nobody can write to it until the range is no longer busy, so what was sent is what is there. */
+		if (!(rep.committed >> i & 1))
+			mon_fatal("memory node %s did not take the line at %lx", mon.boot.memory.name, page_addr(page));
+		uffd_protect(page_addr(page), LINE_SIZE, true);
+		release(page, out.line[i].version, true);
+	}
+	out.n = 0;
+}
+
+static void seal_in_place(struct set *s, u32 id, void *arg)
+{
+	struct line *l = &ec.line[id];
+
+	if (l->state != L_RESIDENT || !(l->flags & LF_DIRTY) || out.n == BLOCK_LINES)
+		return;
+	u8 *bytes = bounce + out.n * LINE_SIZE;
+
+	if (copy_from_user(bytes, page_addr(l->page), LINE_SIZE)) /* present and readable: does not miss */
+		mon_fatal("cannot read the line at %lx", page_addr(l->page));
+	l->flags |= LF_INFLIGHT | LF_SEALED;
+	l->version = ++ec.version;
+	out.page[out.n] = l->page;
+	out.bytes[out.n] = bytes;
+	out.line[out.n] = (struct wb_line){.version = l->version};
+	out.n++;
+}
+
+void writeback_in_place(u64 lo, u64 hi)
+{
+	u64 page[BLOCK_LINES], version[BLOCK_LINES];
+	u32 n;
+
+	lock_take(&ec.ring.drain);
+	do {
+		out.n = 0;
+		range_each(lo, hi, seal_in_place, NULL);
+		n = out.n;
+		for (u32 i = 0; i < n; i++) {
+			page[i] = out.page[i];
+			version[i] = out.line[i].version;
+		}
+		out.n = 0;
+		for (u32 i = 0; i < n; i++) {
+			if (!written_back(page[i]) && all_zero(bounce + i * LINE_SIZE))
+				uffd_protect(page_addr(page[i]), LINE_SIZE, true);
+			batch_add(page[i], version[i], bounce + i * LINE_SIZE);
+		}
+		send_in_place();
+	} while (n == BLOCK_LINES);
+	lock_drop(&ec.ring.drain);
+}
