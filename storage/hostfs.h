@@ -1,0 +1,85 @@
+/* The storage node's only door to the host's file systems. Everything returns >= 0 or a negative errno.
+ *
+ * Paths handed in are relative to a directory fd and are walked by the host with RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and
+ * RESOLVE_NO_MAGICLINKS, or are one single name. So no call here can leave the directory it was given, whatever others do to the tree
+ * meanwhile. A simulation replaces hostfs.c as a whole. */
+#ifndef LEGO_STORAGE_HOSTFS_H
+#define LEGO_STORAGE_HOSTFS_H
+
+#include "base/types.h"
+
+struct hf_attr {
+	u64 dev, ino, size, blocks, rdev;
+	u32 mode, nlink, uid, gid, blksize;
+	s64 atime_ns, mtime_ns, ctime_ns, btime_ns;
+};
+
+#define HF_HANDLE_MAX 128u
+struct hf_handle { /* of a file system object, as the host encodes it */
+	u32 len;
+	s32 type;
+	u8 bytes[HF_HANDLE_MAX];
+};
+
+struct hf_statfs {
+	u64 type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize, flags, fsid;
+};
+
+/* Once a process: creation modes are taken as they are given. */
+void hf_init(void);
+u32 hf_euid(void);
+
+/* ---- opening */
+int hf_open_host(const char *path, int flags, u32 mode); /* a path of the administrator's: links are followed */
+int hf_mkdir_host(const char *path, u32 mode);
+int hf_open(int dir, const char *rel, int flags, u32 mode); /* O_CLOEXEC is added; rel "." is dir itself */
+int hf_reopen(int fd, int flags);                           /* the object of an O_PATH fd */
+int hf_open_handle(int mount_fd, const struct hf_handle *h, int flags);
+int hf_tmpfile(int dir, u32 mode); /* unnamed, O_RDWR */
+int hf_dup(int fd);
+void hf_close(int fd);
+
+/* ---- what an fd (O_PATH serves) or a name in a directory is */
+int hf_stat(int fd, struct hf_attr *a);
+int hf_stat_at(int dir, const char *name, struct hf_attr *a);
+int hf_handle(int fd, struct hf_handle *h);
+int hf_readlink(int fd, char *buf, u32 cap);
+int hf_path(int fd, char *buf, u32 cap); /* the host's name of it, NUL-ended; its length */
+int hf_access(int fd, u32 mask);         /* by this process's own authority */
+int hf_statfs(int fd, struct hf_statfs *s);
+
+/* ---- data */
+s64 hf_pread(int fd, void *buf, u64 len, u64 off);
+s64 hf_pwrite(int fd, const void *buf, u64 len, u64 off, bool append, bool sync);
+int hf_truncate(int fd, u64 size);
+int hf_fsync(int fd, bool data_only);
+int hf_fallocate(int fd, int mode, u64 off, u64 len);
+s64 hf_seek(int fd, u64 off, int whence);
+int hf_getdents(int fd, void *buf, u32 len);
+int hf_copy(int from, int to, u64 size); /* holes stay holes */
+void *hf_map(int fd, u64 len);           /* shared, writable; NULL on failure */
+void hf_unmap(void *p, u64 len);
+
+/* ---- names in a directory (O_PATH serves) */
+int hf_create(int dir, const char *name, int flags, u32 mode); /* O_CREAT|O_EXCL|O_NOFOLLOW is added */
+int hf_mkdir(int dir, const char *name, u32 mode);
+int hf_mknod(int dir, const char *name, u32 mode, u64 rdev);
+int hf_symlink(int dir, const char *name, const char *target);
+int hf_link_fd(int fd, int dir, const char *name); /* fd: with data access, or O_TMPFILE */
+int hf_link(int from_dir, const char *from, int dir, const char *name);
+int hf_unlink(int dir, const char *name, bool is_dir);
+int hf_rename(int from_dir, const char *from, int dir, const char *name, u32 flags); /* RENAME_* */
+int hf_remove_tree(int dir, const char *name); /* name and everything below it */
+
+/* ---- attributes (O_PATH serves) */
+int hf_chmod(int fd, u32 mode);
+int hf_chown(int fd, u32 uid, u32 gid); /* ~0u: leave */
+#define HF_TIME_NOW INT64_MAX
+#define HF_TIME_OMIT INT64_MIN
+int hf_utimens(int fd, s64 atime_ns, s64 mtime_ns);
+
+/* What is created between the two belongs to uid and gid (root only; else nothing happens). */
+void hf_become(u32 uid, u32 gid);
+void hf_be_self(void);
+
+#endif

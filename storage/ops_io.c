@@ -1,0 +1,203 @@
+/* Requests by handle: READ, WRITE, FSYNC, FALLOCATE, SEEK, GETATTR. A handle speaks for itself: its MAC says that this sd gave it out,
+ * with these rights, in this vNode. So any of them may be the first request after a restart. */
+#include "storage/slots.h"
+
+#include <unistd.h>
+
+const struct sd_io_req *take_handle(struct req *r, u32 rights, struct file_id *id)
+{
+	const struct sd_io_req *q = r->m->fixed;
+	bool own = r->conn->role == ROLE_COMPONENT || q->file.vnode == r->conn->vnode;
+	if (!own || !handle_ok(r->sd, &q->file)) {
+		sd_fail(r, -WIRE_UNAUTHORISED, NULL);
+		return NULL;
+	}
+	if ((q->file.rights & rights) != rights) {
+		sd_fail(r, -EBADF, NULL);
+		return NULL;
+	}
+	r->vn = sd_vnode(r->sd, q->file.vnode);
+	if (!r->vn) {
+		sd_fail(r, -ENODEV, NULL);
+		return NULL;
+	}
+	*id = (struct file_id){{q->file.id[0], q->file.id[1]}};
+	return q;
+}
+
+/* The end of a data request: how the file is now. */
+static void reply_io(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len)
+{
+	struct hf_attr a;
+	int rc = hf_stat(fd, &a);
+	rep->size = a.size;
+	rep->change = rc ? 0 : object_change(r->sd, id, &a, NULL);
+	rep->verifier = r->sd->verifier;
+	sd_reply(r, rc, rc ? NULL : rep, data, rc ? 0 : len);
+}
+
+static bool in_range(u64 off, u64 len)
+{
+	return off <= INT64_MAX && len <= INT64_MAX - off;
+}
+
+void op_read(struct req *r)
+{
+	struct file_id id;
+	const struct sd_io_req *q = take_handle(r, FILE_R, &id);
+	if (!q)
+		return;
+	u64 len = MIN(q->len, sizeof(r->sd->data));
+	int fd = in_range(q->off, len) ? object_fd(r->sd, r->vn, &id, false) : -EINVAL;
+	s64 n = fd < 0 ? fd : hf_pread(fd, r->sd->data, len, q->off);
+	if (n < 0) {
+		sd_fail(r, (s32)n, NULL);
+		return;
+	}
+	struct sd_io_rep rep = {.n = (u64)n, .end = q->off + (u64)n};
+	reply_io(r, &id, fd, &rep, r->sd->data, (u32)n);
+}
+
+/* What a write by somebody else than root does to a program's borrowed authority. */
+static void drop_suid(struct req *r, int fd)
+{
+	struct hf_attr a;
+	if (!r->cred.check || hf_stat(fd, &a) || !(a.mode & (S_ISUID | S_ISGID)))
+		return;
+	u32 drop = S_ISUID | (a.mode & S_IXGRP ? S_ISGID : 0);
+	hf_chmod(fd, a.mode & 07777 & ~drop);
+}
+
+static void write_at(struct req *r, const struct sd_io_req *q, const struct file_id *id, int fd)
+{
+	struct sd *sd = r->sd;
+	struct hf_attr a;
+	bool append = q->flags & SDIO_APPEND;
+	int rc = append ? hf_stat(fd, &a) : 0;
+	if (append && !rc)
+		slots_intent(r, id, a.size, q->len);
+	s64 n = rc ? rc : hf_pwrite(fd, r->m->data, q->len, append ? a.size : q->off, append, q->flags & SDIO_SYNC);
+	object_wrote(sd, id);
+	if (n < 0) {
+		sd_fail(r, (s32)n, NULL);
+		return;
+	}
+	drop_suid(r, fd);
+	struct sd_io_rep rep = {.n = (u64)n, .end = q->off + (u64)n};
+	if (append && !hf_stat(fd, &a))
+		rep.end = a.size;
+	reply_io(r, id, fd, &rep, NULL, 0);
+}
+
+void op_write(struct req *r)
+{
+	struct file_id id;
+	const struct sd_io_req *q = take_handle(r, FILE_W, &id);
+	if (!q)
+		return;
+	if (q->len != r->m->data_len || q->flags & ~(u32)(SDIO_APPEND | SDIO_SYNC)) {
+		sd_fail(r, -WIRE_BAD_MESSAGE, NULL);
+		return;
+	}
+	int fd = in_range(q->off, q->len) ? object_fd(r->sd, r->vn, &id, true) : -EINVAL;
+	if (fd < 0)
+		sd_fail(r, fd, NULL);
+	else
+		write_at(r, q, &id, fd);
+}
+
+/* The directory of the upper or of a bind; of one that is only in the lower nothing was written. */
+static int sync_dir(struct req *r, const struct file_id *id, bool data_only)
+{
+	struct loc *l = &r->sd->a;
+	int rc = object_loc(r->sd, r->vn, id, l);
+	if (rc || l->layer == LAYER_LOWER || !is_dir(l)) {
+		loc_close(l);
+		return rc;
+	}
+	int fd = hf_open(l->fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	rc = fd < 0 ? fd : hf_fsync(fd, data_only);
+	hf_close(fd);
+	loc_close(l);
+	return rc;
+}
+
+void op_fsync(struct req *r)
+{
+	struct file_id id;
+	struct sd_io_rep rep = {.verifier = r->sd->verifier};
+	const struct sd_io_req *q = take_handle(r, 0, &id);
+	if (!q)
+		return;
+	int fd = object_fd(r->sd, r->vn, &id, q->file.rights & FILE_W);
+	int rc = fd == -EISDIR ? sync_dir(r, &id, q->flags & 1) : fd < 0 ? fd : hf_fsync(fd, q->flags & 1);
+	if (rc)
+		sd_fail(r, rc, NULL);
+	else if (fd < 0)
+		sd_reply(r, 0, &rep, NULL, 0);
+	else
+		reply_io(r, &id, fd, &rep, NULL, 0);
+}
+
+void op_fallocate(struct req *r)
+{
+	struct file_id id;
+	struct sd_io_rep rep = {0};
+	const struct sd_io_req *q = take_handle(r, FILE_W, &id);
+	if (!q)
+		return;
+	int fd = in_range(q->off, q->len) ? object_fd(r->sd, r->vn, &id, true) : -EINVAL;
+	int rc = fd < 0 ? fd : hf_fallocate(fd, (int)q->flags, q->off, q->len);
+	object_wrote(r->sd, &id);
+	if (rc)
+		sd_fail(r, rc, NULL);
+	else
+		reply_io(r, &id, fd, &rep, NULL, 0);
+}
+
+void op_seek(struct req *r)
+{
+	struct file_id id;
+	const struct sd_io_req *q = take_handle(r, 0, &id);
+	if (!q)
+		return;
+	bool known = q->flags == SEEK_DATA || q->flags == SEEK_HOLE;
+	int fd = known && in_range(q->off, 0) ? object_fd(r->sd, r->vn, &id, false) : -EINVAL;
+	s64 at = fd < 0 ? fd : hf_seek(fd, q->off, (int)q->flags);
+	struct sd_io_rep rep = {.n = (u64)at};
+	if (at < 0)
+		sd_fail(r, (s32)at, NULL);
+	else
+		reply_io(r, &id, fd, &rep, NULL, 0);
+}
+
+/* An open regular file: by its fd, its path as far as it is remembered. */
+static bool getattr_open(struct req *r, const struct file_id *id)
+{
+	struct sd *sd = r->sd;
+	struct loc *l = &sd->a;
+	int fd = object_fd(sd, r->vn, id, false);
+	loc_init(l);
+	if (fd < 0 || hf_stat(fd, &l->attr))
+		return false;
+	l->nameless = orphans_has(sd, id) || !ids_get(sd, r->vn, id, l->path, &l->len);
+	int b = l->nameless ? -1 : vnode_bind_of(r->vn, l->path, l->len);
+	l->layer = b >= 0 ? LAYER_BIND : LAYER_UPPER;
+	l->bind = b >= 0 ? (u32)b : 0;
+	reply_open(r, l, id, 0, false, false);
+	return true;
+}
+
+void op_getattr(struct req *r)
+{
+	struct file_id id;
+	struct loc *l = &r->sd->a;
+	if (!take_handle(r, 0, &id) || getattr_open(r, &id))
+		return;
+	int rc = locate_id(r, &id, l);
+	if (rc)
+		sd_fail(r, rc, NULL);
+	else
+		reply_open(r, l, NULL, 0, false, false);
+	loc_close(l);
+}

@@ -1,0 +1,408 @@
+/* The storage node's life: start, connections, dispatch, replies, the beat of time. What each request does is in ops_*.c and friends.
+ *
+ * A request that is malformed or beyond its channel's authority is answered, counted, and its channel closed. Handlers run to the end,
+ * host reads and writes included: nothing is queued. */
+#include "storage/sd.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "storage/slots.h"
+
+#define DEFAULT_LEASE_MS 10000u
+#define TICK_NS NSEC_PER_SEC
+#define ONCE_SESSIONS 1024u
+#define ONCE_REPLY_MAX (u32)(sizeof(struct msg_hdr) + sizeof(struct sd_open_rep) + PATH_CAP)
+#define WRITE_COUNTERS 4096u
+
+typedef void handler(struct req *r);
+
+static handler *const handlers[] = {
+	[OP_SD_VNODE & 0xff] = op_vnode,
+	[OP_SD_OPEN_IDS & 0xff] = op_open_ids,
+	[OP_SD_STAT & 0xff] = op_stat,
+	[OP_SD_OPEN & 0xff] = op_open,
+	[OP_SD_OPEN_ID & 0xff] = op_open_id,
+	[OP_SD_GETATTR & 0xff] = op_getattr,
+	[OP_SD_SETATTR & 0xff] = op_setattr,
+	[OP_SD_ACCESS & 0xff] = op_access,
+	[OP_SD_READLINK & 0xff] = op_readlink,
+	[OP_SD_STATFS & 0xff] = op_statfs,
+	[OP_SD_READ & 0xff] = op_read,
+	[OP_SD_WRITE & 0xff] = op_write,
+	[OP_SD_FSYNC & 0xff] = op_fsync,
+	[OP_SD_FALLOCATE & 0xff] = op_fallocate,
+	[OP_SD_SEEK & 0xff] = op_seek,
+	[OP_SD_READDIR & 0xff] = op_readdir,
+	[OP_SD_MKDIR & 0xff] = op_mkdir,
+	[OP_SD_MKNOD & 0xff] = op_mknod,
+	[OP_SD_SYMLINK & 0xff] = op_symlink,
+	[OP_SD_LINK & 0xff] = op_link,
+	[OP_SD_UNLINK & 0xff] = op_unlink,
+	[OP_SD_RENAME & 0xff] = op_rename,
+	[OP_SD_GETXATTR & 0xff] = op_getxattr,
+	[OP_SD_SETXATTR & 0xff] = op_setxattr,
+	[OP_SD_LISTXATTR & 0xff] = op_listxattr,
+	[OP_SD_REMOVEXATTR & 0xff] = op_removexattr,
+};
+
+/* ---- connections */
+
+static struct conn *conn_find(struct sd *sd, conn_id id)
+{
+	struct conn *c = sd->conns[id % SD_CONN_BUCKETS];
+	while (c && c->id != id)
+		c = c->next;
+	return c;
+}
+
+static void opened(void *self, conn_id id, const struct hello *h, const struct welcome *w, bool outgoing)
+{
+	struct sd *sd = self;
+	if (sd->gm && gm_link_opened(sd->gm, id))
+		return;
+	struct conn *c = calloc(1, sizeof(*c));
+	if (!c || outgoing) {
+		free(c);
+		sd->env->close(sd->env->ctx, id);
+		return;
+	}
+	*c = (struct conn){.id = id, .role = h->role, .kind = h->kind, .vnode = h->vnode, .uid = h->uid, .gid = h->gid, .session = h->session};
+	c->next = sd->conns[id % SD_CONN_BUCKETS];
+	sd->conns[id % SD_CONN_BUCKETS] = c;
+	if (c->role == ROLE_VNODE)
+		sd->channels++;
+}
+
+static void closed(void *self, conn_id id)
+{
+	struct sd *sd = self;
+	if (sd->gm && gm_link_closed(sd->gm, id))
+		return;
+	struct conn **p = &sd->conns[id % SD_CONN_BUCKETS];
+	while (*p && (*p)->id != id)
+		p = &(*p)->next;
+	struct conn *c = *p;
+	if (!c)
+		return;
+	*p = c->next;
+	orphans_conn_closed(sd, id);
+	u64 now = sd->env->now_ns(sd->env->ctx);
+	once_session_closed(sd->once, c->session, now);
+	struct vnode *vn = c->role == ROLE_VNODE ? sd_vnode(sd, c->vnode) : NULL;
+	if (vn)
+		vn->idle_since_ns = now;
+	sd->channels -= c->role == ROLE_VNODE;
+	free(c);
+}
+
+bool sd_vnode_in_use(struct sd *sd, u32 vnode)
+{
+	for (u32 i = 0; sd->channels && i < SD_CONN_BUCKETS; i++)
+		for (const struct conn *c = sd->conns[i]; c; c = c->next)
+			if (c->role == ROLE_VNODE && c->vnode == vnode)
+				return true;
+	return false;
+}
+
+/* ---- replies */
+
+static bool damages_channel(s32 status)
+{
+	return status <= -WIRE_BAD_MESSAGE && status > -WIRE_DOWN;
+}
+
+void sd_reply(struct req *r, s32 status, const void *fixed, const void *data, u32 data_len)
+{
+	struct sd *sd = r->sd;
+	const struct msg_hdr *q = &r->m->hdr;
+	struct wire_seg seg = {data, data_len};
+	u32 fixed_len = fixed ? r->row->rep_len : 0;
+	int rc;
+	assert(!r->replied);
+	r->replied = true;
+	if (r->once) {
+		slots_done(r, status, fixed);
+		rc = node_reply_once(sd->env, sd->once, r->conn->id, q, status, fixed, fixed_len, &seg, data_len ? 1 : 0);
+	} else {
+		rc = node_reply(sd->env, r->conn->id, q, status, fixed, fixed_len, &seg, data_len ? 1 : 0);
+	}
+	if (rc == -WIRE_BUSY)
+		sd->env->close(sd->env->ctx, r->conn->id);
+	if (!damages_channel(status))
+		return;
+	sd->refused++;
+	sd->env->log(sd->env->ctx, LOG_WARN, "%s from %s refused: status %d; its channel is closed", r->row->name,
+		     r->conn->role == ROLE_VNODE ? "a process" : "a component", -status);
+	sd->env->close(sd->env->ctx, r->conn->id);
+}
+
+void sd_fail(struct req *r, s32 status, const struct loc *l)
+{
+	if (status == -WIRE_REDIRECT && l)
+		sd_reply(r, status, NULL, l->path, l->len);
+	else
+		sd_reply(r, status, NULL, NULL, 0);
+}
+
+/* ---- dispatch */
+
+static bool allowed(const struct op_row *row, u8 role)
+{
+	static const u8 from[] = {[ROLE_COMPONENT] = FROM_C, [ROLE_SPACE] = FROM_S, [ROLE_VNODE] = FROM_V, [ROLE_ADMIN] = FROM_A};
+	return role < ARRAY_SIZE(from) && row->from & from[role];
+}
+
+static s32 check(struct req *r)
+{
+	const struct msg *m = r->m;
+	const struct op_row *row = r->row;
+	if (m->fixed_len != row->req_len || m->data_len > row->max_req_data)
+		return -WIRE_BAD_MESSAGE;
+	if (!allowed(row, r->conn->role))
+		return -WIRE_UNAUTHORISED;
+	if (row->cls == OP_ONCE && m->hdr.flags & MSG_ONCE && m->hdr.session != r->conn->session)
+		return -WIRE_BAD_SEQ;
+	if (r->conn->role != ROLE_VNODE)
+		return 0;
+	r->vn = sd_vnode(r->sd, r->conn->vnode);
+	r->cred.uid = r->conn->uid;
+	r->cred.gid = r->conn->gid;
+	r->cred.check = sd_must_check(r->sd, r->cred.uid);
+	return r->vn ? 0 : -ENODEV;
+}
+
+static bool same_op(const void *frame, const struct msg_hdr *h)
+{
+	struct msg_hdr stored;
+	memcpy(&stored, frame, sizeof(stored));
+	return stored.op == h->op;
+}
+
+/* True: the request was made before, or is out of order, and has been dealt with. */
+static bool repeated(struct req *r)
+{
+	struct sd *sd = r->sd;
+	const void *frame;
+	u32 len;
+	switch (once_check(sd->once, &r->m->hdr, &frame, &len)) {
+	case ONCE_NEW:
+		r->once = true;
+		return slots_begin(r) == SLOT_REPLIED;
+	case ONCE_REPEAT:
+		if (frame && !same_op(frame, &r->m->hdr))
+			sd_reply(r, -WIRE_BAD_SEQ, NULL, NULL, 0);
+		else if (frame)
+			node_resend(sd->env, r->conn->id, &r->m->hdr, frame, len);
+		return true;
+	default:
+		sd_reply(r, -WIRE_BAD_SEQ, NULL, NULL, 0);
+		return true;
+	}
+}
+
+static void message(void *self, conn_id id, const struct msg *m)
+{
+	struct sd *sd = self;
+	if (sd->gm && gm_link_message(sd->gm, id, m))
+		return;
+	struct conn *c = conn_find(sd, id);
+	if (!c || m->hdr.flags & MSG_REPLY)
+		return;
+	struct req r = {.sd = sd, .conn = c, .m = m, .row = op_row(m->hdr.op)};
+	handler *h = m->hdr.op >> 8 == OP_SD_VNODE >> 8 && (m->hdr.op & 0xff) < ARRAY_SIZE(handlers) ? handlers[m->hdr.op & 0xff] : NULL;
+	if (!r.row || !h) {
+		sd->refused++;
+		sd->env->close(sd->env->ctx, id);
+		return;
+	}
+	s32 status = check(&r);
+	if (status) {
+		sd_reply(&r, status, NULL, NULL, 0);
+		return;
+	}
+	if (m->hdr.flags & MSG_ONCE && repeated(&r))
+		return;
+	h(&r);
+	assert(r.replied);
+}
+
+/* ---- time */
+
+static u64 tick(void *self, u64 now_ns)
+{
+	struct sd *sd = self;
+	u64 next = now_ns + TICK_NS;
+	if (sd->gm) {
+		u64 gm = gm_link_tick(sd->gm, now_ns);
+		next = MIN(next, gm);
+	}
+	fdcache_tick(sd->fds, now_ns);
+	orphans_tick(sd, now_ns);
+	return next;
+}
+
+const struct node_ops sd_ops = {.opened = opened, .message = message, .closed = closed, .tick = tick};
+
+/* ---- the manager */
+
+static void registered(void *self, const struct gm_register_rep *rep)
+{
+	struct sd *sd = self;
+	if (sd->cfg.registered)
+		sd->cfg.registered(sd->cfg.arg);
+}
+
+static void fill_usage(struct sd *sd, u64 *used, u64 *total)
+{
+	struct hf_statfs s;
+	if (hf_statfs(sd->data_fd, &s))
+		return;
+	*total = s.blocks * s.frsize;
+	*used = (s.blocks - s.bfree) * s.frsize;
+}
+
+static void beat(void *self, struct gm_beat_req *b, const struct proc_report **procs)
+{
+	b->state = COMP_UP;
+	fill_usage(self, &b->used_bytes, &b->total_bytes);
+}
+
+static int join_cluster(struct sd *sd)
+{
+	struct gm_link_config g = {.gm_addr = sd->cfg.gm_addr,
+				   .kind = KIND_STORAGE,
+				   .name = sd->cfg.name,
+				   .own_addr = sd->cfg.addr,
+				   .incarnation = sd->cfg.incarnation,
+				   .host_pid = sd->cfg.host_pid,
+				   .cores = sd->cfg.cores,
+				   .self = sd,
+				   .registered = registered,
+				   .beat = beat};
+	u64 used;
+	if (!sd->cfg.gm_addr)
+		return 0;
+	fill_usage(sd, &used, &g.total_bytes);
+	sd->gm = gm_link_new(sd->env, &g);
+	return sd->gm ? 0 : -ENOMEM;
+}
+
+/* ---- start */
+
+void sd_temp_name(struct sd *sd, char name[24])
+{
+	snprintf(name, 24, "#%llx", (unsigned long long)++sd->temp_seq);
+}
+
+bool sd_must_check(const struct sd *sd, u32 uid)
+{
+	return uid != 0 && !(sd->euid && sd->euid == uid);
+}
+
+/* The key of handles and ids: made at the first start. */
+static int load_key(struct sd *sd)
+{
+	int fd = hf_open(sd->data_fd, "key", O_RDONLY, 0);
+	if (fd >= 0) {
+		s64 n = hf_pread(fd, sd->key, sizeof(sd->key), 0);
+		hf_close(fd);
+		return n == sizeof(sd->key) ? 0 : n < 0 ? (int)n : -EUCLEAN;
+	}
+	if (fd != -ENOENT)
+		return fd;
+	sd->env->random(sd->env->ctx, sd->key, sizeof(sd->key));
+	hf_unlink(sd->data_fd, "key.new", false);
+	fd = hf_create(sd->data_fd, "key.new", O_WRONLY, 0600);
+	s64 n = fd < 0 ? fd : hf_pwrite(fd, sd->key, sizeof(sd->key), 0, false, true);
+	hf_close(fd);
+	return n < 0 ? (int)n : hf_rename(sd->data_fd, "key.new", sd->data_fd, "key", 0);
+}
+
+static int open_data(struct sd *sd)
+{
+	int rc = hf_mkdir_host(sd->cfg.data_dir, 0700);
+	if (rc && rc != -EEXIST)
+		return rc;
+	sd->data_fd = hf_open_host(sd->cfg.data_dir, O_RDONLY | O_DIRECTORY, 0);
+	return MIN(sd->data_fd, 0);
+}
+
+static int make_tables(struct sd *sd)
+{
+	sd->fds = fdcache_new();
+	sd->orphans = orphans_new();
+	sd->writes = calloc(WRITE_COUNTERS, sizeof(*sd->writes));
+	sd->once = once_new(ONCE_SESSIONS, ONCE_REPLY_MAX);
+	return sd->fds && sd->orphans && sd->writes && sd->once ? 0 : -ENOMEM;
+}
+
+static int start(struct sd *sd, const char **what)
+{
+	static const struct {
+		int (*run)(struct sd *sd);
+		const char *what;
+	} phases[] = {
+		{open_data, "data directory"}, {load_key, "key"},		    {make_tables, "tables"},	  {ids_open, "file ids"},
+		{slots_open, "stored replies"}, {vnodes_load, "vNodes"}, {join_cluster, "line to the manager"},
+	};
+	for (u32 i = 0; i < ARRAY_SIZE(phases); i++) {
+		int rc = phases[i].run(sd);
+		*what = phases[i].what;
+		if (rc)
+			return rc;
+	}
+	slots_recover(sd);
+	return 0;
+}
+
+struct sd *sd_new(const struct node_env *env, const struct sd_config *cfg, char *err, size_t err_len)
+{
+	const char *what = "memory";
+	struct sd *sd = sodium_init() < 0 ? NULL : calloc(1, sizeof(*sd));
+	int rc = -ENOMEM;
+	if (sd) {
+		hf_init();
+		sd->env = env;
+		sd->cfg = *cfg;
+		sd->data_fd = -1;
+		sd->euid = hf_euid();
+		sd->start_ns = env->now_ns(env->ctx);
+		sd->lease_ns = (cfg->lease_ms ? cfg->lease_ms : DEFAULT_LEASE_MS) * NSEC_PER_MSEC;
+		env->random(env->ctx, &sd->verifier, sizeof(sd->verifier));
+		env->random(env->ctx, sd->change_key, sizeof(sd->change_key));
+		rc = start(sd, &what);
+		if (!rc)
+			return sd;
+		sd_free(sd);
+	}
+	snprintf(err, err_len, "%s: %s: %s", cfg->data_dir, what, strerror(-rc));
+	return NULL;
+}
+
+void sd_free(struct sd *sd)
+{
+	if (sd->gm)
+		gm_link_free(sd->gm);
+	for (u32 i = 0; i < SD_CONN_BUCKETS; i++)
+		for (struct conn *c = sd->conns[i], *next; c; c = next) {
+			next = c->next;
+			free(c);
+		}
+	while (sd->vnodes) {
+		struct vnode *vn = sd->vnodes;
+		sd->vnodes = vn->next;
+		vnode_free(sd, vn);
+	}
+	if (sd->once)
+		once_free(sd->once);
+	slots_close(sd);
+	fdcache_free(sd->fds);
+	orphans_free(sd->orphans);
+	ids_close(sd);
+	free(sd->writes);
+	hf_close(sd->data_fd);
+	free(sd);
+}

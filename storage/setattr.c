@@ -1,0 +1,116 @@
+/* SETATTR: mode, owner, size and times, by path or by file id. */
+#include "storage/slots.h"
+
+static int check_size(struct req *r, const struct loc *l)
+{
+	const struct sd_setattr_req *q = r->m->fixed;
+	if (!(q->mask & SDA_SIZE))
+		return 0;
+	if (!S_ISREG(l->attr.mode))
+		return is_dir(l) ? -EISDIR : -EINVAL;
+	return q->size > INT64_MAX ? -EINVAL : may(r, l, 2);
+}
+
+static int check_owner(struct req *r, const struct loc *l)
+{
+	const struct sd_setattr_req *q = r->m->fixed;
+	const struct cred *c = &r->cred;
+	bool owner = !c->check || c->uid == l->attr.uid;
+	if (!c->check)
+		return 0;
+	if (q->mask & SDA_UID && q->uid != l->attr.uid)
+		return -EPERM;
+	if (q->mask & SDA_GID && q->gid != l->attr.gid && !(owner && q->gid == c->gid))
+		return -EPERM;
+	if (q->mask & (SDA_MODE | SDA_ATIME | SDA_MTIME) && !owner)
+		return -EPERM;
+	if (q->mask & (SDA_ATIME_NOW | SDA_MTIME_NOW) && !owner)
+		return may(r, l, 2);
+	return 0;
+}
+
+static int check(struct req *r, const struct loc *l)
+{
+	const struct sd_setattr_req *q = r->m->fixed;
+	if (q->mask & ~255u)
+		return -EINVAL;
+	if (q->mask & SDA_MODE && S_ISLNK(l->attr.mode))
+		return -EOPNOTSUPP;
+	if (!l->nameless && loc_readonly(r->vn, l))
+		return -EROFS;
+	int rc = check_size(r, l);
+	return rc ? rc : check_owner(r, l);
+}
+
+static s64 time_of(u32 mask, u32 now_bit, u32 set_bit, s64 ns)
+{
+	if (mask & now_bit)
+		return HF_TIME_NOW;
+	return mask & set_bit && ns != HF_TIME_NOW && ns != HF_TIME_OMIT ? ns : HF_TIME_OMIT;
+}
+
+static int resize(struct req *r, const struct file_id *id, u64 size)
+{
+	int fd = object_fd(r->sd, r->vn, id, true);
+	return fd < 0 ? fd : hf_truncate(fd, size);
+}
+
+static int apply(struct req *r, const struct loc *l, const struct file_id *id)
+{
+	const struct sd_setattr_req *q = r->m->fixed;
+	u32 mask = q->mask, mode = q->mode & 07777;
+	int rc = mask & SDA_SIZE ? resize(r, id, q->size) : 0;
+	if (!rc && mask & (SDA_UID | SDA_GID))
+		rc = hf_chown(l->fd, mask & SDA_UID ? q->uid : ~0u, mask & SDA_GID ? q->gid : ~0u);
+	if (r->cred.check && r->cred.gid != l->attr.gid && !is_dir(l))
+		mode &= ~(u32)S_ISGID;
+	if (!rc && mask & SDA_MODE)
+		rc = hf_chmod(l->fd, mode);
+	s64 atime = time_of(mask, SDA_ATIME_NOW, SDA_ATIME, q->atime_ns), mtime = time_of(mask, SDA_MTIME_NOW, SDA_MTIME, q->mtime_ns);
+	if (!rc && (atime != HF_TIME_OMIT || mtime != HF_TIME_OMIT))
+		rc = hf_utimens(l->fd, atime, mtime);
+	return rc;
+}
+
+/* The object to be changed is in a layer that may be written; its id. */
+static int ready(struct req *r, struct loc *l, struct file_id *id)
+{
+	const struct sd_setattr_req *q = r->m->fixed;
+	bool data = !(q->mask & SDA_SIZE && !q->size);
+	int rc = id_of_loc(r->sd, r->vn, l, id);
+	if (rc || !q->mask)
+		return rc;
+	if (l->nameless)
+		return orphans_has(r->sd, id) ? 0 : -EROFS;
+	if (l->layer != LAYER_LOWER)
+		return 0;
+	rc = copy_up(r->sd, r->vn, l, data);
+	return rc ? rc : id_of_loc(r->sd, r->vn, l, id);
+}
+
+void op_setattr(struct req *r)
+{
+	const struct sd_setattr_req *q = r->m->fixed;
+	struct loc *l = &r->sd->a;
+	struct file_id id;
+	if (q->len != r->m->data_len) {
+		sd_fail(r, -WIRE_BAD_MESSAGE, NULL);
+		return;
+	}
+	int rc = locate(r, (const char *)r->m->data, q->len, q->flags, l);
+	if (!rc)
+		rc = check(r, l);
+	if (!rc)
+		rc = ready(r, l, &id);
+	if (!rc)
+		rc = apply(r, l, &id);
+	if (!rc) {
+		object_wrote(r->sd, &id);
+		rc = hf_stat(l->fd, &l->attr);
+	}
+	if (rc)
+		sd_fail(r, rc, l);
+	else
+		reply_open(r, l, NULL, 0, false, false);
+	loc_close(l);
+}
