@@ -149,6 +149,8 @@ struct thread { /* at GS; offsets of the first fields are known to host/door.S *
 	u64 saved_mask;             /* sigsuspend, ppoll …: the mask to go back to */
 	bool restore_mask;
 	bool in_syscall, service;
+	u64 held; /* of those: sent by somebody while the program blocked them (held_info by signal) */
+	struct ksiginfo held_info[3];
 	u64 virtual_mask_sync; /* those of SIGSYS, SIGBUS, SIGSEGV that the program blocks; the host never does */
 	u64 fault_rip;      /* last RIP that missed, and the lines it faulted in: not victims */
 	u64 fault_lines[8];
@@ -278,6 +280,9 @@ void signal_init(void);
 void signal_force(struct thread *t, struct kucontext *uc, const struct ksiginfo *info);
 /* Records what the host delivered; called by the asynchronous handler. */
 void signal_record(struct thread *t, const struct ksiginfo *info);
+/* The program blocks a signal of the monitor's own that somebody sent: kept until the mask lets it through. */
+void signal_hold(struct thread *t, const struct ksiginfo *info);
+void signal_release_held(struct thread *t);
 /* Builds frames for all recorded signals on uc. sysret: result of a finished system call (may be SYS_RESTART…), or 0 with nr -1. */
 void signal_deliver(struct thread *t, struct kucontext *uc);
 

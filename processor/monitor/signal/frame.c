@@ -158,6 +158,7 @@ s64 sys_rt_sigreturn(struct thread *t, const u64 *a)
 	t->virtual_mask_sync = in.sigmask & MASK_SYNC;
 	t->exit_slow = 1;
 	uc->sigmask = in.sigmask & ~MASK_SYNC;
+	signal_release_held(t);
 	if (!(in.stack.flags & 2)) {
 		t->altstack = in.stack;
 		t->altstack.flags &= ~1;

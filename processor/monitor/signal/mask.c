@@ -65,6 +65,7 @@ s64 sys_rt_sigprocmask(struct thread *t, const u64 *a)
 		t->virtual_mask_sync = now & MASK_SYNC;
 		t->exit_slow = 1;
 		uc->sigmask = now & ~MASK_SYNC;
+		signal_release_held(t);
 	}
 	return 0;
 }
@@ -91,6 +92,7 @@ s64 sys_rt_sigpending(struct thread *t, const u64 *a)
 	if (a[1] > 8)
 		return -EINVAL;
 	host(SYSNR(rt_sigpending), &set, 8);
+	set |= t->held;
 	return copy_to_user(a[0], &set, a[1]);
 }
 

@@ -82,6 +82,30 @@ void signal_record(struct thread *t, const struct ksiginfo *info)
 	count(CNT_SIGNALS, 1);
 }
 
+static struct ksiginfo *held_slot(struct thread *t, int sig)
+{
+	return &t->held_info[sig == SIGSEGV ? 0 : sig == SIGBUS ? 1 : 2];
+}
+
+void signal_hold(struct thread *t, const struct ksiginfo *info)
+{
+	if (!(t->held & BIT(info->signo))) /* standard signals do not queue */
+		*held_slot(t, info->signo) = *info;
+	t->held |= BIT(info->signo);
+}
+
+void signal_release_held(struct thread *t)
+{
+	static const int own[] = {SIGSEGV, SIGBUS, SIGSYS};
+
+	for (u32 i = 0; i < ARRAY_SIZE(own); i++) {
+		if (!(t->held & ~t->virtual_mask_sync & BIT(own[i])))
+			continue;
+		t->held &= ~BIT(own[i]);
+		signal_record(t, held_slot(t, own[i]));
+	}
+}
+
 /* Ends the process by sig as the host kernel would (core pattern, wait status). */
 static _Noreturn void die_of(struct thread *t, int sig)
 {

@@ -227,6 +227,8 @@ static s64 do_clone(struct thread *t, const struct clone_request *c)
 {
 	if (c->flags & CLONE_NEW_ANY)
 		return -EPERM;
+	if (c->flags & CLONE_SIGHAND && !(c->flags & CLONE_VM))
+		return -EINVAL;
 	if (c->flags & CLONE_THREAD)
 		return (c->flags & (CLONE_VM | CLONE_SIGHAND)) == (CLONE_VM | CLONE_SIGHAND) ? clone_thread(t, c) : -EINVAL;
 	if (c->flags & CLONE_VM)

@@ -107,6 +107,10 @@ int on_async(int sig, struct ksiginfo *info, struct kucontext *uc)
 	if (sig != SIGSEGV && sig != SIGBUS && sig != SIGSYS && in_monitor(ip) && info->code > 0 &&
 	    (sig == SIGFPE || sig == SIGILL || sig == SIGTRAP))
 		mon_fatal("monitor fault: signal %d code %d, rip %lx", sig, info->code, ip);
+	if (MASK_SYNC & t->virtual_mask_sync & (1ull << (sig - 1))) {
+		signal_hold(t, info);
+		return 0;
+	}
 	signal_record(t, info);
 	if (ip >= (u64)host_wait_check && ip < (u64)host_wait_end)
 		uc->regs.rip = (u64)host_wait_abort;
