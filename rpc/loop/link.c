@@ -116,7 +116,9 @@ static void push_frame(struct loop *l, struct end *to, u32 side, u8 *frame, u32 
 {
 	struct event ev = {.kind = EV_FRAME, .link = index_of(to), .side = side, .len = len, .frame = frame, .nfds = nfds};
 
-	ev.at_ns = MAX(l->now_ns + loop_delay(l), to->last_ns);
+	u64 at_ns = l->now_ns + loop_delay(l); /* drawn once: MAX would draw twice */
+
+	ev.at_ns = MAX(at_ns, to->last_ns);
 	to->last_ns = ev.at_ns;
 	to->queued_bytes += len;
 	if (nfds)
