@@ -66,7 +66,7 @@ static bool holds(const u8 *bytes, u64 content)
 	return true;
 }
 
-/* ---- calls: a request is sent again, the same bytes under a new tag, until its answer comes */
+/* ---- calls: a request is sent again, the same bytes under the same tag, until its answer comes */
 
 static void call_drop(struct call *k)
 {
@@ -88,7 +88,7 @@ static void transmit(struct program *p, struct call *k)
 {
 	struct wire_seg seg = {k->body, k->len};
 	struct msg_hdr h = k->hdr;
-	h.tag = k->tag = ++p->crowd->tags;
+	h.tag = k->tag;
 	k->deadline_ns = now(p) + (k->period_ns ? k->period_ns : START_NS);
 	if (p->hostile && p->state == PROG_LIVE && !program_random(p, 3))
 		spoil(p, &h, k->body, k->len);
@@ -104,6 +104,7 @@ void program_send(struct program *p, enum call_kind kind, conn_id to, struct msg
 	k->to = to;
 	k->hdr = h;
 	k->period_ns = period_ns;
+	k->tag = ++p->crowd->tags;
 	for (u32 i = 0; i < nsegs; i++)
 		k->len += segs[i].len;
 	k->body = malloc(k->len + 1);
@@ -239,7 +240,7 @@ static void layout_reply(struct program *p, u16 op, s32 status, const struct msg
 
 /* ---- write-back */
 
-static void some_writeback(struct program *p)
+static bool some_writeback(struct program *p)
 {
 	static u8 bytes[FETCH_MAX_LINES * LINE_SIZE];
 	struct mem_writeback_req req = {0};
@@ -265,10 +266,11 @@ static void some_writeback(struct program *p)
 	}
 	p->wb_count = req.count;
 	if (!req.count)
-		return;
+		return false;
 	struct wire_seg segs[] = {{&req, sizeof(req)}, {rec, req.count * (u32)sizeof(rec[0])}, {bytes, nbytes}};
 	p->crowd->did.writebacks++;
 	program_send(p, CALL_WRITEBACK, p->mem, (struct msg_hdr){.op = OP_MEM_WRITEBACK}, segs, ARRAY_SIZE(segs), RESEND_NS);
+	return true;
 }
 
 static void writeback_reply(struct program *p, s32 status, const struct msg *m)
@@ -394,6 +396,12 @@ static bool take_channel(struct program *p, conn_id *c, int fd)
 /* A new, empty space. */
 static void enter_space(struct program *p, const struct pd_space_rep *rep)
 {
+	struct crowd *c = p->crowd;
+	if (c->nasids < ARRAY_SIZE(c->asids))
+		c->asids[c->nasids++] = rep->asid;
+	for (u32 i = 0; i + 1 < c->nasids; i++)
+		if (c->asids[i] == rep->asid && c->opts.check_contents)
+			program_violation(p, "address space number %llu was given out before", (unsigned long long)rep->asid);
 	p->asid = rep->asid;
 	p->vnode = rep->vnode;
 	p->lseq = p->version = 0;
@@ -488,33 +496,35 @@ static bool idle(const struct program *p, bool also_file)
 	return true;
 }
 
-static void step_live(struct program *p)
+/* Starts something. false: what the dice chose cannot be done now. */
+static bool act(struct program *p)
 {
 	u32 dice = program_random(p, 100);
-	if (p->verifier) {
-		program_file_step(p);
-		return;
-	}
-	if (!p->steps) {
-		if (idle(p, true))
-			p->state = PROG_CHECKING;
-		return;
-	}
-	p->steps--;
 	if (idle(p, true) && dice < 3)
 		ask_pd(p, OP_PD_FORK);
 	else if (idle(p, true) && dice < 5 && !p->hostile)
 		ask_pd(p, OP_PD_EXEC);
+	else if (p->call[CALL_CTL].active || p->call[CALL_LAYOUT].active)
+		return false; /* both stop everything else, as in a monitor */
 	else if (idle(p, false) && dice < 20)
 		some_layout(p);
-	else if (p->call[CALL_CTL].active || p->call[CALL_LAYOUT].active)
-		p->steps++; /* both stop everything else, as in a monitor */
 	else if (!p->call[CALL_FILE].active && dice < 30)
 		program_file_step(p);
 	else if (!p->call[CALL_WRITEBACK].active && dice < 65)
-		some_writeback(p);
-	else if (!p->call[CALL_FETCH].active)
-		some_fetch(p);
+		return some_writeback(p);
+	else
+		return !p->call[CALL_FETCH].active && some_fetch(p);
+	return true;
+}
+
+static void step_live(struct program *p)
+{
+	if (p->verifier)
+		program_file_step(p);
+	else if (p->steps)
+		p->steps -= act(p);
+	else if (idle(p, true))
+		p->state = PROG_CHECKING;
 }
 
 void program_finish(struct program *p)
@@ -665,12 +675,19 @@ struct crowd *crowd_new(struct world *w, const struct crowd_opts *opts)
 	c->opts = *opts;
 	c->env = loop_env(w->loop, w->node[PROGRAMS]);
 	loop_start(w->loop, w->node[PROGRAMS], &crowd_ops, c);
-	for (u32 i = 0; i < opts->programs; i++) {
-		struct program *p = unused(c);
-		p->hostile = i < opts->hostile;
-		start(p, opts->steps);
-	}
+	crowd_more(c, opts->programs);
+	for (u32 i = 0; i < opts->hostile; i++)
+		c->prog[i].hostile = true;
 	return c;
+}
+
+void crowd_more(struct crowd *c, u32 n)
+{
+	for (u32 i = 0; i < n; i++) {
+		struct program *p = unused(c);
+		if (p)
+			start(p, c->opts.steps);
+	}
 }
 
 void crowd_verify_files(struct crowd *c)

@@ -75,6 +75,8 @@ struct crowd {
 	struct program prog[MAX_PROGRAMS];
 	u32 nprogs;
 	u64 violations;
+	u64 asids[1024]; /* given out so far */
+	u32 nasids;
 	struct {
 		u64 writebacks, lines_written, fetches, lines_read, layouts, appends, forks, execs, resent, files_checked;
 	} did;
@@ -82,6 +84,7 @@ struct crowd {
 
 struct crowd *crowd_new(struct world *w, const struct crowd_opts *opts);
 void crowd_free(struct crowd *c);
+void crowd_more(struct crowd *c, u32 n); /* programs */
 bool crowd_busy(void *crowd); /* a program still runs */
 void crowd_end_all(struct crowd *c);
 /* One more program, which reads every file and checks it. */

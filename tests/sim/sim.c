@@ -23,31 +23,31 @@ struct scenario {
 #define MS NSEC_PER_MSEC
 #define US NSEC_PER_USEC
 static const struct scenario scenarios[] = {
-	{"calm", {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS}, {.programs = 10, .steps = 150, .check_contents = true}, false, 0},
+	{"calm", {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS}, {.programs = 10, .steps = 400, .check_contents = true}, false, 0},
 	{"lossy",
 	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 5000, .duplicate = 10000},
-	 {.programs = 8, .steps = 120, .check_contents = true},
+	 {.programs = 8, .steps = 400, .check_contents = true},
 	 false,
 	 0},
 	{"slow and doubled",
 	 {.delay_min_ns = 1 * MS, .delay_max_ns = 600 * MS, .duplicate = 100000},
-	 {.programs = 5, .steps = 60, .check_contents = true},
+	 {.programs = 5, .steps = 100, .check_contents = true},
 	 false,
 	 0},
-	{"cut", {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .cut = 500}, {.programs = 12, .steps = 120, .check_contents = true}, true, 0},
+	{"cut", {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .cut = 500}, {.programs = 12, .steps = 400, .check_contents = true}, true, 0},
 	{"hostile programs",
 	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS},
-	 {.programs = 14, .steps = 120, .hostile = 7, .check_contents = true},
+	 {.programs = 14, .steps = 400, .hostile = 7, .check_contents = true},
 	 false,
 	 0},
 	{"kills",
 	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 1000, .duplicate = 1000, .cut = 50},
-	 {.programs = 12, .steps = 120, .check_contents = true},
+	 {.programs = 12, .steps = 400, .check_contents = true},
 	 true,
-	 6},
+	 8},
 	{"corrupt",
 	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .corrupt = 2000},
-	 {.programs = 12, .steps = 120, .check_contents = false},
+	 {.programs = 12, .steps = 400, .check_contents = false},
 	 true,
 	 0},
 };
@@ -69,18 +69,26 @@ static void must_hold(bool ok, u64 seed, const char *what)
 	fprintf(stderr, "seed %llu (%s): %s\n", (unsigned long long)seed, scenarios[seed % SCENARIOS].name, what);
 }
 
-/* ---- kills */
+/* ---- kills and partitions */
 
 static void kill_some(struct world *w, struct crowd *c, u32 kills)
 {
 	for (u32 i = 0; i < kills && crowd_busy(c); i++) {
 		u32 dice[3];
 		c->env->random(c->env->ctx, dice, sizeof(dice));
-		enum who who = (enum who)(GM + dice[0] % (P0 + 1));
-		loop_run(w->loop, dice[1] % 60 * MS);
-		world_kill(w, who);
-		loop_run(w->loop, dice[2] % 3000 * MS);
-		world_revive(w, who);
+		enum who who = (enum who)(GM + dice[0] % (P0 + 1)), other = (enum who)(GM + dice[0] / 16 % (P0 + 1));
+		loop_run(w->loop, dice[1] % 100 * MS);
+		if (who != other && dice[1] & 1) {
+			loop_sever(w->loop, w->node[who], w->node[other], true);
+			loop_run(w->loop, dice[2] % 5000 * MS);
+			loop_sever(w->loop, w->node[who], w->node[other], false);
+		} else {
+			world_kill(w, who);
+			loop_run(w->loop, dice[2] % 500 * MS);
+			world_revive(w, who);
+		}
+		loop_run(w->loop, 300 * MS);
+		crowd_more(c, 4);
 	}
 }
 
