@@ -261,6 +261,9 @@ static inline void count(enum counter c, u64 n)
 
 /* ------------------------------------------------------------ system calls: sys/table.c from spec/syscalls.def */
 typedef s64 sys_fn(struct thread *t, const u64 *a);
+#define SYS(nr, name, ...) sys_fn sys_##name;
+#include "spec/syscalls.def"
+#undef SYS
 s64 sys_dispatch(struct thread *t, s64 nr, const u64 *a);
 /* Special results of a handler, never seen by the program: */
 #define SYS_RESTART (-512)    /* ERESTARTSYS: -EINTR unless every delivered signal's handler has SA_RESTART */

@@ -4,10 +4,6 @@
 
 #include "processor/monitor/mon.h"
 
-#define SYS(nr, name, ...) sys_fn sys_##name;
-#include "spec/syscalls.def"
-#undef SYS
-
 #define SYS_NR_MAX 512
 
 /* "calls":{…} members of --stats, without braces around; bytes written (cut at cap). */
