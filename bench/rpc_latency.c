@@ -72,8 +72,8 @@ static int measure(const char *name, bool ring, u32 lines, u32 rounds, u32 threa
 
 	qsort(ns, n, sizeof(*ns), by_value);
 	printf("  \"%s\": {\"p50_us\": %.2f, \"p99_us\": %.2f, \"per_second\": %.0f, \"blocked\": %lu, \"failed\": %lu}%s\n", name,
-	       (double)ns[n / 2] / 1e3, (double)ns[n * 99 / 100] / 1e3, (double)n / seconds, (unsigned long)c.blocked, (unsigned long)failed,
-	       last ? "" : ",");
+	       (double)ns[n / 2] / 1e3, (double)ns[n * 99 / 100] / 1e3, (double)n / seconds, (unsigned long)c.blocked,
+	       (unsigned long)failed, last ? "" : ",");
 	chan_libc_close(&c);
 	free(jobs);
 	free(ns);

@@ -7,7 +7,7 @@
 #include "rpc/node.h"
 
 #define CALL_SEGS 80u
-#define NO_ONCE 0xff
+#define NO_ONCE	  0xff
 
 struct call {
 	u32 generation;
@@ -124,7 +124,8 @@ static void finish(struct node_calls *p, struct call *c, s32 status, const struc
 	done(p->self, arg, status, m);
 }
 
-static int transmit(struct node_calls *p, struct call *c, struct msg_hdr *h, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata)
+static int transmit(struct node_calls *p, struct call *c, struct msg_hdr *h, const void *fixed, u32 fixed_len, const struct wire_seg *data,
+		    u32 ndata)
 {
 	struct wire_seg segs[CALL_SEGS];
 	u32 n = 0;

@@ -15,27 +15,27 @@
 
 #include <asm/errno.h>
 
-#define ST_MASK 3u
-#define ST_FREE 0u
+#define ST_MASK	   3u
+#define ST_FREE	   0u
 #define ST_PENDING 1u
 #define ST_FILLING 2u
-#define ST_DONE 3u
+#define ST_DONE	   3u
 #define ST_SLEEPER 4u
-#define GEN_SHIFT 3u
-#define GEN_MASK 0x1fffffffu
+#define GEN_SHIFT  3u
+#define GEN_MASK   0x1fffffffu
 
-#define CHAN_POLLIN 0x001
-#define CHAN_POLLOUT 0x004
+#define CHAN_POLLIN    0x001
+#define CHAN_POLLOUT   0x004
 #define CHAN_POLLRDHUP 0x2000
 
-#define POLLS_PER_LOOK 32u                       /* polls of a ring between looks at the clock */
-#define POLLS_PER_LOOK_STREAM 4u                 /* of a stream: each is a host call */
-#define LONGEST_BLOCK_NS (250ll * 1000 * 1000)   /* a safety net only */
-#define STREAM_CAP (MSG_MAX_LEN + 64u)
+#define POLLS_PER_LOOK	      32u		    /* polls of a ring between looks at the clock */
+#define POLLS_PER_LOOK_STREAM 4u		    /* of a stream: each is a host call */
+#define LONGEST_BLOCK_NS      (250ll * 1000 * 1000) /* a safety net only */
+#define STREAM_CAP	      (MSG_MAX_LEN + 64u)
 
 enum pace { PACE_GO_ON, PACE_BLOCK, PACE_EXPIRED };
 
-struct waiter { /* how long one chan_wait has been at it */
+struct waiter {	      /* how long one chan_wait has been at it */
 	u64 start_ns; /* 0: the clock was not read yet */
 	u32 polls;
 };

@@ -10,15 +10,16 @@
 #include "rpc/node.h"
 #include "rpc/shm/ring.h"
 
-#define CHAN_SLOTS 64u
+#define CHAN_SLOTS    64u
 #define CHAN_MAX_SEGS 72u
 /* Default budgets. Where waiter and server share a core, a reply costs the spinning first: 5 us gave 11 us a round trip, 30 us gave 37;
  * on cores of their own it is 2 us with either, since yielding an idle core returns at once. */
-#define CHAN_SPIN_NS 5000u
+#define CHAN_SPIN_NS  5000u
 #define CHAN_YIELD_NS 120000u
 
 struct chan_host { /* every call returns >= 0 or -errno; must not touch program memory */
-	s64 (*sendmsg)(int sock, const struct wire_seg *segs, u32 nsegs, bool block); /* stream: writes all or part; ring: one doorbell byte */
+	s64 (*sendmsg)(int sock, const struct wire_seg *segs, u32 nsegs,
+		       bool block); /* stream: writes all or part; ring: one doorbell byte */
 	s64 (*recv)(int sock, void *buf, u64 len, bool block);
 	s64 (*poll)(int sock, s16 events, s64 timeout_ns); /* revents, or 0: timed out; -EINTR possible */
 	s64 (*futex_wait)(u32 *word, u32 expected, s64 timeout_ns);
@@ -27,8 +28,8 @@ struct chan_host { /* every call returns >= 0 or -errno; must not touch program 
 	u64 (*now_ns)(void);
 };
 
-struct chan_reply {    /* where a reply goes; filled before chan_wait returns */
-	void *fixed;   /* receives up to fixed_len bytes of the reply struct */
+struct chan_reply {  /* where a reply goes; filled before chan_wait returns */
+	void *fixed; /* receives up to fixed_len bytes of the reply struct */
 	u32 fixed_len;
 	void *data; /* receives up to data_cap bytes of the variable part (may be NULL) */
 	u32 data_cap;
@@ -61,9 +62,9 @@ struct chan {
 	u32 spin_ns, yield_ns; /* budgets of the waiter; chan_init sets defaults */
 	/* private to rpc/chan.c from here */
 	u32 send_lock, recv_lock, down, waiters;
-	u64 free_slots; /* bitmap */
+	u64 free_slots;	     /* bitmap */
 	struct ring_end end; /* out: under send_lock, in: under recv_lock */
-	u32 once_free; /* bitmap of free ONCE slots */
+	u32 once_free;	     /* bitmap of free ONCE slots */
 	u32 once_seq[SESSION_SLOTS];
 	struct chan_slot slot[CHAN_SLOTS];
 	u8 *stream_buf; /* stream: reassembly, MSG_MAX_LEN bytes, given by the owner */
@@ -78,10 +79,12 @@ void chan_reopen(struct chan *c, int sock, void *ring, u32 ring_len, void *strea
 /* In a fork child, before anything else: forgets every slot and lock (the channel itself is replaced by chan_init after). */
 void chan_abandon(struct chan *c);
 
-/* Sends a request of at most CHAN_MAX_SEGS segments (the fixed struct first, no header). Returns a slot handle (> 0) or -WIRE_DOWN, -WIRE_BUSY
- * (all slots in use, or the server takes nothing until the timeout), -EMSGSIZE. timeout_ns 0: the row's. Every handle must be waited for. `reply` must live until chan_wait. ONCE ops take a ONCE slot by themselves. */
+/* Sends a request of at most CHAN_MAX_SEGS segments (the fixed struct first, no header). Returns a slot handle (> 0) or -WIRE_DOWN,
+ * -WIRE_BUSY (all slots in use, or the server takes nothing until the timeout), -EMSGSIZE. timeout_ns 0: the row's. Every handle must be
+ * waited for. `reply` must live until chan_wait. ONCE ops take a ONCE slot by themselves. */
 s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u32 nsegs, struct chan_reply *reply, u64 timeout_ns);
-/* Waits for it; returns reply->status. Never longer than the timeout, counted from the first wait or chan_done. EINTR from the host is ignored (signals are recorded by the monitor). */
+/* Waits for it; returns reply->status. Never longer than the timeout, counted from the first wait or chan_done. EINTR from the host is
+ * ignored (signals are recorded by the monitor). */
 s32 chan_wait(struct chan *c, s64 slot);
 void chan_once_drop(struct chan *c, struct chan_reply *reply);
 bool chan_done(struct chan *c, s64 slot); /* polls once, does not block */

@@ -147,15 +147,15 @@ static const struct {
 	const char *name, *arg, *help;
 	bool (*set)(struct common *c, const char *v);
 } common_options[] = {
-	{"--name", "NAME", "this component's id in the cluster, such as m0", set_name},
-	{"--listen", "ADDR", "unix:/path or tcp:host:port (port 0: any); may be repeated, the first is registered", set_listen},
-	{"--gm", "ADDR", "the manager", set_gm},
-	{"--key", "FILE", "the cluster key: 32 bytes, readable by the owner only", set_key},
-	{"--data", "DIR", "where durable state is kept", set_data},
-	{"--ready-fd", "N", "write 'ready ADDR' there once registered", set_ready_fd},
-	{"--exit-fd", "N", "stop at end of file there", set_exit_fd},
-	{"--log", "LEVEL", "error, warn, info (default) or debug; on stderr", set_log},
-	{"--spin-us", "N", "poll this long without an event before sleeping", set_spin},
+    {"--name", "NAME", "this component's id in the cluster, such as m0", set_name},
+    {"--listen", "ADDR", "unix:/path or tcp:host:port (port 0: any); may be repeated, the first is registered", set_listen},
+    {"--gm", "ADDR", "the manager", set_gm},
+    {"--key", "FILE", "the cluster key: 32 bytes, readable by the owner only", set_key},
+    {"--data", "DIR", "where durable state is kept", set_data},
+    {"--ready-fd", "N", "write 'ready ADDR' there once registered", set_ready_fd},
+    {"--exit-fd", "N", "stop at end of file there", set_exit_fd},
+    {"--log", "LEVEL", "error, warn, info (default) or debug; on stderr", set_log},
+    {"--spin-us", "N", "poll this long without an event before sleeping", set_spin},
 };
 
 static void help_row(const char *name, const char *arg, const char *help)
@@ -307,7 +307,7 @@ struct daemon *daemon_start(const struct daemon_opts *o)
 	}
 	d->incarnation |= 1; /* never 0 */
 	struct host_driver_config cfg = {
-		.name = d->opts.name, .kind = o->kind, .incarnation = d->incarnation, .log_level = o->log_level, .spin_us = o->spin_us};
+	    .name = d->opts.name, .kind = o->kind, .incarnation = d->incarnation, .log_level = o->log_level, .spin_us = o->spin_us};
 	memcpy(cfg.listen, d->opts.listen, sizeof(cfg.listen));
 	memcpy(cfg.key, o->key, sizeof(cfg.key));
 	d->driver = host_driver_new(&cfg, err, sizeof(err));

@@ -21,15 +21,15 @@ struct daemon;
 struct daemon_opts {
 	const char *prog;  /* "md": the subcommand, for messages and --help */
 	const char *about; /* one line for --help */
-	u8 kind;           /* enum component_kind */
-	bool needs_gm;     /* --gm must be given */
+	u8 kind;	   /* enum component_kind */
+	bool needs_gm;	   /* --gm must be given */
 	/* filled by daemon_options */
 	char name[WIRE_NAME_MAX];
 	const char *listen[4]; /* NULL-ended */
 	u32 nlisten;
-	const char *gm;   /* --gm ADDR or NULL */
+	const char *gm;	  /* --gm ADDR or NULL */
 	const char *data; /* --data DIR or NULL */
-	u8 key[32];       /* from --key FILE */
+	u8 key[32];	  /* from --key FILE */
 	bool have_key;
 	int ready_fd, exit_fd; /* -1: none */
 	u32 log_level;

@@ -10,13 +10,13 @@
 #include "rpc/node.h"
 #include "rpc/shm/ring_fd.h"
 
-#define CONN_MAX_FDS 16u
-#define CONN_BACKLOG_MAX (12ull * MIB)      /* replies a slow peer may leave with us: CHAN_SLOTS full fetch windows and some */
-#define HANDSHAKE_NS (3ull * NSEC_PER_SEC)  /* from accept or dial to welcome */
-#define HALF_OPEN_MAX 256u
-#define VISIT_FRAMES 16u                    /* frames of one connection per round */
-#define VISIT_BYTES (512u * 1024u)
-#define SEND_SEGS 80u                       /* more are flattened first */
+#define CONN_MAX_FDS	 16u
+#define CONN_BACKLOG_MAX (12ull * MIB)	       /* replies a slow peer may leave with us: CHAN_SLOTS full fetch windows and some */
+#define HANDSHAKE_NS	 (3ull * NSEC_PER_SEC) /* from accept or dial to welcome */
+#define HALF_OPEN_MAX	 256u
+#define VISIT_FRAMES	 16u /* frames of one connection per round */
+#define VISIT_BYTES	 (512u * 1024u)
+#define SEND_SEGS	 80u /* more are flattened first */
 
 enum conn_state {
 	CS_HELLO,    /* accepted; greeting sent, hello awaited */
@@ -39,10 +39,10 @@ struct out_chunk { /* a frame, or its unsent rest, that the peer had no room for
 struct conn {
 	conn_id id;
 	enum conn_state state;
-	bool packet;    /* adopted SOCK_SEQPACKET */
+	bool packet; /* adopted SOCK_SEQPACKET */
 	bool outgoing;
 	bool for_other; /* dial_for */
-	bool known;     /* the logic has the id: closed must be delivered */
+	bool known;	/* the logic has the id: closed must be delivered */
 	bool has_ring;
 	int sock;
 	int ring_fd; /* received in a welcome */
@@ -93,8 +93,8 @@ struct host_driver {
 	struct conn **conns; /* by index */
 	u32 *gens;
 	u32 nconns;
-	u32 nhalf;    /* handshakes under way */
-	u32 nstreams; /* open connections read through epoll */
+	u32 nhalf;	   /* handshakes under way */
+	u32 nstreams;	   /* open connections read through epoll */
 	struct conn **hot; /* polled every round: rings, and streams with whole frames left in their buffer */
 	u32 nhot, hot_cap;
 	struct conn *dead;
@@ -123,8 +123,8 @@ void conn_doorbell(struct conn *c);
 void conn_drop_output(struct conn *c);
 
 /* input.c: each returns the number of frames it handed on */
-u32 conn_visit(struct host_driver *d, struct conn *c);                  /* hot connections, every round */
-u32 conn_readable(struct host_driver *d, struct conn *c, u32 events);   /* open connections, on an epoll event */
+u32 conn_visit(struct host_driver *d, struct conn *c);		      /* hot connections, every round */
+u32 conn_readable(struct host_driver *d, struct conn *c, u32 events); /* open connections, on an epoll event */
 
 /* hello.c */
 int hello_listen(struct host_driver *d, const char *addr, char *err, size_t err_len);

@@ -11,8 +11,8 @@
 
 #define REDIAL_MIN_NS (50 * NSEC_PER_MSEC)
 #define REDIAL_MAX_NS (2 * NSEC_PER_SEC)
-#define POLL_NS (100 * NSEC_PER_MSEC) /* between two looks while dialling, registering or waiting for a beat's answer */
-#define LINK_CALLS 256u
+#define POLL_NS	      (100 * NSEC_PER_MSEC) /* between two looks while dialling, registering or waiting for a beat's answer */
+#define LINK_CALLS    256u
 
 enum link_state { LINK_IDLE, LINK_DIALLING, LINK_REGISTERING, LINK_UP };
 
@@ -22,9 +22,9 @@ struct gm_link {
 	struct node_calls *calls;
 	enum link_state state;
 	conn_id conn;
-	bool beating;   /* a beat is in flight */
+	bool beating;	 /* a beat is in flight */
 	bool complained; /* the broken line was logged */
-	u64 next_ns;    /* dial (IDLE), register again (REGISTERING) or beat (UP) then */
+	u64 next_ns;	 /* dial (IDLE), register again (REGISTERING) or beat (UP) then */
 	u64 backoff_ns;
 	u64 term;
 	u32 beat_ms, lease_ms;
@@ -90,11 +90,11 @@ static void hang_up(struct gm_link *l)
 static void dial(struct gm_link *l)
 {
 	struct hello h = {
-		.magic = LEGO_WIRE_MAGIC,
-		.version = LEGO_WIRE_VERSION,
-		.kind = l->cfg.kind,
-		.role = ROLE_COMPONENT,
-		.incarnation = l->cfg.incarnation,
+	    .magic = LEGO_WIRE_MAGIC,
+	    .version = LEGO_WIRE_VERSION,
+	    .kind = l->cfg.kind,
+	    .role = ROLE_COMPONENT,
+	    .incarnation = l->cfg.incarnation,
 	};
 	copy_name(h.name, l->name, sizeof(h.name));
 	l->state = LINK_DIALLING;
@@ -119,7 +119,8 @@ static void register_refused(struct gm_link *l, s32 status)
 	u64 now = l->env->now_ns(l->env->ctx);
 	l->next_ns = now + NSEC_PER_SEC;
 	if (!l->complained)
-		l->env->log(l->env->ctx, LOG_WARN, "manager at %s refuses to register %s (status %d); asking again", l->gm_addr, l->name, status);
+		l->env->log(l->env->ctx, LOG_WARN, "manager at %s refuses to register %s (status %d); asking again", l->gm_addr, l->name,
+			    status);
 	l->complained = true;
 	if (l->cfg.refused)
 		l->cfg.refused(l->cfg.self, status);
@@ -197,11 +198,11 @@ static void registered(void *self, void *arg, s32 status, const struct msg *m)
 static void send_register(struct gm_link *l)
 {
 	struct gm_register_req req = {
-		.kind = l->cfg.kind,
-		.incarnation = l->cfg.incarnation,
-		.total_bytes = l->cfg.total_bytes,
-		.host_pid = l->cfg.host_pid,
-		.cores = l->cfg.cores,
+	    .kind = l->cfg.kind,
+	    .incarnation = l->cfg.incarnation,
+	    .total_bytes = l->cfg.total_bytes,
+	    .host_pid = l->cfg.host_pid,
+	    .cores = l->cfg.cores,
 	};
 	copy_name(req.name, l->name, sizeof(req.name));
 	copy_name(req.addr, l->own_addr, sizeof(req.addr));

@@ -16,7 +16,7 @@ struct gm_link;
 
 struct gm_link_config {
 	const char *gm_addr;  /* copied */
-	u8 kind;              /* enum component_kind of the owner */
+	u8 kind;	      /* enum component_kind of the owner */
 	const char *name;     /* wanted id; "" lets the manager choose */
 	const char *own_addr; /* where others dial the owner */
 	u64 incarnation;
@@ -27,7 +27,8 @@ struct gm_link_config {
 	void (*registered)(void *self, const struct gm_register_rep *rep);
 	/* The manager refused (-EEXIST: another live component has the name, …). The link tries again by itself. May be NULL. */
 	void (*refused)(void *self, s32 status);
-	/* Fills used_bytes, total_bytes, state and nproc (incarnation is set); a pd points *procs at nproc records. May be NULL: COMP_UP. */
+	/* Fills used_bytes, total_bytes, state and nproc (incarnation is set); a pd points *procs at nproc records. May be NULL: COMP_UP.
+	 */
 	void (*beat)(void *self, struct gm_beat_req *beat, const struct proc_report **procs);
 };
 

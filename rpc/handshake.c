@@ -73,7 +73,7 @@ s32 handshake_check_hello(const struct hello *h, const struct greeting *g, const
 void handshake_welcome(struct welcome *w, s32 status, const char *name, u64 incarnation, u64 session, u32 ring_len)
 {
 	*w = (struct welcome){
-		.magic = LEGO_WIRE_MAGIC, .status = status, .ring_len = ring_len, .incarnation = incarnation, .session = session};
+	    .magic = LEGO_WIRE_MAGIC, .status = status, .ring_len = ring_len, .incarnation = incarnation, .session = session};
 	wire_name_set(w->name, name);
 }
 

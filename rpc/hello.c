@@ -17,7 +17,7 @@
 #include "rpc/handshake.h"
 
 #define LISTEN_BACKLOG 512
-#define RETRY_NS NSEC_PER_MSEC
+#define RETRY_NS       NSEC_PER_MSEC
 
 static void tune(int sock, int family)
 {
@@ -376,7 +376,7 @@ static void connected(struct host_driver *d, struct conn *c)
 void hello_event(struct host_driver *d, struct conn *c, u32 events)
 {
 	static const u32 size[] = {
-		[CS_HELLO] = sizeof(struct hello), [CS_GREETING] = sizeof(struct greeting), [CS_WELCOME] = sizeof(struct welcome)};
+	    [CS_HELLO] = sizeof(struct hello), [CS_GREETING] = sizeof(struct greeting), [CS_WELCOME] = sizeof(struct welcome)};
 
 	if (c->state == CS_CONNECT) {
 		connected(d, c);

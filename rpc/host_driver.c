@@ -21,14 +21,14 @@
 #include "rpc/driver.h"
 #include "rpc/handshake.h"
 
-#define TAG_LISTEN (1ull << 63) /* in epoll data; connection ids are below: generations count up from 1 */
-#define TAG_WATCH (1ull << 62)
-#define TAG_STOP (3ull << 62)
+#define TAG_LISTEN	   (1ull << 63) /* in epoll data; connection ids are below: generations count up from 1 */
+#define TAG_WATCH	   (1ull << 62)
+#define TAG_STOP	   (3ull << 62)
 #define DEFAULT_RING_BYTES (512u * 1024u)
-#define DEFAULT_SPIN_US 200u
-#define PAUSES 8u               /* empty rounds before the core is yielded between rounds */
-#define SOCKET_GAP 16u          /* rounds between looks at the sockets while rings are busy */
-#define TICK_GAP_NS NSEC_PER_MSEC /* ticks caused by events are no denser than this */
+#define DEFAULT_SPIN_US	   200u
+#define PAUSES		   8u		 /* empty rounds before the core is yielded between rounds */
+#define SOCKET_GAP	   16u		 /* rounds between looks at the sockets while rings are busy */
+#define TICK_GAP_NS	   NSEC_PER_MSEC /* ticks caused by events are no denser than this */
 
 u64 driver_clock(void)
 {
@@ -176,8 +176,7 @@ struct host_driver *host_driver_new(const struct host_driver_config *cfg, char *
 	d->cfg = own;
 	d->epoll = d->stop_fd = d->spare_fd = -1;
 	wire_name_set(d->name, cfg->name);
-	d->env = (struct node_env){d,	       env_now,	     env_wall, env_random,  env_send,
-				   env_send_fds, env_dial, env_dial_for, env_close, env_log};
+	d->env = (struct node_env){d, env_now, env_wall, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log};
 	d->now_ns = driver_clock();
 	d->hand_check_ns = UINT64_MAX;
 	if (open_fds(d, err, err_len)) {

@@ -34,7 +34,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 struct node_env {
 	void *ctx;
-	u64 (*now_ns)(void *ctx); /* monotonic */
+	u64 (*now_ns)(void *ctx);  /* monotonic */
 	u64 (*wall_ns)(void *ctx); /* since the epoch, for show only */
 	void (*random)(void *ctx, void *buf, size_t len);
 	/* Queues one frame. hdr.len is filled in, and hdr.session of a MSG_ONCE request. Returns 0, -WIRE_DOWN (closed), -WIRE_BUSY (the
@@ -99,13 +99,13 @@ int node_resend(const struct node_env *env, conn_id c, const struct msg_hdr *rep
 
 /* ---- the real driver */
 struct host_driver_config {
-	const char *name;       /* "m0" */
-	u8 kind;                /* enum component_kind */
-	const char *listen[4];  /* addresses, NULL-ended: "unix:/path", "tcp:host:port" (port 0: chosen) */
-	u8 key[32];             /* cluster key */
+	const char *name;      /* "m0" */
+	u8 kind;	       /* enum component_kind */
+	const char *listen[4]; /* addresses, NULL-ended: "unix:/path", "tcp:host:port" (port 0: chosen) */
+	u8 key[32];	       /* cluster key */
 	u64 incarnation;
-	u32 ring_bytes;         /* of each direction of a client's ring; 0: 512 KiB */
-	u32 spin_us;            /* poll this long without an event before sleeping; 0: 200 */
+	u32 ring_bytes; /* of each direction of a client's ring; 0: 512 KiB */
+	u32 spin_us;	/* poll this long without an event before sleeping; 0: 200 */
 	u32 log_level;
 };
 struct host_driver;
@@ -120,23 +120,24 @@ struct host_driver_stats {
 	u64 opened, refused; /* connections; hellos */
 	u64 frames_in, frames_out, bytes_in;
 	u64 bad, unauthorised; /* frames that ended their channel */
-	u64 backlogged;        /* frames that did not fit at once */
+	u64 backlogged;	       /* frames that did not fit at once */
 };
 const struct host_driver_stats *host_driver_stats(const struct host_driver *d);
 void host_driver_free(struct host_driver *d);
 /* Watches a foreign fd (pidfd, signalfd, inotify …): cb on the driver's thread when readable. */
 int host_driver_watch(struct host_driver *d, int fd, void (*cb)(void *arg), void *arg);
 void host_driver_unwatch(struct host_driver *d, int fd);
-/* Takes over an already connected SOCK_SEQPACKET unix socket (pd's process control sockets): opened is called at once with h (its role becomes ROLE_PROCESS).
- * The driver owns sock. Only while host_driver_run runs. */
+/* Takes over an already connected SOCK_SEQPACKET unix socket (pd's process control sockets): opened is called at once with h (its role
+ * becomes ROLE_PROCESS). The driver owns sock. Only while host_driver_run runs. */
 conn_id host_driver_adopt(struct host_driver *d, int sock, const struct hello *h);
 
 /* ---- blocking client for the command line and tests (libc) */
 struct sync_client;
 struct sync_client *sync_client_dial(const char *addr, const struct hello *h, const u8 key[32], u32 timeout_ms, char *err, size_t err_len);
-/* Returns the reply's status (0, -errno, -wire_status). rep/data buffers are the caller's; *data_len in: room, out: got. fds: up to *nfds taken. */
-s32 sync_client_call(struct sync_client *c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len, void *rep, u32 rep_len,
-		     void *rep_data, u32 *rep_data_len, int *fds, u32 *nfds, u32 timeout_ms);
+/* Returns the reply's status (0, -errno, -wire_status). rep/data buffers are the caller's; *data_len in: room, out: got. fds: up to *nfds
+ * taken. */
+s32 sync_client_call(struct sync_client *c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len, void *rep,
+		     u32 rep_len, void *rep_data, u32 *rep_data_len, int *fds, u32 *nfds, u32 timeout_ms);
 void sync_client_close(struct sync_client *c);
 
 #endif

@@ -8,15 +8,15 @@
 #include "rpc/node.h"
 
 struct once_slot {
-	u32 seq;     /* of the last request; 0: none yet */
-	bool done;   /* its reply is stored */
+	u32 seq;      /* of the last request; 0: none yet */
+	bool done;    /* its reply is stored */
 	bool too_big; /* done, but the reply was larger than the table keeps */
 	u32 len, cap;
 	u8 *frame;
 };
 
 struct once_session {
-	u64 id; /* 0: free */
+	u64 id;	       /* 0: free */
 	u64 closed_ns; /* 0: open */
 	struct once_slot slot[SESSION_SLOTS];
 };
@@ -24,7 +24,7 @@ struct once_session {
 struct once_table {
 	u32 max, max_reply;
 	struct once_session *session; /* max of them */
-	u32 last; /* where the last search ended */
+	u32 last;		      /* where the last search ended */
 };
 
 struct once_table *once_new(u32 max_sessions, u32 max_reply_bytes)

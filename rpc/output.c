@@ -90,7 +90,8 @@ static bool chunk_dup_fds(struct out_chunk *k, const int *fds, u32 nfds)
 }
 
 /* Keeps the frame's bytes from `skip` on for later. */
-static int backlog_add(struct host_driver *d, struct conn *c, const struct wire_seg *segs, u32 nsegs, u32 total, u32 skip, const int *fds, u32 nfds)
+static int backlog_add(struct host_driver *d, struct conn *c, const struct wire_seg *segs, u32 nsegs, u32 total, u32 skip, const int *fds,
+		       u32 nfds)
 {
 	struct out_chunk *k = c->out_bytes + total > CONN_BACKLOG_MAX ? NULL : malloc(sizeof(*k) + total);
 

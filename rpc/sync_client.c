@@ -299,8 +299,8 @@ static void give_fds(struct sync_client *c, int *fds, u32 *nfds)
 	drop_fds(c);
 }
 
-s32 sync_client_call(struct sync_client *c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len, void *rep, u32 rep_len,
-		     void *rep_data, u32 *rep_data_len, int *fds, u32 *nfds, u32 timeout_ms)
+s32 sync_client_call(struct sync_client *c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len, void *rep,
+		     u32 rep_len, void *rep_data, u32 *rep_data_len, int *fds, u32 *nfds, u32 timeout_ms)
 {
 	const struct op_row *row = op_row(op);
 	struct msg_hdr h;

@@ -7,19 +7,19 @@ struct nothing {
 	u8 none[0];
 };
 
-#define C FROM_C
-#define S FROM_S
-#define V FROM_V
-#define A FROM_A
-#define P FROM_P
-#define MAX_DATA MSG_MAX_DATA
+#define C	  FROM_C
+#define S	  FROM_S
+#define V	  FROM_V
+#define A	  FROM_A
+#define P	  FROM_P
+#define MAX_DATA  MSG_MAX_DATA
 #define MAX_LINES ((u32)(FETCH_MAX_LINES * LINE_SIZE))
-#define MAX_WB ((u32)(FETCH_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line))))
-#define MAX_PATH WIRE_PATH_MAX
+#define MAX_WB	  ((u32)(FETCH_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line))))
+#define MAX_PATH  WIRE_PATH_MAX
 #define MAX_PATH2 (2u * WIRE_PATH_MAX)
-#define PURE OP_PURE
+#define PURE	  OP_PURE
 #define VERSIONED OP_VERSIONED
-#define ONCE OP_ONCE
+#define ONCE	  OP_ONCE
 
 enum row_number {
 #define OP(num, NAME, from_, cls_, req, rep, max_req, max_rep, timeout) ROW_##NAME,
@@ -62,7 +62,7 @@ static void __attribute__((unused)) numbers_differ(u16 op)
 
 /* Row number + 1 by group (high byte) and low byte. */
 #define OP_GROUPS 5
-#define OP_LOWS 0x50
+#define OP_LOWS	  0x50
 static const u8 row_of[OP_GROUPS][OP_LOWS] = {
 #define OP(num, NAME, from_, cls_, req, rep, max_req, max_rep, timeout) [(num) >> 8][(num)&0xff] = ROW_##NAME + 1,
 #include "spec/ops.def"

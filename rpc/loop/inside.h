@@ -5,9 +5,9 @@
 #include "rpc/dispatch.h"
 #include "rpc/loop/loop.h"
 
-#define LOOP_MAX_FDS 16u
+#define LOOP_MAX_FDS	 16u
 #define LOOP_BACKLOG_MAX (12ull * MIB)
-#define NOBODY UINT32_MAX
+#define NOBODY		 UINT32_MAX
 
 enum event_kind { EV_FRAME, EV_DIALLED, EV_CLOSED, EV_TICK };
 
@@ -25,13 +25,13 @@ struct event {
 struct end {
 	loop_node node; /* NOBODY: a descriptor nobody attached yet, or closed */
 	conn_id id;
-	bool opened;   /* node has heard of it */
+	bool opened; /* node has heard of it */
 	bool outgoing;
-	bool shut;     /* its node closed it: nothing is handed on any more */
-	bool closing;  /* its closed event is queued; what arrives before still counts */
-	bool closed;   /* and was delivered */
+	bool shut;		    /* its node closed it: nothing is handed on any more */
+	bool closing;		    /* its closed event is queued; what arrives before still counts */
+	bool closed;		    /* and was delivered */
 	struct frame_rights rights; /* of what the other end sends to this one */
-	u64 last_ns;   /* of the last frame to this end: order is kept */
+	u64 last_ns;		    /* of the last frame to this end: order is kept */
 	u64 queued_bytes;
 	struct event *held; /* frames that came before the end was attached */
 	u32 nheld;

@@ -7,9 +7,9 @@
 
 #include "rpc/loop/inside.h"
 
-#define TICK_GAP_NS NSEC_PER_MSEC
+#define TICK_GAP_NS	 NSEC_PER_MSEC
 #define DEFAULT_DELAY_NS (10 * NSEC_PER_USEC)
-#define WALL_START_NS (1700000000ull * NSEC_PER_SEC)
+#define WALL_START_NS	 (1700000000ull * NSEC_PER_SEC)
 
 /* ---- randomness: xorshift128+, seeded by splitmix64 */
 

@@ -10,13 +10,13 @@
 
 #include "rpc/node.h"
 
-#define LOOP_FD_FIRST 0x40000000
+#define LOOP_FD_FIRST  0x40000000
 #define LOOP_MAX_NODES 64u
 
 struct loop;
 typedef u32 loop_node; /* from 0 in the order of loop_add */
 
-struct loop_faults { /* chances in a million, per frame */
+struct loop_faults {			/* chances in a million, per frame */
 	u64 delay_min_ns, delay_max_ns; /* of each frame; both 0: 10 us */
 	u32 drop, duplicate, corrupt, cut;
 };
@@ -49,8 +49,8 @@ conn_id loop_attach(struct loop *l, loop_node n, int fd);
 conn_id loop_adopt(struct loop *l, loop_node n, int fd, const struct hello *h);
 
 u64 loop_now(const struct loop *l);
-bool loop_step(struct loop *l);                   /* one event; false: nothing is left to happen */
-void loop_run(struct loop *l, u64 ns);            /* that much virtual time */
+bool loop_step(struct loop *l);							     /* one event; false: nothing is left to happen */
+void loop_run(struct loop *l, u64 ns);						     /* that much virtual time */
 bool loop_run_while(struct loop *l, bool (*more)(void *arg), void *arg, u64 max_ns); /* true: more() became false in time */
 u64 loop_trace_hash(const struct loop *l); /* over every event: time, from, to, op, status, length */
 const struct loop_stats *loop_stats(const struct loop *l);

@@ -38,15 +38,15 @@ int ring_attach(struct ring_end *r, void *base, u64 total_len, enum ring_side si
 	u8 *data = (u8 *)base + RING_SHM_BYTES;
 
 	*r = (struct ring_end){
-		.in = data + (u64)in * bytes,
-		.out = data + (u64)out * bytes,
-		.bytes = bytes,
-		.peer_head = &shm->dir[in].head,
-		.shown_tail = &shm->dir[in].tail,
-		.peer_tail = &shm->dir[out].tail,
-		.shown_head = &shm->dir[out].head,
-		.my_asleep = &shm->side[side].asleep,
-		.peer_asleep = &shm->side[1 - side].asleep,
+	    .in = data + (u64)in * bytes,
+	    .out = data + (u64)out * bytes,
+	    .bytes = bytes,
+	    .peer_head = &shm->dir[in].head,
+	    .shown_tail = &shm->dir[in].tail,
+	    .peer_tail = &shm->dir[out].tail,
+	    .shown_head = &shm->dir[out].head,
+	    .my_asleep = &shm->side[side].asleep,
+	    .peer_asleep = &shm->side[1 - side].asleep,
 	};
 	return 0;
 }

@@ -20,7 +20,7 @@
 #include "rpc/node.h"
 
 #define RING_SHM_BYTES 4096u
-#define RING_MAGIC 0x474e4952u /* "RING" */
+#define RING_MAGIC     0x474e4952u /* "RING" */
 #define RING_MIN_BYTES (512u * 1024u)
 #define RING_MAX_BYTES (64u * 1024u * 1024u)
 

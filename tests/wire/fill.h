@@ -14,7 +14,7 @@ static inline u64 fill_next(void)
 	return ++fill_count * 0x0102030405060709ull;
 }
 
-#define NUM(field) (s->field = (__typeof__(s->field))fill_next())
+#define NUM(field)  (s->field = (__typeof__(s->field))fill_next())
 #define TEXT(field) snprintf(s->field, sizeof(s->field), "%s-%u", #field, (unsigned)++fill_count)
 #define EACH(field)                                                                                                                        \
 	do {                                                                                                                               \

@@ -9,8 +9,8 @@
 #include "tests/wire/fill.h"
 
 #define DATA_BYTES 5u /* of variable part in the examples, where the row has one */
-#define SESSION 0x5e55u
-#define LINE_ROOM (1024 * 1024)
+#define SESSION	   0x5e55u
+#define LINE_ROOM  (1024 * 1024)
 
 struct example {
 	char name[64];

@@ -107,7 +107,7 @@ static void crcs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(moves), cmocka_unit_test(compares), cmocka_unit_test(finds), cmocka_unit_test(copies), cmocka_unit_test(crcs),
+	    cmocka_unit_test(moves), cmocka_unit_test(compares), cmocka_unit_test(finds), cmocka_unit_test(copies), cmocka_unit_test(crcs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -264,11 +264,11 @@ static void rows_by_number(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(reply_comes, reset),	cmocka_unit_test_setup(deadline, reset),
-		cmocka_unit_test_setup(closed_and_full, reset), cmocka_unit_test_setup(calls_from_done, reset),
-		cmocka_unit_test_setup(once_numbers, reset),	cmocka_unit_test_setup(once_replies, reset),
-		cmocka_unit_test_setup(once_sessions, reset),	cmocka_unit_test_setup(reply_shapes, reset),
-		cmocka_unit_test_setup(rows_by_number, reset),
+	    cmocka_unit_test_setup(reply_comes, reset),	    cmocka_unit_test_setup(deadline, reset),
+	    cmocka_unit_test_setup(closed_and_full, reset), cmocka_unit_test_setup(calls_from_done, reset),
+	    cmocka_unit_test_setup(once_numbers, reset),    cmocka_unit_test_setup(once_replies, reset),
+	    cmocka_unit_test_setup(once_sessions, reset),   cmocka_unit_test_setup(reply_shapes, reset),
+	    cmocka_unit_test_setup(rows_by_number, reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

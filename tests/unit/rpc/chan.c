@@ -365,17 +365,17 @@ static void abandon_forgets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(calls),
-		cmocka_unit_test(blocks_and_wakes),
-		cmocka_unit_test(many_threads),
-		cmocka_unit_test(backlog_is_kept),
-		cmocka_unit_test(big_requests),
-		cmocka_unit_test(late_reply_finds_no_one),
-		cmocka_unit_test(once_is_once),
-		cmocka_unit_test(refused_op_ends_channel),
-		cmocka_unit_test(hostile_head_is_survived),
-		cmocka_unit_test(server_death_is_seen),
-		cmocka_unit_test(abandon_forgets),
+	    cmocka_unit_test(calls),
+	    cmocka_unit_test(blocks_and_wakes),
+	    cmocka_unit_test(many_threads),
+	    cmocka_unit_test(backlog_is_kept),
+	    cmocka_unit_test(big_requests),
+	    cmocka_unit_test(late_reply_finds_no_one),
+	    cmocka_unit_test(once_is_once),
+	    cmocka_unit_test(refused_op_ends_channel),
+	    cmocka_unit_test(hostile_head_is_survived),
+	    cmocka_unit_test(server_death_is_seen),
+	    cmocka_unit_test(abandon_forgets),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

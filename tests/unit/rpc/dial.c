@@ -337,8 +337,8 @@ static void socket_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(dial_and_call),	 cmocka_unit_test(dial_nobody),	   cmocka_unit_test(dial_with_wrong_key),
-		cmocka_unit_test(channel_for_a_process), cmocka_unit_test(adopted_socket), cmocka_unit_test(socket_files),
+	    cmocka_unit_test(dial_and_call),	     cmocka_unit_test(dial_nobody),    cmocka_unit_test(dial_with_wrong_key),
+	    cmocka_unit_test(channel_for_a_process), cmocka_unit_test(adopted_socket), cmocka_unit_test(socket_files),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -172,7 +172,8 @@ static void hello_is_checked(void **state)
 	static const struct {
 		void (*spoil)(struct hello *h, struct greeting *g);
 		s32 want;
-	} cases[] = {{spoil_version, -WIRE_BAD_MESSAGE}, {spoil_asid, -WIRE_UNAUTHORISED}, {spoil_role, -WIRE_BAD_MESSAGE}, {spoil_nothing, 0}};
+	} cases[] = {
+	    {spoil_version, -WIRE_BAD_MESSAGE}, {spoil_asid, -WIRE_UNAUTHORISED}, {spoil_role, -WIRE_BAD_MESSAGE}, {spoil_nothing, 0}};
 
 	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
 		int s = raw_connect();
@@ -326,19 +327,19 @@ static void addresses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(calls_over_both),
-		cmocka_unit_test(big_reply),
-		cmocka_unit_test(wrong_key),
-		cmocka_unit_test(role_is_enforced),
-		cmocka_unit_test(fds_come_along),
-		cmocka_unit_test(hello_is_checked),
-		cmocka_unit_test(bad_frames_end_the_channel),
-		cmocka_unit_test(silence_is_dropped),
-		cmocka_unit_test(same_session_replaces),
-		cmocka_unit_test(timeout_then_down),
-		cmocka_unit_test(idle_is_cheap),
-		cmocka_unit_test(key_file),
-		cmocka_unit_test(addresses),
+	    cmocka_unit_test(calls_over_both),
+	    cmocka_unit_test(big_reply),
+	    cmocka_unit_test(wrong_key),
+	    cmocka_unit_test(role_is_enforced),
+	    cmocka_unit_test(fds_come_along),
+	    cmocka_unit_test(hello_is_checked),
+	    cmocka_unit_test(bad_frames_end_the_channel),
+	    cmocka_unit_test(silence_is_dropped),
+	    cmocka_unit_test(same_session_replaces),
+	    cmocka_unit_test(timeout_then_down),
+	    cmocka_unit_test(idle_is_cheap),
+	    cmocka_unit_test(key_file),
+	    cmocka_unit_test(addresses),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,4 +1,5 @@
-/* The loop driver: equal seeds give equal runs, faults do what they say, descriptors and kills work. A client logic calls the test server. */
+/* The loop driver: equal seeds give equal runs, faults do what they say, descriptors and kills work. A client logic calls the test server.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +19,7 @@ struct client {
 	u8 role;
 	bool dial, started;
 	u32 opened, closed, ok, timeouts, downs, other, want;
-	int fd; /* from dialled */
+	int fd;	      /* from dialled */
 	u64 last_end; /* of SD_WRITE */
 };
 
@@ -159,7 +160,8 @@ static u64 run_seed(u64 seed, const struct loop_faults *f, u32 ok[3])
 
 static void seeds_repeat(void **state)
 {
-	const struct loop_faults f = {.delay_min_ns = 1000, .delay_max_ns = 2000000, .drop = 20000, .duplicate = 20000, .corrupt = 5000, .cut = 3000};
+	const struct loop_faults f = {
+	    .delay_min_ns = 1000, .delay_max_ns = 2000000, .drop = 20000, .duplicate = 20000, .corrupt = 5000, .cut = 3000};
 	u32 a[3], b[3];
 	u64 before = 0;
 
@@ -275,9 +277,9 @@ static void adopted_pair(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(seeds_repeat),	       cmocka_unit_test(no_faults_no_loss), cmocka_unit_test(drops_time_out),
-		cmocka_unit_test(duplicates_do_no_harm), cmocka_unit_test(kill_and_restart),  cmocka_unit_test(channels_for_others),
-		cmocka_unit_test(adopted_pair),
+	    cmocka_unit_test(seeds_repeat),	     cmocka_unit_test(no_faults_no_loss), cmocka_unit_test(drops_time_out),
+	    cmocka_unit_test(duplicates_do_no_harm), cmocka_unit_test(kill_and_restart),  cmocka_unit_test(channels_for_others),
+	    cmocka_unit_test(adopted_pair),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,7 +143,7 @@ static void sleep_and_wake(void **state)
 	assert_int_equal(put(&client, 48, 1), 0);
 	assert_true(ring_must_wake(&client, RING_WANTS_INPUT));
 	assert_false(ring_must_wake(&client, RING_WANTS_INPUT)); /* rung once */
-	assert_false(ring_sleep(&server, RING_WANTS_INPUT));     /* there is input */
+	assert_false(ring_sleep(&server, RING_WANTS_INPUT));	 /* there is input */
 	ring_awake(&server);
 	assert_int_equal(ring_recv(&server, buf), 48);
 }
@@ -151,8 +151,8 @@ static void sleep_and_wake(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(wraps),	cmocka_unit_test(fills_up),   cmocka_unit_test(biggest_frame), cmocka_unit_test(lying_head),
-		cmocka_unit_test(lying_length), cmocka_unit_test(lying_tail), cmocka_unit_test(bad_headers),   cmocka_unit_test(sleep_and_wake),
+	    cmocka_unit_test(wraps),	    cmocka_unit_test(fills_up),	  cmocka_unit_test(biggest_frame), cmocka_unit_test(lying_head),
+	    cmocka_unit_test(lying_length), cmocka_unit_test(lying_tail), cmocka_unit_test(bad_headers),   cmocka_unit_test(sleep_and_wake),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -17,7 +17,7 @@ struct rpc_server {
 	const char *tcp_addr;
 	u8 key[32];
 	_Atomic u32 opened, closed, messages;
-	_Atomic u32 writes;       /* SD_WRITE requests carried out */
+	_Atomic u32 writes;	  /* SD_WRITE requests carried out */
 	_Atomic u32 drop_replies; /* leave so many requests unanswered */
 	u8 lines[FETCH_MAX_LINES * LINE_SIZE];
 };
