@@ -1,5 +1,5 @@
 /* Address spaces: life, commit and write-backs. Layout operations are in layout.c. */
-#include "memory/space.h"
+#include "memory/layout.h"
 
 #include <assert.h>
 #include <errno.h>
