@@ -446,15 +446,15 @@ int hf_utimens(int fd, s64 atime_ns, s64 mtime_ns)
 
 void hf_become(u32 uid, u32 gid)
 {
-	if (geteuid() || !(uid | gid))
+	if (!(uid | gid) || geteuid())
 		return;
 	setfsgid(gid);
 	setfsuid(uid);
 }
 
-void hf_be_self(void)
+void hf_be_self(u32 uid, u32 gid)
 {
-	if (geteuid())
+	if (!(uid | gid) || geteuid())
 		return;
 	setfsuid(0);
 	setfsgid(getegid());

@@ -78,8 +78,8 @@ int hf_chown(int fd, u32 uid, u32 gid); /* ~0u: leave */
 #define HF_TIME_OMIT INT64_MIN
 int hf_utimens(int fd, s64 atime_ns, s64 mtime_ns);
 
-/* What is created between the two belongs to uid and gid (root only; else nothing happens). */
+/* What is created between the two, called with the same, belongs to uid and gid (root only; else nothing happens). */
 void hf_become(u32 uid, u32 gid);
-void hf_be_self(void);
+void hf_be_self(u32 uid, u32 gid);
 
 #endif

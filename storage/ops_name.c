@@ -41,7 +41,7 @@ void op_mkdir(struct req *r)
 		slots_intent(r, NULL, 0, 0);
 		hf_become(r->cred.uid, r->cred.gid);
 		rc = hf_mkdir(dir, last_name(l->path), q->mode & 07777);
-		hf_be_self();
+		hf_be_self(r->cred.uid, r->cred.gid);
 		hf_close(dir);
 	}
 	reply_made(r, l, rc);
@@ -64,7 +64,7 @@ void op_mknod(struct req *r)
 		slots_intent(r, NULL, 0, 0);
 		hf_become(r->cred.uid, r->cred.gid);
 		rc = hf_mknod(dir, last_name(l->path), type | (q->mode & 07777), 0);
-		hf_be_self();
+		hf_be_self(r->cred.uid, r->cred.gid);
 	}
 	hf_close(dir);
 	reply_made(r, l, rc);
@@ -90,7 +90,7 @@ void op_symlink(struct req *r)
 		slots_intent(r, NULL, 0, 0);
 		hf_become(r->cred.uid, r->cred.gid);
 		rc = hf_symlink(dir, last_name(l->path), r->sd->link);
-		hf_be_self();
+		hf_be_self(r->cred.uid, r->cred.gid);
 	}
 	hf_close(dir);
 	reply_made(r, l, rc);

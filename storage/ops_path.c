@@ -256,7 +256,7 @@ static int create(struct req *r, struct loc *l, struct file_id *id)
 	slots_intent(r, NULL, 0, 0);
 	hf_become(r->cred.uid, r->cred.gid);
 	l->fd = hf_create(dir, last_name(l->path), O_RDWR, q->mode & 07777);
-	hf_be_self();
+	hf_be_self(r->cred.uid, r->cred.gid);
 	hf_close(dir);
 	if (l->fd < 0)
 		return l->fd;

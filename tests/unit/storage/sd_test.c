@@ -96,7 +96,6 @@ static void test_escapes(void **state)
 static void test_redirect(void **state)
 {
 	READY(state);
-	const char *got = (const char *)w->body + sizeof(struct sd_open_rep);
 	static const char *const cases[][2] = {
 		{"/proc/self/fd", "/proc/self/fd"}, {"/dev", "/dev"}, {"/a/tosys/x/../y", "/sys/x/../y"}, {"/./dev/null", "/dev/null"}};
 	assert_int_equal(t_mkdir(w, "/a"), 0);
@@ -106,9 +105,9 @@ static void test_redirect(void **state)
 		assert_string_equal(reply_text(w, sizeof(struct sd_open_rep)), cases[i][1]);
 	}
 	assert_int_equal(t_open(w, "/dev/shm/x", O_CREAT | O_RDWR, 0644, NULL), -WIRE_REDIRECT);
-	assert_string_equal(got, "/dev/shm/x");
+	assert_string_equal(reply_text(w, sizeof(struct sd_open_rep)), "/dev/shm/x");
 	assert_int_equal(t_unlink(w, "/dev/shm/x"), -WIRE_REDIRECT);
-	assert_string_equal((const char *)w->body, "/dev/shm/x");
+	assert_string_equal(reply_text(w, 0), "/dev/shm/x");
 	assert_int_equal(t_rename(w, "/dev/shm/x", "/dev/shm/y", 0), -WIRE_REDIRECT);
 	assert_memory_equal(w->body, "/dev/shm/x\0/dev/shm/y", 21);
 	assert_int_equal(t_rename(w, "/dev/shm/x", "/a/y", 0), -EXDEV);
@@ -664,13 +663,14 @@ static void test_readdir(void **state)
 	char name[64];
 	u32 n;
 	s32 rc;
+	const u32 half = getenv("SD_TEST_DIR") ? 300 : 5000; /* a disk takes its time */
 	host_dir(w, "lower/d", 0755);
-	for (u32 i = 0; i < 5000; i++) {
+	for (u32 i = 0; i < half; i++) {
 		snprintf(name, sizeof(name), "lower/d/low%u", i);
 		host_file(w, name, "", 0644);
 	}
 	world_define(w);
-	for (u32 i = 0; i < 5000; i++) {
+	for (u32 i = 0; i < half; i++) {
 		snprintf(name, sizeof(name), "/d/up%u", i);
 		assert_int_equal(t_open(w, name, O_CREAT | O_WRONLY, 0644, NULL), 0);
 	}
@@ -686,7 +686,7 @@ static void test_readdir(void **state)
 		memset(seen, 0, sizeof(seen));
 		char **names = t_list(w, "/d", chunks[c], &n, &rc);
 		assert_int_equal(rc, 0);
-		assert_int_equal(n, 9902);
+		assert_int_equal(n, 2 * half - 100 + 2);
 		assert_string_equal(names[0], ".");
 		assert_string_equal(names[1], "..");
 		for (u32 i = 2; i < n; i++) {
@@ -718,7 +718,7 @@ static void test_readdir(void **state)
 		if (rep.size)
 			break;
 	}
-	assert_int_equal(removed, 9900);
+	assert_int_equal(removed, 2 * half - 100);
 	assert_int_equal(t_rmdir(w, "/d"), 0);
 	assert_int_equal(t_io(w, OP_SD_READDIR, &f, 0, 32768, 0), -ENOENT);
 }

@@ -81,8 +81,10 @@ const char *at(struct world *w, const char *fmt, ...)
 int world_setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	const char *tmp = getenv("TMPDIR");
-	snprintf(w->dir, sizeof(w->dir), "%s/sd-test-XXXXXX", tmp && strlen(tmp) < 32 ? tmp : "/tmp");
+	const char *tmp = getenv("SD_TEST_DIR");
+	if (!tmp)
+		tmp = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+	snprintf(w->dir, sizeof(w->dir), "%s/sd-test-XXXXXX", tmp);
 	assert_non_null(mkdtemp(w->dir));
 	umask(0);
 	chmod(w->dir, 0755);
