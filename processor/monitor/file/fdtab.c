@@ -150,6 +150,16 @@ void files_put(struct files *fs)
 	mon_free(fs, sizeof(*fs));
 }
 
+void files_fork_prepare(struct files *fs)
+{
+	lock_take(&fs->lock);
+}
+
+void files_fork_parent(struct files *fs)
+{
+	lock_drop(&fs->lock);
+}
+
 void files_fork_child(struct files *fs)
 {
 	lock_reset(&fs->lock);

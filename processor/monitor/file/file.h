@@ -30,6 +30,8 @@ struct files *files_init(const struct boot *b, const void *records, u64 records_
 struct files *files_clone(struct files *f); /* vfork child, or clone without CLONE_FILES in the same space */
 struct files *files_share(struct files *f); /* CLONE_FILES */
 void files_put(struct files *f);
+void files_fork_prepare(struct files *f);   /* held over the host fork, so that the child's copy is whole */
+void files_fork_parent(struct files *f);
 void files_fork_child(struct files *f);     /* after host fork: fresh locks */
 /* exec: appends struct boot_file records of all fds that are not close-on-exec to buf; returns bytes or -E2BIG. */
 s64 files_export(struct files *f, void *buf, u64 cap, u32 *nfiles);

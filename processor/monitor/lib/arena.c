@@ -6,7 +6,7 @@
 #include <asm/mman.h>
 
 #include "base/string.h"
-#include "processor/monitor/mon.h"
+#include "processor/monitor/task/task.h"
 
 #define EXTENTS 512
 #define CLASS_MIN_SHIFT 5

@@ -106,11 +106,13 @@ s64 clone_fork(struct thread *t, const struct clone_request *c)
 	int pidfd = -1;
 	u64 mask = host_sigmask(MASK_ALL);
 
+	files_fork_prepare(t->task->files);
 	vm_fork_prepare(t);
 	s64 r = task_new_space(t, OP_PD_FORK, vm_lseq(), &space);
 
 	if (r) {
 		vm_fork_parent(t);
+		files_fork_parent(t->task->files);
 		host_sigmask(mask);
 		return r == -ENOMEM ? -ENOMEM : -EAGAIN;
 	}
@@ -125,6 +127,7 @@ s64 clone_fork(struct thread *t, const struct clone_request *c)
 	arena_fork_parent();
 	lock_drop(&thread_list_lock);
 	vm_fork_parent(t);
+	files_fork_parent(t->task->files);
 	if (r < 0) {
 		task_abort_space(t, space.asid);
 	} else {
