@@ -69,7 +69,7 @@ struct ring {
 };
 
 #define EVICT_BATCH 32u
-#define BLOCK_LINES 16u
+#define BLOCK_LINES 16ull /* 64 bits wide: page numbers are aligned by it */
 #define GUARDS 4096u
 
 struct policy_ops {

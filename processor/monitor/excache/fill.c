@@ -191,7 +191,7 @@ static void window_open(struct thread *t, struct window *w, const struct vma *v,
 		first = 0;
 		last = BLOCK_LINES - 1;
 	} else if (!w->zero || w->write) {
-		last = MIN(w->demand + n, BLOCK_LINES) - 1;
+		last = (u32)MIN(w->demand + n, BLOCK_LINES) - 1;
 	}
 	window_build(w, v, seq, first, last);
 	u32 top = 31 - (u32)__builtin_clz(w->want), brought = (u32)__builtin_popcount(w->want) - 1;
