@@ -346,10 +346,11 @@ static void end_older(struct loop *l, u32 index)
 void link_dialled(struct loop *l, u32 index)
 {
 	struct link *k = l->links[index];
-	struct node *from = &l->node[k->end[0].node], *to = k->end[1].node == NOBODY ? NULL : &l->node[k->end[1].node];
 
 	if (k->cut || k->end[0].shut)
 		return;
+	struct node *from = &l->node[k->end[0].node], *to = k->end[1].node == NOBODY ? NULL : &l->node[k->end[1].node];
+
 	if (!to || !to->ops || from->severed >> to->index & 1) {
 		link_cut(l, index);
 		return;
