@@ -354,7 +354,7 @@ static void helper_main(int sock)
 		struct ns_start req;
 		int fd, n = ns_recv(sock, &req, sizeof(req), &fd);
 		if (n != sizeof(req) || fd < 0)
-			_exit(0);
+			_exit(0); /* the inits see their sockets close too */
 		struct ns_started rep = {.vnode = req.vnode};
 		int pidfd = start_init(&req, fd, &rep);
 		(void)ns_send(sock, &rep, sizeof(rep), rep.status ? -1 : pidfd);
