@@ -94,10 +94,11 @@ static void close_end(struct loop *l, struct end *e)
 	struct link *k = l->links[index_of(e)];
 	u32 side = e == &k->end[0] ? 0 : 1;
 	struct end *peer = &k->end[1 - side];
+	u64 at_ns = l->now_ns + loop_delay(l);
 
 	e->shut = true;
 	push_closed(l, index_of(e), side, l->now_ns);
-	push_closed(l, index_of(e), 1 - side, MAX(l->now_ns + loop_delay(l), peer->last_ns));
+	push_closed(l, index_of(e), 1 - side, MAX(at_ns, peer->last_ns));
 }
 
 static void env_close(void *ctx, conn_id id)
