@@ -96,7 +96,7 @@ static s64 synth_dents(struct thread *t, int fd, struct dents *d)
 	s64 n = host(SYSNR(pread64), fd, t->bounce, MIN(d->cap + 512, READDIR_BYTES), pos);
 	u64 at = 0;
 
-	while (at + sizeof(struct dirent64) < (u64)MAX(n, 0)) {
+	while (at + sizeof(struct dirent64) <= (u64)MAX(n, 0)) {
 		const struct dirent64 *e = (const void *)(t->bounce + at);
 
 		if (at + e->reclen > (u64)n || !dents_add(d, e->ino, (u64)e->off, e->type, e->name, strlen(e->name)))

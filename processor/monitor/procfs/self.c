@@ -15,8 +15,6 @@ static const char *vma_name(const struct vma *v, const char *path)
 {
 	if (path[0])
 		return path;
-	if (mon.vdso && v->start <= mon.vdso && mon.vdso < v->end)
-		return "[vdso]";
 	if (v->flags & VMA_HEAP)
 		return "[heap]";
 	return v->flags & VMA_STACK ? "[stack]" : "";
@@ -47,9 +45,22 @@ static void each_vma(struct text *x, void (*fn)(struct text *x, const struct vma
 		fn(x, &v, v.path || path[0] ? path : "");
 }
 
+/* The vDSO is the host's and in no vma of the program's; it lies above all of them. Its length is where its section table ends. */
+static void vdso_line(struct text *x)
+{
+	const u8 *elf = (const u8 *)mon.vdso;
+
+	if (!elf)
+		return;
+	u64 len = *(const u64 *)(elf + 0x28) + (u64)(*(const u16 *)(elf + 0x3a) * *(const u16 *)(elf + 0x3c));
+
+	text_add(x, "%lx-%lx r-xp 00000000 00:00 0 %27s[vdso]\n", mon.vdso, mon.vdso + ALIGN_UP(len, LINE_SIZE), "");
+}
+
 static void maps_text(struct text *x, const struct local *l)
 {
 	each_vma(x, maps_line);
+	vdso_line(x);
 }
 
 static void smaps_one(struct text *x, const struct vma *v, const char *path)
