@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "rpc/chan_libc.h"
@@ -340,6 +341,35 @@ static void server_death_is_seen(void **state)
 	}
 }
 
+static u64 cpu_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+/* With channels open and nothing said, the server sleeps; and wakes for the next request. */
+static void idle_rings_cost_nothing(void **state)
+{
+	static struct chan c[8];
+	static u8 data[LINE_SIZE];
+	clockid_t clock;
+
+	for (u32 i = 0; i < ARRAY_SIZE(c); i++)
+		dial(&c[i], RING, ROLE_SPACE);
+	assert_int_equal(pthread_getcpuclockid(srv.thread, &clock), 0);
+	usleep(20000);
+	u64 before = cpu_ns(clock);
+
+	usleep(400000);
+	assert_true(cpu_ns(clock) - before < 4 * NSEC_PER_MSEC);
+	for (u32 i = 0; i < ARRAY_SIZE(c); i++) {
+		assert_int_equal(fetch(&c[i], 0, 1, data, NSEC_PER_SEC), 0);
+		chan_libc_close(&c[i]);
+	}
+}
+
 static void abandon_forgets(void **state)
 {
 	struct chan c;
@@ -375,6 +405,7 @@ int main(void)
 	    cmocka_unit_test(refused_op_ends_channel),
 	    cmocka_unit_test(hostile_head_is_survived),
 	    cmocka_unit_test(server_death_is_seen),
+	    cmocka_unit_test(idle_rings_cost_nothing),
 	    cmocka_unit_test(abandon_forgets),
 	};
 
