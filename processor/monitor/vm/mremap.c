@@ -10,9 +10,8 @@
 #include "processor/monitor/vm/map.h"
 #include "processor/monitor/vm/uffd.h"
 
-struct move { /* of lines from lo to `to` */
-	u64 delta; /* to - lo */
-	u64 run_page, run; /* pages side by side not yet moved */
+struct move {
+	u64 delta; /* in pages, modulo 2^64 */
 };
 
 /* ---------------------------------------------------------------- lines */
@@ -59,7 +58,7 @@ static void move_line(struct set *s, u32 id, void *arg)
 {
 	struct move *m = arg;
 	struct line *l = &ec.line[id];
-	u64 to = l->page + (m->delta >> LINE_SHIFT), done = 0;
+	u64 to = l->page + m->delta, done = 0;
 
 	if (l->state == L_VICTIM) {
 		set_remove(s, id);
@@ -158,7 +157,7 @@ static s64 cut_tail(u64 lo, u64 hi)
 static s64 move_private(struct remap *m)
 {
 	u64 keep = MIN(m->old_len, m->new_len), old_end = m->old + m->old_len, to_end = m->to + m->new_len;
-	struct move lines = {.delta = m->to - m->old};
+	struct move lines = {.delta = (m->to >> LINE_SHIFT) - (m->old >> LINE_SHIFT)};
 	bool same_sets = !((m->to - m->old) % cache_period());
 
 	busy_set(0, m->old, old_end);
