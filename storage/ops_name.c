@@ -143,10 +143,6 @@ static int link_to(struct req *r, struct loc *from, struct loc *to, const struct
 {
 	const struct sd_path_req *q = r->m->fixed;
 	struct file_id id;
-	if (is_dir(from))
-		return -EPERM;
-	if (!may_link(r, from))
-		return -EPERM;
 	int rc = id_of_loc(r->sd, r->vn, from, &id);
 	if (rc)
 		return rc;
@@ -155,6 +151,8 @@ static int link_to(struct req *r, struct loc *from, struct loc *to, const struct
 		return dir == -WIRE_REDIRECT ? -EXDEV : dir;
 	if (to->slash)
 		rc = -ENOENT;
+	else if (is_dir(from) || !may_link(r, from))
+		rc = -EPERM;
 	else if (from->nameless)
 		rc = orphan_adopt(r->sd, r->vn, &id, dir, last_name(to->path));
 	else

@@ -43,6 +43,8 @@ static int locate_nameless(struct sd *sd, struct vnode *vn, const struct file_id
 		l->fd = fd < 0 ? fd : hf_dup(fd);
 	}
 	int rc = l->fd < 0 ? -ESTALE : hf_stat(l->fd, &l->attr);
+	if (!rc && is_dir(l))
+		rc = -ENOENT; /* removed, or moved out of the tree */
 	l->exists = !rc;
 	return rc;
 }

@@ -19,13 +19,18 @@ static bool below(const struct loc *path, const struct loc *dir)
 	return path->len > dir->len && !memcmp(path->path, dir->path, dir->len) && path->path[dir->len] == '/';
 }
 
+/* In the kernel's order, so that a program sees the error it would see. */
 static int check_places(struct req *r, const struct move *m)
 {
 	const struct loc *f = m->from, *t = m->to;
 	if (f->special || t->special || !f->len || !t->len)
 		return -EBUSY;
-	if (vnode_holds_bind(r->vn, f->path, f->len) || vnode_holds_bind(r->vn, t->path, t->len))
-		return -EBUSY;
+	if (t->exists && m->flags & RENAME_NOREPLACE)
+		return -EEXIST;
+	if (m->exchange && !t->exists)
+		return -ENOENT;
+	if ((f->slash && !is_dir(f)) || (t->slash && !is_dir(m->exchange ? t : f)))
+		return -ENOTDIR;
 	if (below(t, f))
 		return -EINVAL;
 	if (below(f, t))
@@ -33,21 +38,15 @@ static int check_places(struct req *r, const struct move *m)
 	bool binds = f->layer == LAYER_BIND || t->layer == LAYER_BIND;
 	if (binds && (f->layer != t->layer || f->bind != t->bind))
 		return -EXDEV;
+	if (vnode_holds_bind(r->vn, f->path, f->len) || vnode_holds_bind(r->vn, t->path, t->len))
+		return -EBUSY;
 	return loc_readonly(r->vn, f) ? -EROFS : 0;
 }
 
 static int check_kinds(struct req *r, const struct move *m)
 {
 	const struct loc *f = m->from, *t = m->to;
-	if (f->slash && !is_dir(f))
-		return -ENOTDIR;
-	if (t->slash && !is_dir(m->exchange ? t : f))
-		return -ENOTDIR;
-	if (!t->exists)
-		return m->exchange ? -ENOENT : 0;
-	if (m->flags & RENAME_NOREPLACE)
-		return -EEXIST;
-	if (m->exchange)
+	if (!t->exists || m->exchange)
 		return 0;
 	if (is_dir(f) != is_dir(t))
 		return is_dir(f) ? -ENOTDIR : -EISDIR;
@@ -141,11 +140,12 @@ static int do_rename(struct req *r, struct move *m)
 		return 0; /* moved already: exchanged, or the old name is another's now */
 	if (!rc)
 		rc = check_places(r, m);
+	if (rc || same_file(m))
+		return rc;
+	rc = check_rights(r, m);
 	if (!rc)
 		rc = check_kinds(r, m);
-	if (!rc)
-		rc = check_rights(r, m);
-	if (rc || same_file(m))
+	if (rc)
 		return rc;
 	if (m->from->layer != LAYER_BIND)
 		rc = ready_overlay(r, m);
