@@ -129,6 +129,7 @@ static void drop_leaf(struct page_table *pt, struct pt_leaf *l)
 {
 	pt->pages -= l->pages;
 	pt->zeros -= l->zeros;
+	pt->nleaves--;
 	if (--l->refs)
 		return;
 	for (u32 i = 0, left = l->pages; left; i++) {
@@ -223,6 +224,7 @@ static struct pt_leaf *own_leaf(struct page_table *pt, u64 va)
 		l = new_leaf(pt->pool);
 		*slot = l;
 		d->used++;
+		pt->nleaves++;
 	} else if (l->refs > 1) {
 		l = copy_leaf(pt->pool, l);
 		*slot = l;
@@ -540,4 +542,5 @@ void pt_clone(struct page_table *dst, const struct page_table *src)
 		dst->root = clone_dir(dst, src->root, TOP_LEVEL);
 	dst->pages = src->pages;
 	dst->zeros = src->zeros;
+	dst->nleaves = src->nleaves;
 }

@@ -41,7 +41,7 @@ struct page_table {
 	struct pt_dir *root; /* NULL: empty */
 	struct pt_pool *pool;
 	u64 pages, zeros; /* entries, shared ones counted in every table */
-	u64 ndirs;
+	u64 ndirs, nleaves; /* nodes, shared leaves counted in every table */
 };
 
 #define PT_DEPTH_DIRS 3u /* directories above a leaf */

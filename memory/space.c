@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define REAP_LEAVES 32u    /* dropped in one step: at most 16,384 pages, some 0.2 ms */
+#define FREE_LEAVES 256u   /* a space may have these for zero lines it is not charged for */
 #define SPARE_NODES 256u   /* tree nodes kept in the pools */
 
 int core_init(struct mem_core *core, u64 bytes, u64 reserve_bytes)
@@ -138,13 +139,20 @@ void space_stat(const struct space *s, struct as_stat_rep *st)
 	};
 }
 
-/* What becomes of a line that has no room set aside. A file range that was never writable holds nothing but the file's bytes, so its
- * image may be dropped; zeros need no page; anything else should not exist. */
-static enum space_write uncharged(const struct vma *v, const void *bytes)
+/* Zeros need no page, but an entry needs a leaf: without a charge behind them only so many, else 4 KiB of messages would buy 6 KiB of
+ * tables for ever. */
+static bool zero_entry_fits(const struct space *s, u64 va)
+{
+	return pt_leaf_at(&s->pt, va) || s->pt.nleaves < FREE_LEAVES + s->vmas.count + s->vmas.charged_bytes / LEAF_SPAN;
+}
+
+/* A line that has no room set aside. A file range that was never writable holds nothing but the file's bytes, so its image may be
+ * dropped; zeros may be kept (SPACE_RETRY: go on); anything else should not exist. */
+static enum space_write uncharged(const struct space *s, const struct vma *v, u64 va, const void *bytes)
 {
 	if ((v->flags & VMA_FILE) && !(v->flags & VMA_WAS_WRITABLE))
 		return SPACE_COMMITTED;
-	return bytes ? SPACE_REFUSED : SPACE_RETRY;
+	return bytes || !zero_entry_fits(s, va) ? SPACE_REFUSED : SPACE_RETRY;
 }
 
 enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 version, const struct vma **last)
@@ -157,7 +165,7 @@ enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 ver
 		return SPACE_REFUSED;
 	*last = v;
 	if (!(v->flags & VMA_CHARGED)) {
-		enum space_write w = uncharged(v, bytes);
+		enum space_write w = uncharged(s, v, va, bytes);
 
 		if (w != SPACE_RETRY)
 			return w;

@@ -11,7 +11,7 @@
 #include "spec/wire.h"
 
 #define CHARGE_PIECE (2 * MIB)      /* AS_CHARGE rounds to this */
-#define SPACE_MAX_VMAS (256 * 1024u) /* more than the monitor's host can map */
+#define SPACE_MAX_VMAS (128 * 1024u) /* more than a host lets a process map: pieces of NORESERVE ranges count too */
 
 struct mem_core { /* what the spaces of a node share */
 	struct page_store *store;

@@ -249,6 +249,21 @@ static void test_noreserve(void **state)
 	world_down(&w);
 }
 
+static void test_free_zeros_are_bounded(void **state)
+{
+	static struct world w;
+	conn_id c = one_space(&w);
+	u64 far = 0x200000000000ull;
+	u32 kept = 0;
+
+	assert_int_equal(world_mmap(&w, c, 1, far, GIB << 10, AS_READ | AS_WRITE, AS_MAP_NORESERVE), 0);
+	for (u32 i = 0; i < 1000; i++)
+		kept += world_write(&w, c, far + i * 2 * MIB, 1, 0, 1, true).committed == 1;
+	assert_in_range(kept, 200, 300);
+	assert_int_equal(world_write(&w, c, far + LINE_SIZE, 1, 0, 1, true).committed, 1); /* there is a leaf already */
+	world_down(&w);
+}
+
 static void test_lseq(void **state)
 {
 	static struct world w;
@@ -534,6 +549,58 @@ static void test_stat(void **state)
 	world_down(&w);
 }
 
+static void on_ready(void *arg)
+{
+	++*(u32 *)arg;
+}
+
+static void gm_says(struct world *w, u16 op, const void *rep, u32 len)
+{
+	struct fake_frame *fr = fake_take(&w->f);
+
+	assert_non_null(fr);
+	assert_int_equal(fr->hdr.op, op);
+	struct msg_hdr h = fr->hdr;
+
+	h.flags = MSG_REPLY;
+	fake_deliver(md_ops(), w->md, fr->to, &h, rep, len, NULL, 0);
+}
+
+static void test_manager(void **state)
+{
+	static struct world w;
+	u32 ready = 0;
+	struct md_config cfg = {.name = "m0", .gm_addr = "unix:/gm", .own_addr = "unix:/m0", .incarnation = 5, .memory_bytes = MEMORY,
+				.ready = on_ready, .ready_arg = &ready};
+	struct hello h = {.role = ROLE_COMPONENT};
+	struct welcome wel = {.name = "gm0"};
+	struct gm_register_rep reg = {.term = 1, .name = "m0", .beat_ms = 500, .lease_ms = 3000};
+	struct gm_beat_rep known = {.term = 1, .known = 1}, forgotten = {.term = 1};
+
+	memset(&w, 0, sizeof(w));
+	fake_init(&w.f, 1);
+	w.md = md_new(&w.f.env, &cfg);
+	w.pd = world_component(&w, "p0", PD_INCARNATION);
+	world_pass(&w, NSEC_PER_MSEC);
+	assert_string_equal(w.f.dialled_addr[0], "unix:/gm");
+	assert_int_equal(world_create(&w, 1, 0), 0); /* serves while nobody manages it */
+	md_ops()->opened(w.md, w.f.dialled[0], &h, &wel, true);
+	assert_int_equal(ready, 0);
+	gm_says(&w, OP_GM_REGISTER, &reg, sizeof(reg));
+	assert_int_equal(ready, 1);
+	gm_says(&w, OP_GM_BEAT, &known, sizeof(known));
+	world_pass(&w, 600 * NSEC_PER_MSEC);
+	gm_says(&w, OP_GM_BEAT, &forgotten, sizeof(forgotten));
+	gm_says(&w, OP_GM_REGISTER, &reg, sizeof(reg));
+	assert_int_equal(ready, 1);
+	gm_says(&w, OP_GM_BEAT, &known, sizeof(known));
+	world_closed(&w, w.f.dialled[0]);
+	world_pass(&w, 3 * NSEC_PER_SEC);
+	assert_true(w.f.ndialled > 1);
+	assert_int_equal(world_destroy(&w, 1), 0);
+	world_down(&w);
+}
+
 static void test_peer_does_not_drain(void **state)
 {
 	static struct world w;
@@ -559,6 +626,7 @@ int main(void)
 		cmocka_unit_test(test_room_of_the_dying),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_noreserve),
+		cmocka_unit_test(test_free_zeros_are_bounded),
 		cmocka_unit_test(test_lseq),
 		cmocka_unit_test(test_mremap),
 		cmocka_unit_test(test_bad_layout),
@@ -570,6 +638,7 @@ int main(void)
 		cmocka_unit_test(test_session_replaced),
 		cmocka_unit_test(test_lease),
 		cmocka_unit_test(test_stat),
+		cmocka_unit_test(test_manager),
 		cmocka_unit_test(test_peer_does_not_drain),
 	};
 
