@@ -8,9 +8,11 @@
 #include "processor/monitor/mon.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/trap/trap.h"
+#include "processor/monitor/vm/vm.h"
 
 #define ARCH_X86_64 0xc000003eu
 #define FAULT_WRITE 2ull
+#define TRAP_PAGE_FAULT 14u
 
 #define EV_SYSCALL 0x6c6c6163737973ull /* "syscall" */
 #define EV_MISS 0x7373696dull          /* "miss" */
@@ -91,11 +93,23 @@ int on_sigbus(int sig, struct ksiginfo *info, struct kucontext *uc)
 
 int on_sigsegv(int sig, struct ksiginfo *info, struct kucontext *uc)
 {
-	if (info->code <= 0)
+	struct thread *t = thread_self();
+	u64 ip = uc->regs.rip, addr = info->fault.addr;
+	bool nested = in_monitor(ip), copy = ip >= (u64)ucopy_start && ip < (u64)ucopy_end;
+	s32 code = info->code;
+
+	if (code <= 0)
 		return on_async(sig, info, uc);
-	if (!in_monitor(uc->regs.rip))
-		thread_self()->exit_slow = 0;
-	return program_fault(thread_self(), uc, sig, info->code, info->fault.addr);
+	if (!nested)
+		t->exit_slow = 0;
+	if (uc->regs.trapno == TRAP_PAGE_FAULT && (!nested || copy)) { /* the host has the program's unmapped ranges as inaccessible ones */
+		enum fault_result r = vm_segv(t, addr, uc->regs.err);
+
+		if (r == FAULT_OK)
+			return !nested;
+		code = r == FAULT_MAPERR ? SEGV_MAPERR : SEGV_ACCERR;
+	}
+	return program_fault(t, uc, sig, code, addr);
 }
 
 int on_async(int sig, struct ksiginfo *info, struct kucontext *uc)
