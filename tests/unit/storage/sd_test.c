@@ -651,7 +651,7 @@ static void test_once(void **state)
 	assert_int_equal(t_rmdir(w, "/dir"), 0);
 	world_restart(w);
 	assert_int_equal(t_mkdir(w, "/dir"), 0);
-	w->seq -= 1;
+	w->seq[w->slot] -= 1;
 	assert_int_equal(t_rmdir(w, "/nothing"), -WIRE_BAD_SEQ);
 }
 

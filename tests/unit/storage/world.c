@@ -217,8 +217,8 @@ s32 call(struct world *w, conn_id c, u16 op, const void *fixed, u32 fixed_len, c
 	if (row && row->cls == OP_ONCE) {
 		w->last_hdr.flags = MSG_ONCE;
 		w->last_hdr.session = w->session;
-		w->last_hdr.slot = 3;
-		w->last_hdr.seq = ++w->seq;
+		w->last_hdr.slot = w->slot;
+		w->last_hdr.seq = ++w->seq[w->slot];
 	}
 	w->last_fixed = fixed_len;
 	w->last_data = data_len;

@@ -28,7 +28,7 @@ struct world {
 	u64 now_ns, seed;
 	conn_id next_conn, admin, conn; /* conn: of the program that calls */
 	u64 session;
-	u32 seq;
+	u32 slot, seq[SESSION_SLOTS]; /* of the once requests that follow */
 	u16 op_flags; /* for the next call: MSG_ONCE is added by itself */
 	bool bind_ro;
 	bool with_bind;
