@@ -58,6 +58,8 @@ s64 sys_rt_sigaction(struct thread *t, const u64 *a)
 	if (a[1]) {
 		act.mask &= ~UNBLOCKABLE;
 		task->action[sig] = act;
+		if (act.handler == K_SIG_IGN)
+			t->held &= ~BIT(sig);
 		if (!monitors_own(sig)) {
 			bool caught = act.handler != K_SIG_DFL && act.handler != K_SIG_IGN;
 

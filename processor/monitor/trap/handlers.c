@@ -9,6 +9,7 @@
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/trap/trap.h"
 #include "processor/monitor/vm/vm.h"
+#include "processor/monitor/vm/vm.h"
 
 #define ARCH_X86_64 0xc000003eu
 #define FAULT_WRITE 2ull
