@@ -150,7 +150,23 @@ s64 sys_getdents64(struct thread *t, const u64 *a)
 
 /* ------------------------------------------------------------ current directory */
 
-/* Where the open directory f is now; its own path when nobody knows better. -ENOENT: removed. */
+/* The path it was opened by still leads to f. */
+static bool still_there(struct thread *t, struct file *f)
+{
+	struct sd_path_req q = {.flags = SDP_NOFOLLOW};
+	struct sd_open_rep rep;
+	struct where w;
+	bool same = false;
+
+	if (path_from(t, &w, SLOT_A, f->path) < 0)
+		return false;
+	if (!sd_path(&w, OP_SD_STAT, &q, NULL, 0, &rep))
+		same = rep.attr.id[0] == f->handle.id[0] && rep.attr.id[1] == f->handle.id[1];
+	path_done(&w);
+	return same;
+}
+
+/* Where the open directory f is now. -ENOENT: removed. */
 static s64 path_now(struct thread *t, struct file *f, char *out)
 {
 	struct sd_open_id_req q = {.id = {f->handle.id[0], f->handle.id[1]}};
@@ -161,12 +177,12 @@ static s64 path_now(struct thread *t, struct file *f, char *out)
 	if (f->handle.id[0]) {
 		s64 status = sto_call(OP_SD_OPEN_ID, &seg, 1, &r);
 
-		if (status == -ESTALE || status == -ENOENT)
-			return -ENOENT;
 		if (status >= 0 && r.data_len) {
 			out[MIN(r.data_len, r.data_cap)] = 0;
 			return MIN(r.data_len, r.data_cap);
 		}
+		if (!still_there(t, f))
+			return -ENOENT;
 	}
 	memcpy(out, f->path, f->path_len + 1);
 	return f->path_len;

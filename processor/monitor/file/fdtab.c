@@ -285,12 +285,11 @@ static bool fd_entry_id(int fd, u64 id[2])
 	return base && strlen(base + 1) >= 32 && name_id(base + 1, id);
 }
 
-static struct file *open_by_id(struct thread *t, int fd, const u64 id[2])
+struct file *file_open_id(struct thread *t, const u64 id[2], u32 flags)
 {
-	s64 fl = host(SYSNR(fcntl), fd, F_GETFL);
-	u32 acc = (u32)fl & O_ACCMODE;
+	u32 acc = flags & O_ACCMODE;
 	struct sd_open_id_req q = {.id = {id[0], id[1]},
-				   .rights = acc == O_RDONLY ? FILE_R : acc == O_WRONLY ? FILE_W : FILE_R | FILE_W};
+				   .rights = flags & O_PATH ? 0 : acc == O_RDONLY ? FILE_R : acc == O_WRONLY ? FILE_W : FILE_R | FILE_W};
 	struct wire_seg seg = {&q, sizeof(q)};
 	struct sd_open_rep rep;
 	char *path = mon_alloc(WIRE_PATH_MAX);
@@ -298,11 +297,13 @@ static struct file *open_by_id(struct thread *t, int fd, const u64 id[2])
 	struct file *f = NULL;
 
 	if (path && sto_call(OP_SD_OPEN_ID, &seg, 1, &r) >= 0) {
-		f = file_new((rep.attr.mode & S_IFMT) == S_IFDIR ? FILE_DIR : FILE_LEGO, path, MIN(r.data_len, WIRE_PATH_MAX - 1));
+		bool dir = (rep.attr.mode & S_IFMT) == S_IFDIR;
+
+		f = file_new(flags & O_PATH ? FILE_PATH : dir ? FILE_DIR : FILE_LEGO, path, MIN(r.data_len, r.data_cap));
 		if (f) {
 			f->handle = rep.handle;
 			f->mode = rep.attr.mode & S_IFMT;
-			f->flags = acc;
+			f->flags = flags & (O_ACCMODE | O_PATH);
 		}
 	}
 	if (path)
@@ -320,7 +321,7 @@ static struct file *identify(struct thread *t, int fd)
 		return NULL;
 	if (!entry_stat_is(&st) || !fd_entry_id(fd, id))
 		return &file_plain_host;
-	struct file *f = open_by_id(t, fd, id);
+	struct file *f = file_open_id(t, id, (u32)host(SYSNR(fcntl), fd, F_GETFL));
 
 	return f ? f : &file_plain_host;
 }

@@ -91,6 +91,7 @@ s64 sd_setattr(struct where *w, struct sd_setattr_req *q);
 
 /* ------------------------------------------------------------ opening */
 s64 open_where(struct thread *t, struct where *w, u32 flags, u32 mode, u32 sdp); /* fd or -errno */
+struct file *file_open_id(struct thread *t, const u64 id[2], u32 flags); /* flags: O_ACCMODE, O_PATH */
 struct file *file_from_reply(struct thread *t, u32 flags, const struct sd_open_rep *rep);
 
 /* ------------------------------------------------------------ attributes (attr.c): struct statx is the common form */
@@ -115,6 +116,8 @@ u64 uio_in(struct uio *u, void *buf, u64 len);
 
 /* ------------------------------------------------------------ local trees: /proc, /sys, /dev (procfs/) */
 where_fn local_open, local_stat, local_access, local_readlink, local_chdir;
+/* The fd that w names as /proc/self/fd/N, its link followed; -ENOENT: w is something else. */
+s64 local_magic_fd(struct thread *t, struct where *w);
 /* Calls that change names: sandbox files (/dev/shm) by the host's call nr, others -EACCES. arg: struct local_change. */
 where_fn local_change;
 struct local_change {

@@ -12,7 +12,7 @@ struct file *file_from_reply(struct thread *t, u32 flags, const struct sd_open_r
 	u32 type = rep->attr.mode & S_IFMT;
 	u32 kind = flags & O_PATH ? FILE_PATH : type == S_IFDIR ? FILE_DIR : FILE_LEGO;
 	const char *path = path_slot(t, SLOT_REPLY);
-	struct file *f = file_new(kind, path, strlen(path));
+	struct file *f = *path ? file_new(kind, path, strlen(path)) : file_new(kind, "/", 1);
 
 	if (!f)
 		return NULL;

@@ -15,13 +15,6 @@ static s64 set_sd(struct thread *t, struct where *w, void *arg)
 	return sd_setattr(w, &s->q);
 }
 
-static s64 set_local(struct thread *t, struct where *w, void *arg)
-{
-	struct set_args *s = arg;
-
-	return local_change(t, w, &s->c);
-}
-
 static bool is_lego(const struct file *f)
 {
 	return f->handle.id[0] || f->handle.id[1];
@@ -37,24 +30,36 @@ static s64 set_id(struct file *f, struct sd_setattr_req *q)
 	return sto_call(OP_SD_SETATTR, segs, 2, &r);
 }
 
-/* By fd; host: the call and arguments for a host fd. */
-static s64 set_fd(struct thread *t, int fd, struct sd_setattr_req *q, s64 nr, u64 x, u64 y, u64 z, bool path_ok)
+/* By fd. For a file of the sandbox the host's call of c, which takes a path: that of the fd. */
+static s64 set_fd(struct thread *t, int fd, struct sd_setattr_req *q, const struct local_change *c, bool path_ok)
 {
+	char name[32];
 	struct file *f = file_ref_fd(t, fd);
 	s64 r;
 
 	if (!f)
 		return -EBADF;
+	mon_format(name, sizeof(name), "/proc/self/fd/%d", fd);
 	if (f->kind == FILE_PATH && !path_ok)
 		r = -EBADF;
 	else if (is_lego(f))
 		r = set_id(f, q);
 	else if (f->kind == FILE_HOST)
-		r = host(nr, fd, x, y, z);
+		r = host(c->nr, AT_FDCWD, name, c->x, c->y, c->z & ~(u64)AT_EMPTY_PATH);
 	else
 		r = -EPERM;
 	file_put(f);
 	return r;
+}
+
+static s64 set_local(struct thread *t, struct where *w, void *arg)
+{
+	struct set_args *s = arg;
+	s64 fd = s->c.follow ? local_magic_fd(t, w) : -ENOENT;
+
+	if (fd >= 0)
+		return set_fd(t, (int)fd, &s->q, &s->c, true);
+	return fd == -WIRE_REDIRECT ? fd : local_change(t, w, &s->c);
 }
 
 static s64 set_at(struct thread *t, int dirfd, u64 name, u32 at_flags, struct set_args *s)
@@ -67,7 +72,7 @@ static s64 set_at(struct thread *t, int dirfd, u64 name, u32 at_flags, struct se
 	s->c.follow = !(at_flags & AT_SYMLINK_NOFOLLOW);
 	s->q.flags = s->c.follow ? 0 : SDP_NOFOLLOW;
 	if (!w.name_len && dirfd != AT_FDCWD)
-		r = set_fd(t, dirfd, &s->q, -1, 0, 0, 0, true);
+		r = set_fd(t, dirfd, &s->q, &s->c, true);
 	else
 		r = path_run(t, &w, set_sd, set_local, s);
 	path_done(&w);
@@ -103,8 +108,9 @@ s64 sys_fchmodat2(struct thread *t, const u64 *a)
 s64 sys_fchmod(struct thread *t, const u64 *a)
 {
 	struct sd_setattr_req q = {.mask = SDA_MODE, .mode = (u32)a[1] & 07777};
+	struct local_change c = {.nr = SYSNR(fchmodat), .x = a[1] & 07777};
 
-	return set_fd(t, (int)a[0], &q, SYSNR(fchmod), a[1] & 07777, 0, 0, false);
+	return set_fd(t, (int)a[0], &q, &c, false);
 }
 
 /* ------------------------------------------------------------ owners */
@@ -150,8 +156,10 @@ s64 sys_fchownat(struct thread *t, const u64 *a)
 s64 sys_fchown(struct thread *t, const u64 *a)
 {
 	struct sd_setattr_req q = owner_req(a[1], a[2]);
+	struct local_change c = {
+		.nr = SYSNR(fchownat), .x = sandbox_uid(a[1], cred_get()->euid), .y = sandbox_uid(a[2], cred_get()->egid)};
 
-	return set_fd(t, (int)a[0], &q, SYSNR(fchown), sandbox_uid(a[1], cred_get()->euid), sandbox_uid(a[2], cred_get()->egid), 0, false);
+	return set_fd(t, (int)a[0], &q, &c, false);
 }
 
 /* ------------------------------------------------------------ times */
@@ -187,7 +195,7 @@ static s64 set_times(struct thread *t, int dirfd, u64 name, const struct times *
 	one_time(&s.q, m->ts + 2, &s.q.mtime_ns, SDA_MTIME, SDA_MTIME_NOW);
 	if (!s.q.mask)
 		return 0;
-	return by_fd ? set_fd(t, dirfd, &s.q, SYSNR(utimensat), 0, (u64)m->ts, 0, false) : set_at(t, dirfd, name, flags, &s);
+	return by_fd ? set_fd(t, dirfd, &s.q, &s.c, false) : set_at(t, dirfd, name, flags, &s);
 }
 
 static s64 get_times(struct times *m, u64 user, u64 unit) /* unit: nanoseconds of the second field */

@@ -36,14 +36,6 @@ static s64 xattr_sd(struct thread *t, struct where *w, void *arg)
 	return xattr_send(t, w->path, w->len, arg, w);
 }
 
-static s64 xattr_local(struct thread *t, struct where *w, void *arg)
-{
-	struct stat_args s = {0};
-	s64 r = local_stat(t, w, &s);
-
-	return r < 0 ? r : -EOPNOTSUPP;
-}
-
 static s64 xattr_fd(struct thread *t, int fd, struct xattr_args *x)
 {
 	struct file *f = file_ref_fd(t, fd);
@@ -55,6 +47,19 @@ static s64 xattr_fd(struct thread *t, int fd, struct xattr_args *x)
 	}
 	file_put(f);
 	return r;
+}
+
+static s64 xattr_local(struct thread *t, struct where *w, void *arg)
+{
+	struct xattr_args *x = arg;
+	struct stat_args s = {0};
+	s64 fd = x->q.flags & SDP_NOFOLLOW ? -ENOENT : local_magic_fd(t, w);
+
+	if (fd >= 0)
+		return xattr_fd(t, (int)fd, x);
+	s64 r = fd == -WIRE_REDIRECT ? fd : local_stat(t, w, &s);
+
+	return r < 0 ? r : -EOPNOTSUPP;
 }
 
 enum target { BY_PATH, BY_LINK, BY_FD };

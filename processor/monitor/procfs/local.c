@@ -348,6 +348,26 @@ static s64 open_host(struct thread *t, const struct local *l, const struct open_
 	return fd_install(t, fd, f);
 }
 
+s64 local_magic_fd(struct thread *t, struct where *w)
+{
+	struct local l;
+	s64 r = local_walk(t, w, true, &l);
+
+	return r < 0 ? r : l.node->kind == LOCAL_MAGIC ? (s64)l.fd : -ENOENT;
+}
+
+/* A file without a name left: by its id. */
+static s64 open_nameless(struct thread *t, struct file *f, u32 flags)
+{
+	struct sd_open_rep rep;
+
+	if (f->kind != FILE_LEGO || sto_getattr(f, &rep) < 0 || rep.attr.nlink)
+		return -ENOENT;
+	struct file *again = file_open_id(t, f->handle.id, flags & (O_ACCMODE | O_PATH));
+
+	return again ? fd_install(t, entry_open(f->handle.id, flags & ~(u32)O_PATH), again) : -ENOENT;
+}
+
 /* /proc/self/fd/N: the same object, opened anew. */
 static s64 open_magic(struct thread *t, struct where *w, const struct local *l, const struct open_args *o)
 {
@@ -357,10 +377,14 @@ static s64 open_magic(struct thread *t, struct where *w, const struct local *l, 
 	if (!f)
 		return -ENOENT;
 	if (f->kind == FILE_LEGO || f->kind == FILE_DIR || f->kind == FILE_PATH) {
-		s64 r = path_set(w, f->path, f->path_len);
+		s64 r = open_nameless(t, f, o->flags);
 
+		if (r == -ENOENT)
+			r = path_set(w, f->path, f->path_len);
+		else
+			w = NULL;
 		file_put(f);
-		return r < 0 ? r : -WIRE_REDIRECT;
+		return r < 0 || !w ? r : -WIRE_REDIRECT;
 	}
 	file_put(f);
 	mon_format(name, sizeof(name), "/proc/self/fd/%lu", l->fd);
