@@ -128,20 +128,11 @@ u32 path_trailing_slash(const struct where *w)
 	return w->len > 1 && w->path[w->len - 1] == '/' ? SDP_DIRECTORY : 0;
 }
 
-/* Looks up where the base directory is now; true: elsewhere, and w->path says so. */
-static bool base_moved(struct where *w)
+/* The base now has this path: joins again when that makes a difference. */
+static bool rebase(struct where *w, const char *path, u64 len, u32 skip)
 {
-	struct sd_open_id_req q = {.id = {w->base->handle.id[0], w->base->handle.id[1]}};
-	struct wire_seg seg = {&q, sizeof(q)};
-	struct sd_open_rep rep;
-	char *path = path_slot(w->t, SLOT_REPLY);
-	struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep), .data = path, .data_cap = WIRE_PATH_MAX - 1};
 	char *name = path_slot(w->t, SLOT_NAME);
-
-	w->fresh = true;
-	if (sto_call(OP_SD_OPEN_ID, &seg, 1, &r) < 0)
-		return false;
-	u64 len = MIN(r.data_len, r.data_cap);
+	u32 n = w->name_len - skip;
 
 	if (len == w->base->path_len && !memcmp(path, w->base->path, len))
 		return false;
@@ -153,8 +144,38 @@ static bool base_moved(struct where *w)
 	moved->mode = w->base->mode;
 	file_put(w->base);
 	w->base = moved;
-	memcpy(name, w->path + w->len - w->name_len, w->name_len);
-	return join(w, moved, name, w->name_len) >= 0;
+	memcpy(name, w->path + w->len - n, n);
+	return join(w, moved, name, n) >= 0;
+}
+
+/* ".." of a directory that was removed is still its parent; the base's path has no links in it. */
+static bool above_removed(struct where *w)
+{
+	const char *name = w->path + w->len - w->name_len, *path = w->base->path;
+	u32 len = w->base->path_len;
+
+	if (w->name_len < 2 || name[0] != '.' || name[1] != '.' || (name[2] && name[2] != '/'))
+		return false;
+	while (len && path[len - 1] != '/')
+		len--;
+	return len && rebase(w, path, len, 2);
+}
+
+/* "Not found", seen from a base directory: asks where that is now; true: elsewhere, and w->path says so. */
+static bool base_moved(struct where *w)
+{
+	struct sd_open_id_req q = {.id = {w->base->handle.id[0], w->base->handle.id[1]}};
+	struct wire_seg seg = {&q, sizeof(q)};
+	struct sd_open_rep rep;
+	char *path = path_slot(w->t, SLOT_REPLY);
+	struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep), .data = path, .data_cap = WIRE_PATH_MAX - 1};
+
+	w->fresh = true;
+	s64 status = sto_call(OP_SD_OPEN_ID, &seg, 1, &r);
+
+	if (status < 0 || !r.data_len)
+		return above_removed(w);
+	return rebase(w, path, MIN(r.data_len, r.data_cap), 0);
 }
 
 s64 path_run(struct thread *t, struct where *w, where_fn *sd, where_fn *local, void *arg)
