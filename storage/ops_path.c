@@ -229,7 +229,8 @@ static int open_regular(struct req *r, struct loc *l, const struct opening *o, s
 	return rc;
 }
 
-static void open_existing(struct req *r, struct loc *l, const struct opening *o)
+/* made: by this very request, before the sd was killed. */
+static void open_existing(struct req *r, struct loc *l, const struct opening *o, bool made)
 {
 	struct file_id id;
 	bool regular = S_ISREG(l->attr.mode) && !(o->flags & O_PATH);
@@ -241,7 +242,7 @@ static void open_existing(struct req *r, struct loc *l, const struct opening *o)
 	if (rc)
 		sd_fail(r, rc, l);
 	else
-		reply_open(r, l, regular ? &id : NULL, regular || is_dir(l) ? o->rights : 0, true, false);
+		reply_open(r, l, regular ? &id : NULL, regular || is_dir(l) ? o->rights : 0, true, made);
 }
 
 /* The file l names does not exist: makes it. */
@@ -300,7 +301,7 @@ static void open_create(struct req *r, const struct paths *p, const struct openi
 	if (rc)
 		sd_fail(r, rc, l);
 	else
-		open_existing(r, l, o);
+		open_existing(r, l, o, exclusive);
 	loc_close(l);
 }
 
@@ -347,7 +348,7 @@ void op_open(struct req *r)
 	else if (unnamed)
 		open_unnamed(r, l, &o);
 	else
-		open_existing(r, l, &o);
+		open_existing(r, l, &o, false);
 	loc_close(l);
 }
 
@@ -366,7 +367,7 @@ void op_open_id(struct req *r)
 	if (rc)
 		sd_fail(r, rc, NULL);
 	else
-		open_existing(r, l, &o);
+		open_existing(r, l, &o, false);
 	loc_close(l);
 }
 

@@ -155,7 +155,8 @@ static bool in_upper(const struct listing *s, const char *name)
 	return false;
 }
 
-static bool hidden(const struct listing *s, const char *name)
+/* name in a layer of the host's is not to be shown. */
+static bool hidden(const struct listing *s, u8 layer, const char *name)
 {
 	char *path = s->sd->cand;
 	u32 n = (u32)strlen(name), len = s->l->len;
@@ -163,8 +164,9 @@ static bool hidden(const struct listing *s, const char *name)
 		return false;
 	memcpy(path, s->l->path, len);
 	path[len] = '/';
-	memcpy(path + len + 1, name, n);
-	return hide_marked(s->vn->hide, path, len + 1 + n);
+	memcpy(path + len + 1, name, n + 1);
+	return (layer == LAYER_LOWER && hide_marked(s->vn->hide, path, len + 1 + n)) ||
+	       vnode_secret(s->vn, layer, s->l->bind, path, len + 1 + n);
 }
 
 /* An entry of the upper. A directory that is merged shows the lower's number. */
@@ -173,7 +175,11 @@ static void list_upper(struct listing *s, const struct host_dent *d, u64 next)
 	struct hf_attr a;
 	const struct loc *l = s->l;
 	u64 ino = ino_of(s, &l->attr, d->ino);
-	if (d->type == DT_DIR && l->lower_fd >= 0 && !hidden(s, d->name) && !hf_stat_at(l->lower_fd, d->name, &a) && S_ISDIR(a.mode))
+	if (l->layer == LAYER_BIND && s->vn->nsecret && hidden(s, LAYER_BIND, d->name)) {
+		s->cookie = next;
+		return;
+	}
+	if (d->type == DT_DIR && l->lower_fd >= 0 && !hidden(s, LAYER_LOWER, d->name) && !hf_stat_at(l->lower_fd, d->name, &a) && S_ISDIR(a.mode))
 		ino = id_ino(s->sd, &a);
 	emit(s, d->name, ino, d->type, next);
 }
@@ -181,7 +187,7 @@ static void list_upper(struct listing *s, const struct host_dent *d, u64 next)
 static void list_lower(struct listing *s, const struct host_dent *d, u64 next)
 {
 	const struct loc *l = s->l;
-	if (hidden(s, d->name) || in_upper(s, d->name))
+	if (hidden(s, LAYER_LOWER, d->name) || in_upper(s, d->name))
 		s->cookie = next;
 	else
 		emit(s, d->name, ino_of(s, l->layer == LAYER_LOWER ? &l->attr : &l->lower_attr, d->ino), d->type, next);

@@ -35,11 +35,11 @@ static int check_places(struct req *r, const struct move *m)
 		return -EINVAL;
 	if (below(f, t))
 		return m->exchange ? -EINVAL : -ENOTEMPTY;
+	if (vnode_holds_bind(r->vn, f->path, f->len) || vnode_holds_bind(r->vn, t->path, t->len))
+		return -EBUSY;
 	bool binds = f->layer == LAYER_BIND || t->layer == LAYER_BIND;
 	if (binds && (f->layer != t->layer || f->bind != t->bind))
 		return -EXDEV;
-	if (vnode_holds_bind(r->vn, f->path, f->len) || vnode_holds_bind(r->vn, t->path, t->len))
-		return -EBUSY;
 	return loc_readonly(r->vn, f) ? -EROFS : 0;
 }
 

@@ -330,6 +330,23 @@ static int open_data(struct sd *sd)
 	return MIN(sd->data_fd, 0);
 }
 
+/* What is on the host and not for programs: this directory, and what the configuration names. */
+static int note_secrets(struct sd *sd)
+{
+	const char *const want[MAX_SECRETS] = {sd->cfg.data_dir, sd->cfg.secret[0], sd->cfg.secret[1]};
+	for (u32 i = 0; i < MAX_SECRETS; i++) {
+		int fd = want[i] ? hf_open_host(want[i], O_PATH, 0) : -ENOENT;
+		if (fd < 0)
+			continue;
+		int n = hf_path(fd, sd->tmp_path, PATH_CAP);
+		hf_close(fd);
+		sd->secret[i] = n > 1 ? strdup(sd->tmp_path) : NULL;
+		if (n > 1 && !sd->secret[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int make_tables(struct sd *sd)
 {
 	sd->fds = fdcache_new();
@@ -345,7 +362,7 @@ static int start(struct sd *sd, const char **what)
 		int (*run)(struct sd *sd);
 		const char *what;
 	} phases[] = {
-		{open_data, "data directory"}, {load_key, "key"},		    {make_tables, "tables"},	  {ids_open, "file ids"},
+		{open_data, "data directory"}, {load_key, "key"},		    {note_secrets, "data directory"}, {make_tables, "tables"},	  {ids_open, "file ids"},
 		{slots_open, "stored replies"}, {vnodes_load, "vNodes"}, {join_cluster, "line to the manager"},
 	};
 	for (u32 i = 0; i < ARRAY_SIZE(phases); i++) {
@@ -403,6 +420,8 @@ void sd_free(struct sd *sd)
 	orphans_free(sd->orphans);
 	ids_close(sd);
 	free(sd->writes);
+	for (u32 i = 0; i < MAX_SECRETS; i++)
+		free(sd->secret[i]);
 	hf_close(sd->data_fd);
 	free(sd);
 }

@@ -29,6 +29,7 @@
 #define NAME_CAP 255u
 #define MAX_LINKS 40u
 #define MAX_BINDS 64u
+#define MAX_SECRETS 3u
 #define WALK_REST (3 * PATH_CAP)
 #define HOST_DENTS (64u * 1024u)
 #define SD_CONN_BUCKETS 256u
@@ -60,6 +61,12 @@ struct vnode {
 	u64 upper_dev;
 	struct vbind bind[MAX_BINDS];
 	u32 nbind;
+	struct secret { /* of the host, found below the lower or a bind: not there */
+		u8 layer;
+		u32 bind, len;
+		char *path; /* in the vNode */
+	} secret[MAX_SECRETS * (MAX_BINDS + 1)];
+	u32 nsecret;
 	struct hide *hide;
 	u8 id_key[4][16];
 	u8 *config; /* as defined: fixed part, then data */
@@ -107,6 +114,7 @@ struct sd {
 	const struct node_env *env;
 	struct sd_config cfg;
 	int data_fd;
+	char *secret[MAX_SECRETS]; /* host paths, links resolved */
 	u8 key[32];      /* of handles and ids, durable */
 	u8 change_key[16];
 	u64 verifier;
@@ -164,6 +172,8 @@ void vnode_free(struct sd *sd, struct vnode *vn);
 int vnode_bind_of(const struct vnode *vn, const char *path, u32 len);
 /* A bind's directory is path or lies below it. */
 bool vnode_holds_bind(const struct vnode *vn, const char *path, u32 len);
+/* path in that layer is a secret of the host's. */
+bool vnode_secret(const struct vnode *vn, u8 layer, u32 bind, const char *path, u32 len);
 int layer_fd(const struct vnode *vn, u8 layer, u32 bind);
 /* path as seen from the layer's directory: "." for that directory itself. */
 const char *layer_rel(const struct vnode *vn, u8 layer, u32 bind, const char *path);

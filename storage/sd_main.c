@@ -2,6 +2,7 @@
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -30,7 +31,19 @@ static void drop_groups(void)
 		perror("lego sd: setgroups");
 }
 
-static struct sd *make(const struct daemon_opts *o, struct daemon *d)
+/* The file given as --key: programs that see the host's files must not see it. */
+static const char *key_path(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (!strncmp(argv[i], "--key=", 6))
+			return argv[i] + 6;
+		if (!strcmp(argv[i], "--key") && i + 1 < argc)
+			return argv[i + 1];
+	}
+	return NULL;
+}
+
+static struct sd *make(const struct daemon_opts *o, struct daemon *d, const char *key)
 {
 	char err[512];
 	struct sd_config cfg = {
@@ -41,6 +54,7 @@ static struct sd *make(const struct daemon_opts *o, struct daemon *d)
 		.incarnation = daemon_incarnation(d),
 		.host_pid = (u32)getpid(),
 		.cores = (u32)sysconf(_SC_NPROCESSORS_ONLN),
+		.secret = {key},
 		.registered = registered,
 		.arg = d,
 	};
@@ -68,7 +82,7 @@ int sd_main(int argc, char **argv)
 	struct daemon *d = daemon_start(&o);
 	if (!d)
 		return 1;
-	struct sd *sd = make(&o, d);
+	struct sd *sd = make(&o, d, key_path(argc, argv));
 	if (!sd) {
 		daemon_drop(d);
 		close(lock);

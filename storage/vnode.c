@@ -64,6 +64,16 @@ bool vnode_holds_bind(const struct vnode *vn, const char *path, u32 len)
 	return false;
 }
 
+bool vnode_secret(const struct vnode *vn, u8 layer, u32 bind, const char *path, u32 len)
+{
+	for (u32 i = 0; i < vn->nsecret; i++) {
+		const struct secret *s = &vn->secret[i];
+		if (s->layer == layer && (layer != LAYER_BIND || s->bind == bind) && lies_in(path, len, s->path, s->len))
+			return true;
+	}
+	return false;
+}
+
 static void binds_drop(struct vnode *vn)
 {
 	for (u32 i = 0; i < vn->nbind; i++) {
@@ -77,6 +87,8 @@ static void binds_drop(struct vnode *vn)
 void vnode_free(struct sd *sd, struct vnode *vn)
 {
 	binds_drop(vn);
+	for (u32 i = 0; i < vn->nsecret; i++)
+		free(vn->secret[i].path);
 	hf_close(vn->lower);
 	hf_close(vn->upper);
 	hf_close(vn->work);
@@ -278,6 +290,41 @@ static int settle_binds(struct sd *sd, struct vnode *vn)
 	return 0;
 }
 
+/* ---- secrets of the host */
+
+static int hide_secret(struct sd *sd, struct vnode *vn, u8 layer, u32 bind, const char *secret)
+{
+	char *root = sd->tmp_path;
+	int n = hf_path(layer_fd(vn, layer, bind), root, PATH_CAP);
+	if (n < 0)
+		return n;
+	n = n == 1 ? 0 : n; /* "/" */
+	if (strncmp(secret, root, (u32)n) || (secret[n] && secret[n] != '/'))
+		return 0;
+	const char *prefix = layer == LAYER_BIND ? vn->bind[bind].dir : "";
+	size_t room = strlen(prefix) + strlen(secret + n) + 1;
+	char *path = malloc(room);
+	if (!path)
+		return -ENOMEM;
+	snprintf(path, room, "%s%s", prefix, secret + n);
+	vn->secret[vn->nsecret++] = (struct secret){.layer = layer, .bind = bind, .len = (u32)(room - 1), .path = path};
+	return 0;
+}
+
+static int hide_secrets(struct sd *sd, struct vnode *vn)
+{
+	int rc = 0;
+	for (u32 i = 0; !rc && i < MAX_SECRETS; i++) {
+		if (!sd->secret[i])
+			continue;
+		if (vn->lower >= 0)
+			rc = hide_secret(sd, vn, LAYER_LOWER, 0, sd->secret[i]);
+		for (u32 b = 0; !rc && b < vn->nbind; b++)
+			rc = hide_secret(sd, vn, LAYER_BIND, b, sd->secret[i]);
+	}
+	return rc;
+}
+
 /* ---- defining */
 
 static int build(struct sd *sd, struct vnode *vn, const struct definition *d)
@@ -292,7 +339,9 @@ static int build(struct sd *sd, struct vnode *vn, const struct definition *d)
 		rc = take_bind(sd, vn, d, &at);
 	if (!rc && at != d->end)
 		rc = -WIRE_BAD_MESSAGE;
-	return rc ? rc : settle_binds(sd, vn);
+	if (!rc)
+		rc = settle_binds(sd, vn);
+	return rc ? rc : hide_secrets(sd, vn);
 }
 
 static struct vnode *vnode_new(struct sd *sd, u32 id)

@@ -74,6 +74,8 @@ bool loc_readonly(const struct vnode *vn, const struct loc *l)
 
 static int open_rel(const struct vnode *vn, u8 layer, u32 bind, const char *path, int flags)
 {
+	if (vn->nsecret && layer != LAYER_UPPER && vnode_secret(vn, layer, bind, path, (u32)strlen(path)))
+		return -ENOENT;
 	return hf_open(layer_fd(vn, layer, bind), layer_rel(vn, layer, bind, path), flags, 0);
 }
 
