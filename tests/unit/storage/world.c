@@ -378,6 +378,15 @@ void expect_text(struct world *w, const char *path, const char *text)
 	assert_string_equal(buf, text);
 }
 
+void resolves(struct world *w, const char *path, const char *to)
+{
+	s32 rc = t_stat(w, path);
+	if (rc)
+		fail_msg("%s: status %d", path, rc);
+	assert_string_equal(reply_text(w, sizeof(struct sd_open_rep)), to);
+	assert_int_equal(opened(w)->path_len, strlen(to));
+}
+
 /* ---- directories */
 
 static u64 take_entries(struct world *w, char ***names, u32 *n, u32 *room)

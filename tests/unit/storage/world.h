@@ -92,6 +92,13 @@ char **t_list(struct world *w, const char *path, u32 chunk, u32 *count, s32 *sta
 void names_free(char **names);
 bool in_list(char **names, const char *name);
 
+/* path is there, and is known as `to` when links are followed. */
+void resolves(struct world *w, const char *path, const char *to);
+
+#define READY(state)                                                                                                                       \
+	struct world *w = *(state);                                                                                                        \
+	world_define(w)
+
 u64 world_rand(u64 *seed);
 
 #endif
