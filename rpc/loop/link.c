@@ -142,24 +142,27 @@ static u8 *flatten(const struct msg_hdr *h, const struct wire_seg *segs, u32 nse
 /* Draws this frame's faults and sends what is left of it. */
 static int send_faulty(struct loop *l, struct end *to, u32 side, u8 *frame, u32 len, const int *fds, u32 nfds)
 {
+	/* A pair is a socket of one host: it may end, but neither loses nor doubles nor changes a frame. */
+	bool local = l->links[index_of(to)]->hello.role == ROLE_PROCESS;
+
 	if (chance(l, l->faults.cut)) {
 		l->stats.cut++;
 		free(frame);
 		link_cut(l, index_of(to));
 		return 0;
 	}
-	if (chance(l, l->faults.drop)) {
+	if (!local && chance(l, l->faults.drop)) {
 		l->stats.dropped++;
 		free(frame);
 		return 0;
 	}
-	if (chance(l, l->faults.corrupt)) {
+	if (!local && chance(l, l->faults.corrupt)) {
 		u64 bit = loop_random(l->rng) % (len * 8ull);
 
 		l->stats.corrupted++;
 		frame[bit / 8] ^= (u8)(1u << bit % 8);
 	}
-	if (chance(l, l->faults.duplicate)) {
+	if (!local && chance(l, l->faults.duplicate)) {
 		u8 *twin = loop_alloc(NULL, len + 8);
 
 		l->stats.duplicated++;
