@@ -4,14 +4,17 @@
 #include "base/string.h"
 #include "processor/monitor/sys/args.h"
 
-#pragma GCC diagnostic ignored "-Wredundant-decls"
-/* Weak: a row whose body nobody has linked answers ENOSYS, and a row of another kind may still be given a body. */
-#define SYS(nr, name, ...) sys_fn sys_##name __attribute__((weak));
-#include "spec/syscalls.def"
-#undef SYS
+/* A row that says BODY names sys_<name>, so a missing body fails to link. */
+#define PROBE_BODY ~, 1
+#define SECOND_OF(a, b, ...) b
+#define SECOND(...) SECOND_OF(__VA_ARGS__)
+#define FN_0(name) NULL
+#define FN_1(name) sys_##name
+#define FN_OF(is_body, name) FN_##is_body(name)
+#define FN(is_body, name) FN_OF(is_body, name)
 
 static const struct sys_row rows[SYS_NR_MAX] = {
-#define SYS(nr, name, support, how, note, ...) [nr] = {#name, sys_##name, how, {__VA_ARGS__}},
+#define SYS(nr, name, support, how, note, ...) [nr] = {#name, FN(SECOND(PROBE_##how, 0, ), name), how, {__VA_ARGS__}},
 #include "spec/syscalls.def"
 #undef SYS
 };
