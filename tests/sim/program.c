@@ -138,6 +138,8 @@ void program_end(struct program *p, enum program_state s, const char *why)
 	p->why = why;
 	for (u32 i = 0; i < CALLS; i++)
 		call_drop(&p->call[i]);
+	free(p->echo);
+	p->echo = NULL;
 	close_conn(p, &p->admin);
 	close_conn(p, &p->ctl);
 	close_conn(p, &p->mem);
@@ -146,9 +148,16 @@ void program_end(struct program *p, enum program_state s, const char *why)
 
 /* ---- layout operations */
 
+static void forget_echo(struct program *p)
+{
+	free(p->echo);
+	p->echo = NULL;
+}
+
 static void layout(struct program *p, u16 op, const void *fixed, u32 len)
 {
 	p->crowd->did.layouts++;
+	forget_echo(p);
 	send_one(p, CALL_LAYOUT, p->mem, op, fixed, len);
 }
 
@@ -273,6 +282,16 @@ static bool some_writeback(struct program *p)
 	return true;
 }
 
+/* A repeat that comes long after newer versions were committed. Nobody waits for its answer; it must change nothing. None crosses a
+ * layout operation: those wait for the write-backs, and a session's new channel is served only after the old one. */
+static void send_echo(struct program *p)
+{
+	struct wire_seg seg = {p->echo, p->echo_len};
+	struct msg_hdr h = {.op = OP_MEM_WRITEBACK, .tag = ++p->crowd->tags};
+	(void)p->crowd->env->send(p->crowd->env->ctx, p->mem, &h, &seg, 1);
+	forget_echo(p);
+}
+
 static void writeback_reply(struct program *p, s32 status, const struct msg *m)
 {
 	const struct mem_writeback_rep *rep = m->fixed;
@@ -289,6 +308,16 @@ static void writeback_reply(struct program *p, s32 status, const struct msg *m)
 		l->busy = false;
 	}
 	p->crowd->did.lines_written += p->wb_count;
+}
+
+/* Keeps the bytes of a write-back that is over. Takes them from k. */
+static void keep_echo(struct program *p, struct call *k)
+{
+	if (p->echo || p->hostile || p->state != PROG_LIVE || program_random(p, 4))
+		return;
+	p->echo = k->body;
+	p->echo_len = k->len;
+	k->body = NULL;
 }
 
 /* ---- fetch */
@@ -405,6 +434,7 @@ static void enter_space(struct program *p, const struct pd_space_rep *rep)
 	p->asid = rep->asid;
 	p->vnode = rep->vnode;
 	p->lseq = p->version = 0;
+	forget_echo(p);
 	memset(p->line, 0, sizeof(p->line));
 	p->state = PROG_STARTING;
 	p->file_open = false;
@@ -500,6 +530,8 @@ static bool idle(const struct program *p, bool also_file)
 static bool act(struct program *p)
 {
 	u32 dice = program_random(p, 100);
+	if (p->echo && dice >= 95)
+		send_echo(p);
 	if (idle(p, true) && dice < 3)
 		ask_pd(p, OP_PD_FORK);
 	else if (idle(p, true) && dice < 5 && !p->hostile)
@@ -591,9 +623,11 @@ static void answered(struct program *p, enum call_kind kind, const struct msg *m
 	struct call k = p->call[kind];
 	p->call[kind] = (struct call){0};
 	s32 status = m->hdr.status;
-	if (kind == CALL_WRITEBACK)
+	if (kind == CALL_WRITEBACK) {
 		writeback_reply(p, status, m);
-	else if (kind == CALL_FETCH)
+		keep_echo(p, &k);
+	}
+	if (kind == CALL_FETCH)
 		fetch_reply(p, status, m);
 	else if (kind == CALL_LAYOUT)
 		layout_reply(p, k.hdr.op, status, m);

@@ -51,6 +51,8 @@ struct program {
 		u32 first, n, to;
 	} range;
 	u32 wb_first[32], wb_count;
+	u8 *echo; /* the bytes of an earlier write-back: sent again now and then, as a late repeat over another channel would come */
+	u32 echo_len;
 	struct mem_fetch_req fetch;
 	/* its file */
 	bool file_open;
