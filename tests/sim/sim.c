@@ -6,6 +6,7 @@
 #include "program.h"
 
 #include <ftw.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +129,21 @@ static void check_files(struct world *w, struct crowd *c, u64 seed)
 	must_hold(c->prog[c->nprogs - 1].state == PROG_DONE || c->nprogs == MAX_PROGRAMS, seed, "the files cannot be read");
 }
 
+/* The manager sees every node up, by its last start, and no process. */
+static void check_status(struct world *w, u64 seed)
+{
+	json_t *top, *k;
+	size_t i;
+	const char *text = world_status(w);
+	must_hold(text, seed, "the manager gives no status");
+	top = text ? json_loads(text, 0, NULL) : NULL;
+	must_hold(json_array_size(json_object_get(top, "components")) == P0 + 1, seed, "the manager does not know every node");
+	json_array_foreach(json_object_get(top, "components"), i, k)
+		must_hold(!strcmp(json_string_value(json_object_get(k, "state")), "up"), seed, "the manager sees a node down that is up");
+	must_hold(!json_array_size(json_object_get(top, "processes")), seed, "the manager still sees a process");
+	json_decref(top);
+}
+
 static void check_end(struct world *w, struct crowd *c, const struct scenario *s, u64 seed)
 {
 	loop_set_faults(w->loop, NULL);
@@ -141,6 +157,8 @@ static void check_end(struct world *w, struct crowd *c, const struct scenario *s
 	if (s->crowd.check_contents)
 		check_files(w, c, seed);
 	world_close_stray_fds(w);
+	loop_run(w->loop, 3 * NSEC_PER_SEC); /* beats */
+	check_status(w, seed);
 	if (!s->crowd.check_contents) /* a destroy that was corrupted on its way is made up for by the lease */
 		world_kill(w, P0);
 	must_hold(loop_run_while(w->loop, memory_in_use, w, 60 * NSEC_PER_SEC), seed, "memory of programs that ended is not freed");

@@ -235,7 +235,48 @@ void world_kill(struct world *w, enum who who)
 	free_logic(w, who);
 }
 
-static const struct node_ops reaper_ops;
+/* ---- the reaper's node also asks the manager */
+
+static void reaper_opened(void *self, conn_id c, const struct hello *h, const struct welcome *wel, bool outgoing)
+{
+	struct world *w = self;
+	const struct node_env *env = loop_env(w->loop, w->node[REAPER]);
+	struct msg_hdr ask = {.op = OP_GM_STATUS, .tag = 1};
+	if (h->role == ROLE_ADMIN)
+		(void)env->send(env->ctx, c, &ask, NULL, 0);
+}
+
+static void reaper_message(void *self, conn_id c, const struct msg *m)
+{
+	struct world *w = self;
+	for (u32 i = 0; i < m->nfds; i++)
+		world_close_fd(w, m->fds[i]);
+	if (m->hdr.op == OP_GM_STATUS && !m->hdr.status && !w->status)
+		w->status = strndup((const char *)m->data, m->data_len);
+}
+
+static void reaper_closed(void *self, conn_id c)
+{
+}
+
+static const struct node_ops reaper_ops = {.opened = reaper_opened, .message = reaper_message, .closed = reaper_closed};
+
+static bool no_status(void *w)
+{
+	return !((struct world *)w)->status;
+}
+
+const char *world_status(struct world *w)
+{
+	struct hello h = {.magic = LEGO_WIRE_MAGIC, .version = LEGO_WIRE_VERSION, .kind = KIND_CLIENT, .role = ROLE_ADMIN, .name = "lego"};
+	const struct node_env *env = loop_env(w->loop, w->node[REAPER]);
+	free(w->status);
+	w->status = NULL;
+	conn_id c = env->dial(env->ctx, addrs[GM], &h);
+	(void)loop_run_while(w->loop, no_status, w, NSEC_PER_SEC);
+	env->close(env->ctx, c);
+	return w->status;
+}
 
 struct world *world_new(u64 seed, const struct loop_faults *faults, const char *dir, u32 log_level)
 {
@@ -263,6 +304,7 @@ void world_free(struct world *w)
 			free_logic(w, (enum who)who);
 	loop_free(w->loop);
 	gm_store_close(w->store);
+	free(w->status);
 	free(w);
 	only = NULL;
 }

@@ -28,6 +28,7 @@ struct world {
 	struct node_env pd_env;
 	u64 incarnations;
 	u32 starting[16], nstarting; /* vNodes whose sandbox is being made */
+	char *status;                /* the manager's last answer to world_status */
 	u8 handed[WORLD_HANDLES];    /* by descriptor: pd has sent it to somebody, so pd's own close does not end it */
 };
 
@@ -37,6 +38,8 @@ void world_kill(struct world *w, enum who who);   /* as kill -9 */
 void world_revive(struct world *w, enum who who); /* a new start of it, with what its disk kept */
 /* What the host does meanwhile: called now and then, outside of handlers. */
 void world_host(struct world *w);
+/* The manager's status as JSON text, or NULL when it gives none. Time passes. The world's. */
+const char *world_status(struct world *w);
 /* Closes a descriptor that nobody attached. */
 void world_close_fd(struct world *w, int fd);
 /* The same for every descriptor there is: whoever was to take it is gone. */
