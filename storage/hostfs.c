@@ -50,9 +50,9 @@ int hf_mkdir_host(const char *path, u32 mode)
 int hf_open(int dir, const char *rel, int flags, u32 mode)
 {
 	struct open_how how = {
-		.flags = (u32)(flags | O_CLOEXEC),
-		.mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	    .flags = (u32)(flags | O_CLOEXEC),
+	    .mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
+	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
 	};
 	long r;
 	int tries = 8;
@@ -117,20 +117,20 @@ static int stat_any(int dir, const char *name, int flags, struct hf_attr *a)
 	if (statx(dir, name, flags | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME, &x) < 0)
 		return -errno;
 	*a = (struct hf_attr){
-		.dev = makedev(x.stx_dev_major, x.stx_dev_minor),
-		.ino = x.stx_ino,
-		.size = x.stx_size,
-		.blocks = x.stx_blocks,
-		.rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor),
-		.mode = x.stx_mode,
-		.nlink = x.stx_nlink,
-		.uid = x.stx_uid,
-		.gid = x.stx_gid,
-		.blksize = x.stx_blksize,
-		.atime_ns = ns_of(&x.stx_atime),
-		.mtime_ns = ns_of(&x.stx_mtime),
-		.ctime_ns = ns_of(&x.stx_ctime),
-		.btime_ns = x.stx_mask & STATX_BTIME ? ns_of(&x.stx_btime) : 0,
+	    .dev = makedev(x.stx_dev_major, x.stx_dev_minor),
+	    .ino = x.stx_ino,
+	    .size = x.stx_size,
+	    .blocks = x.stx_blocks,
+	    .rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor),
+	    .mode = x.stx_mode,
+	    .nlink = x.stx_nlink,
+	    .uid = x.stx_uid,
+	    .gid = x.stx_gid,
+	    .blksize = x.stx_blksize,
+	    .atime_ns = ns_of(&x.stx_atime),
+	    .mtime_ns = ns_of(&x.stx_mtime),
+	    .ctime_ns = ns_of(&x.stx_ctime),
+	    .btime_ns = x.stx_mask & STATX_BTIME ? ns_of(&x.stx_btime) : 0,
 	};
 	return 0;
 }
@@ -190,17 +190,17 @@ int hf_statfs(int fd, struct hf_statfs *s)
 		return -errno;
 	memcpy(&fsid, &f.f_fsid, sizeof(fsid));
 	*s = (struct hf_statfs){
-		.type = (u64)f.f_type,
-		.bsize = (u64)f.f_bsize,
-		.blocks = f.f_blocks,
-		.bfree = f.f_bfree,
-		.bavail = f.f_bavail,
-		.files = f.f_files,
-		.ffree = f.f_ffree,
-		.namelen = (u64)f.f_namelen,
-		.frsize = (u64)f.f_frsize,
-		.flags = (u64)f.f_flags,
-		.fsid = fsid,
+	    .type = (u64)f.f_type,
+	    .bsize = (u64)f.f_bsize,
+	    .blocks = f.f_blocks,
+	    .bfree = f.f_bfree,
+	    .bavail = f.f_bavail,
+	    .files = f.f_files,
+	    .ffree = f.f_ffree,
+	    .namelen = (u64)f.f_namelen,
+	    .frsize = (u64)f.f_frsize,
+	    .flags = (u64)f.f_flags,
+	    .fsid = fsid,
 	};
 	return 0;
 }

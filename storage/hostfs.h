@@ -33,7 +33,7 @@ u32 hf_euid(void);
 int hf_open_host(const char *path, int flags, u32 mode); /* a path of the administrator's: links are followed */
 int hf_mkdir_host(const char *path, u32 mode);
 int hf_open(int dir, const char *rel, int flags, u32 mode); /* O_CLOEXEC is added; rel "." is dir itself */
-int hf_reopen(int fd, int flags);                           /* the object of an O_PATH fd */
+int hf_reopen(int fd, int flags);			    /* the object of an O_PATH fd */
 int hf_open_handle(int mount_fd, const struct hf_handle *h, int flags);
 int hf_tmpfile(int dir, u32 mode); /* unnamed, O_RDWR */
 int hf_dup(int fd);
@@ -45,7 +45,7 @@ int hf_stat_at(int dir, const char *name, struct hf_attr *a);
 int hf_handle(int fd, struct hf_handle *h);
 int hf_readlink(int fd, char *buf, u32 cap);
 int hf_path(int fd, char *buf, u32 cap); /* the host's name of it, NUL-ended; its length */
-int hf_access(int fd, u32 mask);         /* by this process's own authority */
+int hf_access(int fd, u32 mask);	 /* by this process's own authority */
 int hf_statfs(int fd, struct hf_statfs *s);
 
 /* ---- data */
@@ -57,7 +57,7 @@ int hf_fallocate(int fd, int mode, u64 off, u64 len);
 s64 hf_seek(int fd, u64 off, int whence);
 int hf_getdents(int fd, void *buf, u32 len);
 int hf_copy(int from, int to, u64 size); /* holes stay holes */
-void *hf_map(int fd, u64 len);           /* shared, writable; NULL on failure */
+void *hf_map(int fd, u64 len);		 /* shared, writable; NULL on failure */
 void hf_unmap(void *p, u64 len);
 
 /* ---- names in a directory (O_PATH serves) */
@@ -69,12 +69,12 @@ int hf_link_fd(int fd, int dir, const char *name); /* fd: with data access, or O
 int hf_link(int from_dir, const char *from, int dir, const char *name);
 int hf_unlink(int dir, const char *name, bool is_dir);
 int hf_rename(int from_dir, const char *from, int dir, const char *name, u32 flags); /* RENAME_* */
-int hf_remove_tree(int dir, const char *name); /* name and everything below it */
+int hf_remove_tree(int dir, const char *name);					     /* name and everything below it */
 
 /* ---- attributes (O_PATH serves) */
 int hf_chmod(int fd, u32 mode);
 int hf_chown(int fd, u32 uid, u32 gid); /* ~0u: leave */
-#define HF_TIME_NOW INT64_MAX
+#define HF_TIME_NOW  INT64_MAX
 #define HF_TIME_OMIT INT64_MIN
 int hf_utimens(int fd, s64 atime_ns, s64 mtime_ns);
 

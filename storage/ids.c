@@ -19,9 +19,9 @@
 
 #define INLINE_MAX 12u
 #define MAX_MOUNTS 255u
-#define NO_MOUNT MAX_MOUNTS
+#define NO_MOUNT   MAX_MOUNTS
 #define ID_BUCKETS 2048u
-#define ID_WAYS 4u
+#define ID_WAYS	   4u
 
 enum id_kind { ID_HANDLE = 1, ID_HASH = 2 };
 
@@ -55,12 +55,12 @@ struct id_file {
 struct ids {
 	struct mount_rec *mount; /* MAX_MOUNTS, mapped */
 	int mount_fd[MAX_MOUNTS];
-	bool checked[MAX_MOUNTS];  /* the record is of this run's file system */
-	struct id_file *file; /* mapped */
+	bool checked[MAX_MOUNTS]; /* the record is of this run's file system */
+	struct id_file *file;	  /* mapped */
 };
 
 #define MOUNTS_BYTES (MAX_MOUNTS * sizeof(struct mount_rec))
-#define IDS_BYTES sizeof(struct id_file)
+#define IDS_BYTES    sizeof(struct id_file)
 
 static void *map_file(struct sd *sd, const char *name, u64 len, int *rc)
 {

@@ -8,18 +8,17 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#define CACHE_FDS 512u
-#define CACHE_HASH 1024u
+#define CACHE_FDS     512u
+#define CACHE_HASH    1024u
 #define CACHE_IDLE_NS (30 * NSEC_PER_SEC) /* a file that its owner removed must not keep its space for long */
-#define WRITE_COUNTERS 4096u
-#define NONE UINT16_MAX
+#define NONE	      UINT16_MAX
 
 struct entry {
 	struct file_id id;
 	u64 used_ns;
 	int fd; /* -1: free */
 	bool writable, pinned;
-	u16 chain;      /* next of the same hash, or next free */
+	u16 chain;	  /* next of the same hash, or next free */
 	u16 newer, older; /* in order of use */
 };
 
@@ -321,8 +320,13 @@ void object_wrote(struct sd *sd, const struct file_id *id)
 
 u64 object_change(struct sd *sd, const struct file_id *id, const struct hf_attr *a, const struct hf_attr *lower)
 {
-	u64 in[7] = {(u64)a->ctime_ns, (u64)a->mtime_ns, a->size, sd->writes[id->w[0] % WRITE_COUNTERS], sd->verifier,
-		     lower ? (u64)lower->ctime_ns : 0, lower ? (u64)lower->mtime_ns : 0};
+	u64 in[7] = {(u64)a->ctime_ns,
+		     (u64)a->mtime_ns,
+		     a->size,
+		     sd->writes[id->w[0] % WRITE_COUNTERS],
+		     sd->verifier,
+		     lower ? (u64)lower->ctime_ns : 0,
+		     lower ? (u64)lower->mtime_ns : 0};
 	u64 out;
 	crypto_shorthash((u8 *)&out, (const u8 *)in, sizeof(in), sd->change_key);
 	return out;
@@ -333,22 +337,22 @@ void fill_attr(struct sd *sd, const struct loc *l, const struct file_id *id, str
 	const struct hf_attr *a = &l->attr;
 	const struct hf_attr *lower = l->lower_fd >= 0 ? &l->lower_attr : NULL;
 	*out = (struct file_attr){
-		.id = {id->w[0], id->w[1]},
-		.change = object_change(sd, id, a, lower),
-		.ino = id_ino(sd, lower ? lower : a),
-		.size = a->size,
-		.blocks = a->blocks,
-		.mode = a->mode,
-		.nlink = lower ? 1 : a->nlink, /* of a merged directory nobody counts the children */
-		.uid = a->uid,
-		.gid = a->gid,
-		.rdev = a->rdev,
-		.blksize = a->blksize,
-		.dev = SD_ANON_DEV + (l->layer == LAYER_BIND ? 1 + l->bind : 0),
-		.atime_ns = a->atime_ns,
-		.mtime_ns = a->mtime_ns,
-		.ctime_ns = a->ctime_ns,
-		.btime_ns = a->btime_ns,
+	    .id = {id->w[0], id->w[1]},
+	    .change = object_change(sd, id, a, lower),
+	    .ino = id_ino(sd, lower ? lower : a),
+	    .size = a->size,
+	    .blocks = a->blocks,
+	    .mode = a->mode,
+	    .nlink = lower ? 1 : a->nlink, /* of a merged directory nobody counts the children */
+	    .uid = a->uid,
+	    .gid = a->gid,
+	    .rdev = a->rdev,
+	    .blksize = a->blksize,
+	    .dev = SD_ANON_DEV + (l->layer == LAYER_BIND ? 1 + l->bind : 0),
+	    .atime_ns = a->atime_ns,
+	    .mtime_ns = a->mtime_ns,
+	    .ctime_ns = a->ctime_ns,
+	    .btime_ns = a->btime_ns,
 	};
 	if (out->nlink && orphans_has(sd, id))
 		out->nlink--; /* the name it is kept under */
@@ -365,8 +369,7 @@ void reply_open(struct req *r, struct loc *l, const struct file_id *known, u32 r
 		return;
 	}
 	fill_attr(sd, l, &id, &rep.attr);
-	rep.handle = (struct file_ref){
-		.id = {id.w[0], id.w[1]}, .change = rep.attr.change, .vnode = r->vn->id, .rights = rights};
+	rep.handle = (struct file_ref){.id = {id.w[0], id.w[1]}, .change = rep.attr.change, .vnode = r->vn->id, .rights = rights};
 	handle_seal(sd, &rep.handle);
 	if (!l->nameless && (keep || !sd->handles))
 		ids_put(sd, r->vn, &id, l);

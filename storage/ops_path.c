@@ -137,8 +137,16 @@ void op_statfs(struct req *r)
 		return;
 	bool bind = l->layer == LAYER_BIND && !l->nameless;
 	int rc = hf_statfs(bind ? l->fd : r->vn->upper, &s);
-	struct sd_statfs_rep rep = {.type = s.type, .bsize = s.bsize, .blocks = s.blocks, .bfree = s.bfree, .bavail = s.bavail,
-				    .files = s.files, .ffree = s.ffree, .namelen = s.namelen, .frsize = s.frsize, .flags = s.flags};
+	struct sd_statfs_rep rep = {.type = s.type,
+				    .bsize = s.bsize,
+				    .blocks = s.blocks,
+				    .bfree = s.bfree,
+				    .bavail = s.bavail,
+				    .files = s.files,
+				    .ffree = s.ffree,
+				    .namelen = s.namelen,
+				    .frsize = s.frsize,
+				    .flags = s.flags};
 	if (bind && loc_readonly(r->vn, l))
 		rep.flags |= 1; /* ST_RDONLY */
 	sd_reply(r, rc, rc ? NULL : &rep, NULL, 0);
@@ -198,7 +206,7 @@ static int kind_allows(const struct loc *l, const struct opening *o)
 {
 	u32 mode = l->attr.mode;
 	if (o->flags & O_DIRECTORY && !S_ISDIR(mode))
-		return S_ISLNK(mode) && !(o->flags & O_PATH) ? -ELOOP : -ENOTDIR;
+		return -ENOTDIR;
 	if (o->flags & O_PATH)
 		return 0;
 	if (S_ISLNK(mode))

@@ -16,11 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HANDED_BITS 65536u
+#define HANDED_BITS    65536u
 #define HANDED_TURN_NS (60 * NSEC_PER_SEC)
-#define TICK_NS NSEC_PER_SEC
+#define TICK_NS	       NSEC_PER_SEC
 #define ORPHAN_BUCKETS 1024u
-#define ID_NAME 40u /* 32 digits, ".t" of an unnamed file, NUL */
+#define ID_NAME	       40u /* 32 digits, ".t" of an unnamed file, NUL */
 
 struct orphan {
 	struct orphan *next;

@@ -12,12 +12,12 @@
 
 #include <dirent.h>
 
-#define STREAM_SHIFT 61
-#define RAW_BASE 16u
-#define RAW_MAX ((1ull << STREAM_SHIFT) - RAW_BASE)
+#define STREAM_SHIFT   61
+#define RAW_BASE       16u
+#define RAW_MAX	       ((1ull << STREAM_SHIFT) - RAW_BASE)
 #define COOKIE_FOREIGN 2u /* "dev", "proc", "sys"; behind them the upper */
-#define NFOREIGN 3u
-#define SMALL_DENTS 2048u
+#define NFOREIGN       3u
+#define SMALL_DENTS    2048u
 
 static const char foreign[NFOREIGN][5] = {"dev", "proc", "sys"};
 
@@ -38,7 +38,7 @@ struct listing {
 	u64 cookie; /* of the next entry */
 	bool full;
 	int upper_fd, lower_fd; /* readable, or -1 */
-	u32 names;              /* bytes of the upper's entries in `small`, when all fit there */
+	u32 names;		/* bytes of the upper's entries in `small`, when all fit there */
 	bool names_all;
 	_Alignas(8) u8 small[SMALL_DENTS];
 };
@@ -179,7 +179,8 @@ static void list_upper(struct listing *s, const struct host_dent *d, u64 next)
 		s->cookie = next;
 		return;
 	}
-	if (d->type == DT_DIR && l->lower_fd >= 0 && !hidden(s, LAYER_LOWER, d->name) && !hf_stat_at(l->lower_fd, d->name, &a) && S_ISDIR(a.mode))
+	if (d->type == DT_DIR && l->lower_fd >= 0 && !hidden(s, LAYER_LOWER, d->name) && !hf_stat_at(l->lower_fd, d->name, &a) &&
+	    S_ISDIR(a.mode))
 		ino = id_ino(s->sd, &a);
 	emit(s, d->name, ino, d->type, next);
 }

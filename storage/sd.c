@@ -12,40 +12,26 @@
 #include "storage/slots.h"
 
 #define DEFAULT_LEASE_MS 10000u
-#define TICK_NS NSEC_PER_SEC
-#define ONCE_SESSIONS 1024u
-#define ONCE_REPLY_MAX (u32)(sizeof(struct msg_hdr) + sizeof(struct sd_open_rep) + PATH_CAP)
-#define WRITE_COUNTERS 4096u
+#define TICK_NS		 NSEC_PER_SEC
+#define ONCE_SESSIONS	 4096u
+#define ONCE_REPLY_MAX	 (u32)(sizeof(struct msg_hdr) + sizeof(struct sd_open_rep) + PATH_CAP)
 
 typedef void handler(struct req *r);
 
 static handler *const handlers[] = {
-	[OP_SD_VNODE & 0xff] = op_vnode,
-	[OP_SD_OPEN_IDS & 0xff] = op_open_ids,
-	[OP_SD_STAT & 0xff] = op_stat,
-	[OP_SD_OPEN & 0xff] = op_open,
-	[OP_SD_OPEN_ID & 0xff] = op_open_id,
-	[OP_SD_GETATTR & 0xff] = op_getattr,
-	[OP_SD_SETATTR & 0xff] = op_setattr,
-	[OP_SD_ACCESS & 0xff] = op_access,
-	[OP_SD_READLINK & 0xff] = op_readlink,
-	[OP_SD_STATFS & 0xff] = op_statfs,
-	[OP_SD_READ & 0xff] = op_read,
-	[OP_SD_WRITE & 0xff] = op_write,
-	[OP_SD_FSYNC & 0xff] = op_fsync,
-	[OP_SD_FALLOCATE & 0xff] = op_fallocate,
-	[OP_SD_SEEK & 0xff] = op_seek,
-	[OP_SD_READDIR & 0xff] = op_readdir,
-	[OP_SD_MKDIR & 0xff] = op_mkdir,
-	[OP_SD_MKNOD & 0xff] = op_mknod,
-	[OP_SD_SYMLINK & 0xff] = op_symlink,
-	[OP_SD_LINK & 0xff] = op_link,
-	[OP_SD_UNLINK & 0xff] = op_unlink,
-	[OP_SD_RENAME & 0xff] = op_rename,
-	[OP_SD_GETXATTR & 0xff] = op_getxattr,
-	[OP_SD_SETXATTR & 0xff] = op_setxattr,
-	[OP_SD_LISTXATTR & 0xff] = op_listxattr,
-	[OP_SD_REMOVEXATTR & 0xff] = op_removexattr,
+    [OP_SD_VNODE & 0xff] = op_vnode,	     [OP_SD_OPEN_IDS & 0xff] = op_open_ids,
+    [OP_SD_STAT & 0xff] = op_stat,	     [OP_SD_OPEN & 0xff] = op_open,
+    [OP_SD_OPEN_ID & 0xff] = op_open_id,     [OP_SD_GETATTR & 0xff] = op_getattr,
+    [OP_SD_SETATTR & 0xff] = op_setattr,     [OP_SD_ACCESS & 0xff] = op_access,
+    [OP_SD_READLINK & 0xff] = op_readlink,   [OP_SD_STATFS & 0xff] = op_statfs,
+    [OP_SD_READ & 0xff] = op_read,	     [OP_SD_WRITE & 0xff] = op_write,
+    [OP_SD_FSYNC & 0xff] = op_fsync,	     [OP_SD_FALLOCATE & 0xff] = op_fallocate,
+    [OP_SD_SEEK & 0xff] = op_seek,	     [OP_SD_READDIR & 0xff] = op_readdir,
+    [OP_SD_MKDIR & 0xff] = op_mkdir,	     [OP_SD_MKNOD & 0xff] = op_mknod,
+    [OP_SD_SYMLINK & 0xff] = op_symlink,     [OP_SD_LINK & 0xff] = op_link,
+    [OP_SD_UNLINK & 0xff] = op_unlink,	     [OP_SD_RENAME & 0xff] = op_rename,
+    [OP_SD_GETXATTR & 0xff] = op_getxattr,   [OP_SD_SETXATTR & 0xff] = op_setxattr,
+    [OP_SD_LISTXATTR & 0xff] = op_listxattr, [OP_SD_REMOVEXATTR & 0xff] = op_removexattr,
 };
 
 /* ---- connections */
@@ -69,7 +55,8 @@ static void opened(void *self, conn_id id, const struct hello *h, const struct w
 		sd->env->close(sd->env->ctx, id);
 		return;
 	}
-	*c = (struct conn){.id = id, .role = h->role, .kind = h->kind, .vnode = h->vnode, .uid = h->uid, .gid = h->gid, .session = h->session};
+	*c = (struct conn){
+	    .id = id, .role = h->role, .kind = h->kind, .vnode = h->vnode, .uid = h->uid, .gid = h->gid, .session = h->session};
 	c->next = sd->conns[id % SD_CONN_BUCKETS];
 	sd->conns[id % SD_CONN_BUCKETS] = c;
 	if (c->role == ROLE_VNODE)
@@ -362,8 +349,10 @@ static int start(struct sd *sd, const char **what)
 		int (*run)(struct sd *sd);
 		const char *what;
 	} phases[] = {
-		{open_data, "data directory"}, {load_key, "key"},		    {note_secrets, "data directory"}, {make_tables, "tables"},	  {ids_open, "file ids"},
-		{slots_open, "stored replies"}, {vnodes_load, "vNodes"}, {join_cluster, "line to the manager"},
+	    {open_data, "data directory"},    {load_key, "key"},
+	    {note_secrets, "data directory"}, {make_tables, "tables"},
+	    {ids_open, "file ids"},	      {slots_open, "stored replies"},
+	    {vnodes_load, "vNodes"},	      {join_cluster, "line to the manager"},
 	};
 	for (u32 i = 0; i < ARRAY_SIZE(phases); i++) {
 		int rc = phases[i].run(sd);

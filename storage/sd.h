@@ -16,7 +16,7 @@ struct sd_config {
 	u64 incarnation;
 	u32 lease_ms; /* of handles given out before a restart; 0: 10 s */
 	u32 host_pid, cores;
-	const char *secret[2]; /* host paths that no vNode may see, or NULL; the data directory is one without being named */
+	const char *secret[2];	       /* host paths that no vNode may see, or NULL; the data directory is one without being named */
 	void (*registered)(void *arg); /* may be NULL */
 	void *arg;
 };

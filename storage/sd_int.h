@@ -25,15 +25,15 @@
 #include "storage/hostfs.h"
 #include "storage/sd.h"
 
-#define PATH_CAP WIRE_PATH_MAX
-#define NAME_CAP 255u
-#define MAX_LINKS 40u
-#define MAX_BINDS 64u
-#define MAX_SECRETS 3u
-#define WALK_REST (3 * PATH_CAP)
-#define HOST_DENTS (64u * 1024u)
+#define PATH_CAP	WIRE_PATH_MAX
+#define NAME_CAP	255u
+#define MAX_LINKS	40u
+#define MAX_BINDS	64u
+#define MAX_SECRETS	3u
+#define WALK_REST	(3 * PATH_CAP)
+#define HOST_DENTS	(64u * 1024u)
 #define SD_CONN_BUCKETS 256u
-#define SD_ANON_DEV 64u /* the first device number inside a vNode */
+#define SD_ANON_DEV	64u /* the first device number inside a vNode */
 
 enum layer { LAYER_UPPER, LAYER_LOWER, LAYER_BIND };
 
@@ -56,7 +56,8 @@ struct vbind {
 struct vnode {
 	struct vnode *next;
 	u32 id;
-	int lower;                       /* -1: none */
+	int lower; /* -1: none */
+	char *lower_host;
 	int upper, work, orphans;
 	u64 upper_dev;
 	struct vbind bind[MAX_BINDS];
@@ -86,16 +87,16 @@ struct loc {
 	u32 len; /* of path; 0: the root */
 	char path[PATH_CAP];
 	bool exists;
-	u8 layer;     /* of the visible object; where absent: LAYER_UPPER or LAYER_BIND, where it would be made */
-	u32 bind;     /* index, for LAYER_BIND */
-	int fd;       /* O_PATH of the visible object, or -1 */
-	int lower_fd; /* of the lower's directory when merged, or -1 */
-	bool special; /* the path ended in "." or ".." */
-	bool slash;   /* the path ended in "/" */
-	bool nameless; /* an object without a path: only fd and attr count */
-	struct hf_attr attr;       /* of fd */
+	u8 layer;		   /* of the visible object; where absent: LAYER_UPPER or LAYER_BIND, where it would be made */
+	u32 bind;		   /* index, for LAYER_BIND */
+	int fd;			   /* O_PATH of the visible object, or -1 */
+	int lower_fd;		   /* of the lower's directory when merged, or -1 */
+	bool special;		   /* the path ended in "." or ".." */
+	bool slash;		   /* the path ended in "/" */
+	bool nameless;		   /* an object without a path: only fd and attr count */
+	struct hf_attr attr;	   /* of fd */
 	struct hf_attr lower_attr; /* of lower_fd */
-	struct hf_attr dir;        /* of the parent; filled when cred.check */
+	struct hf_attr dir;	   /* of the parent; filled when cred.check */
 };
 
 enum walk_flags {
@@ -115,14 +116,14 @@ struct sd {
 	struct sd_config cfg;
 	int data_fd;
 	char *secret[MAX_SECRETS]; /* host paths, links resolved */
-	u8 key[32];      /* of handles and ids, durable */
+	u8 key[32];		   /* of handles and ids, durable */
 	u8 change_key[16];
 	u64 verifier;
 	u64 start_ns;
 	u64 lease_ns;
 	u64 temp_seq; /* names in work directories */
 	u32 euid;
-	bool handles;     /* open_by_handle_at works */
+	bool handles; /* open_by_handle_at works */
 	struct gm_link *gm;
 	struct once_table *once;
 	struct conn *conns[SD_CONN_BUCKETS];
@@ -309,6 +310,5 @@ int dir_empty(struct sd *sd, struct vnode *vn, const struct loc *l); /* 1: shows
 void fail_two(struct req *r, s32 rc, struct loc *first, const char *path, u32 len, struct loc *second);
 /* The handle of a request; NULL: not valid for this channel, or lacks a right (replied). */
 const struct sd_io_req *take_handle(struct req *r, u32 rights, struct file_id *id);
-
 
 #endif

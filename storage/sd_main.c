@@ -47,16 +47,16 @@ static struct sd *make(const struct daemon_opts *o, struct daemon *d, const char
 {
 	char err[512];
 	struct sd_config cfg = {
-		.data_dir = o->data,
-		.name = o->name,
-		.addr = daemon_addr(d),
-		.gm_addr = o->gm,
-		.incarnation = daemon_incarnation(d),
-		.host_pid = (u32)getpid(),
-		.cores = (u32)sysconf(_SC_NPROCESSORS_ONLN),
-		.secret = {key},
-		.registered = registered,
-		.arg = d,
+	    .data_dir = o->data,
+	    .name = o->name,
+	    .addr = daemon_addr(d),
+	    .gm_addr = o->gm,
+	    .incarnation = daemon_incarnation(d),
+	    .host_pid = (u32)getpid(),
+	    .cores = (u32)sysconf(_SC_NPROCESSORS_ONLN),
+	    .secret = {key},
+	    .registered = registered,
+	    .arg = d,
 	};
 	struct sd *sd = sd_new(daemon_env(d), &cfg, err, sizeof(err));
 	if (!sd)
@@ -66,7 +66,8 @@ static struct sd *make(const struct daemon_opts *o, struct daemon *d, const char
 
 int sd_main(int argc, char **argv)
 {
-	struct daemon_opts o = {.prog = "sd", .about = "Serves files to the processes and memory nodes of a cluster.", .kind = KIND_STORAGE};
+	struct daemon_opts o = {
+	    .prog = "sd", .about = "Serves files to the processes and memory nodes of a cluster.", .kind = KIND_STORAGE};
 	int rc = daemon_options(&o, NULL, 0, NULL, argc, argv);
 	if (rc != DAEMON_GO_ON)
 		return rc;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define SLOT_BUCKETS 1024u
-#define SLOT_WAYS 4u
+#define SLOT_WAYS    4u
 
 enum slot_state { FREE, INTENT, DONE };
 

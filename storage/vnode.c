@@ -50,8 +50,7 @@ int vnode_bind_of(const struct vnode *vn, const char *path, u32 len)
 {
 	int best = -1;
 	for (u32 i = 0; i < vn->nbind; i++)
-		if (lies_in(path, len, vn->bind[i].dir, vn->bind[i].dir_len) &&
-		    (best < 0 || vn->bind[i].dir_len > vn->bind[best].dir_len))
+		if (lies_in(path, len, vn->bind[i].dir, vn->bind[i].dir_len) && (best < 0 || vn->bind[i].dir_len > vn->bind[best].dir_len))
 			best = (int)i;
 	return best;
 }
@@ -89,6 +88,7 @@ void vnode_free(struct sd *sd, struct vnode *vn)
 	binds_drop(vn);
 	for (u32 i = 0; i < vn->nsecret; i++)
 		free(vn->secret[i].path);
+	free(vn->lower_host);
 	hf_close(vn->lower);
 	hf_close(vn->upper);
 	hf_close(vn->work);
@@ -145,13 +145,12 @@ static int open_lower(struct sd *sd, struct vnode *vn, const struct definition *
 {
 	if (!d->req->lower_len)
 		return 0;
-	char *path = take_path(at, d->end, d->req->lower_len);
-	if (!path)
+	vn->lower_host = take_path(at, d->end, d->req->lower_len);
+	if (!vn->lower_host)
 		return -WIRE_BAD_MESSAGE;
-	vn->lower = hf_open_host(path, O_PATH | O_DIRECTORY, 0);
+	vn->lower = hf_open_host(vn->lower_host, O_PATH | O_DIRECTORY, 0);
 	if (vn->lower < 0)
-		sd->env->log(sd->env->ctx, LOG_ERROR, "vNode %u: lower directory %s: %s", vn->id, path, strerror(-vn->lower));
-	free(path);
+		sd->env->log(sd->env->ctx, LOG_ERROR, "vNode %u: lower directory %s: %s", vn->id, vn->lower_host, strerror(-vn->lower));
 	return MIN(vn->lower, 0);
 }
 
@@ -414,6 +413,26 @@ static bool same_config(const struct vnode *old, const struct definition *d)
 	       !memcmp(old->config + sizeof(*d->req), d->data, len);
 }
 
+static bool still(int fd, const char *host)
+{
+	struct hf_attr a, b;
+	int now = hf_open_host(host, O_PATH | O_DIRECTORY, 0);
+	bool same = now >= 0 && !hf_stat(fd, &a) && !hf_stat(now, &b) && a.dev == b.dev && a.ino == b.ino;
+	hf_close(now);
+	return same;
+}
+
+/* The host's directories are the ones that were opened, not others made under their names since. */
+static bool current(const struct vnode *vn)
+{
+	if (vn->lower >= 0 && !still(vn->lower, vn->lower_host))
+		return false;
+	for (u32 i = 0; i < vn->nbind; i++)
+		if (!still(vn->bind[i].fd, vn->bind[i].host))
+			return false;
+	return true;
+}
+
 static int make_dir(struct sd *sd, u32 id)
 {
 	char name[64];
@@ -428,7 +447,7 @@ static int make_dir(struct sd *sd, u32 id)
 static int define(struct sd *sd, const struct definition *d, bool store)
 {
 	struct vnode *old = sd_vnode(sd, d->req->vnode);
-	if (old && same_config(old, d))
+	if (old && same_config(old, d) && current(old))
 		return 0;
 	struct vnode *vn = vnode_new(sd, d->req->vnode);
 	int rc = vn ? make_dir(sd, vn->id) : -ENOMEM;

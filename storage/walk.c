@@ -11,7 +11,7 @@
 #include "storage/sd_int.h"
 
 #define PATH_FLAGS (O_PATH | O_NOFOLLOW)
-#define UNSURE 1 /* jump: go step by step */
+#define UNSURE	   1 /* jump: go step by step */
 
 struct walker {
 	struct sd *sd;
@@ -22,7 +22,7 @@ struct walker {
 	char *rest; /* what is left; ends at end */
 	char *end;
 	u32 links;
-	bool have;    /* l's object is that of l->path */
+	bool have; /* l's object is that of l->path */
 	bool no_jump;
 	struct hf_attr dir; /* attributes of the directory being searched, when cred->check */
 };

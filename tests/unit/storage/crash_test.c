@@ -144,9 +144,13 @@ ACTION(move_dir, t_rename(w, "/up", "/low/empty", 0))
 ACTION(exchange, t_rename(w, "/up/f", "/low/f", RENAME_EXCHANGE))
 
 static const struct action actions[] = {
-#define A(name) {#name, name}
-	A(append),	 A(create),	  A(copy_up),	  A(cut),	 A(change_mode), A(make_dir),  A(make_link),	  A(hard_link), A(remove_lower),
-	A(remove_upper), A(remove_both), A(remove_dir), A(move_lower), A(move_over),	 A(move_over_open), A(move_dir), A(exchange),
+#define A(name)                                                                                                                            \
+	{                                                                                                                                  \
+#name, name                                                                                                                \
+	}
+    A(append),	   A(create),	 A(copy_up),	    A(cut),	     A(change_mode), A(make_dir),
+    A(make_link),  A(hard_link), A(remove_lower),   A(remove_upper), A(remove_both), A(remove_dir),
+    A(move_lower), A(move_over), A(move_over_open), A(move_dir),     A(exchange),
 };
 
 static void plant(struct world *w)

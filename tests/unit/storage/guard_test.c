@@ -70,6 +70,18 @@ static void test_define(void **state)
 	expect_text(w, "/a", "kept");
 	if (!geteuid())
 		assert_int_equal(t_read(w, &f, 0, buf, sizeof(buf)), 1);
+	/* the same definition after the host made the directory anew */
+	static struct def again;
+	again = bare;
+	def_bind(&again, at(w, "bind2"), "/real/again");
+	assert_int_equal(define(w, &again), 0);
+	expect_text(w, "/real/again/f", "2");
+	assert_int_equal(unlink(at(w, "bind2/f")) | rmdir(at(w, "bind2")), 0);
+	host_dir(w, "bind2", 0755);
+	host_file(w, "bind2/f", "anew", 0644);
+	assert_int_equal(define(w, &again), 0);
+	expect_text(w, "/real/again/f", "anew");
+	assert_int_equal(define(w, &bare), 0);
 	/* refused, and the old definition stays */
 	static const char *const bad[] = {"/proc/x", "/dev", "/", "/a/../b", "/a"};
 	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -260,8 +272,10 @@ static void test_hostile(void **state)
 	assert_int_equal(w->replies, 0);
 	assert_int_equal(w->closed, w->conn);
 	/* definitions */
-	static const struct sd_vnode_req bad[] = {{.vnode = 1, .lower_len = 100}, {.vnode = 1, .lower_len = 1, .nbind = 1},
-						  {.vnode = 1, .lower_len = 1, .nbind = ~0u}, {.vnode = 1, .upper_len = 7, .lower_len = 1}};
+	static const struct sd_vnode_req bad[] = {{.vnode = 1, .lower_len = 100},
+						  {.vnode = 1, .lower_len = 1, .nbind = 1},
+						  {.vnode = 1, .lower_len = 1, .nbind = ~0u},
+						  {.vnode = 1, .upper_len = 7, .lower_len = 1}};
 	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_true(call(w, w->admin, OP_SD_VNODE, &bad[i], sizeof(bad[i]), "/", 1) < 0);
 	v = (struct sd_vnode_req){.vnode = 1, .lower_len = 1};
@@ -299,7 +313,7 @@ static void test_random_bytes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_define), T(test_race), T(test_permissions), T(test_secrets), T(test_hostile), T(test_random_bytes),
+	    T(test_define), T(test_race), T(test_permissions), T(test_secrets), T(test_hostile), T(test_random_bytes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,7 +84,7 @@ static void test_redirect(void **state)
 {
 	READY(state);
 	static const char *const cases[][2] = {
-		{"/proc/self/fd", "/proc/self/fd"}, {"/dev", "/dev"}, {"/a/tosys/x/../y", "/sys/x/../y"}, {"/./dev/null", "/dev/null"}};
+	    {"/proc/self/fd", "/proc/self/fd"}, {"/dev", "/dev"}, {"/a/tosys/x/../y", "/sys/x/../y"}, {"/./dev/null", "/dev/null"}};
 	assert_int_equal(t_mkdir(w, "/a"), 0);
 	assert_int_equal(t_symlink(w, "/a/tosys", "../sys"), 0);
 	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -586,6 +586,49 @@ static void test_unlinked_open(void **state)
 	assert_int_equal(t_read(w, &f, 0, buf, 1), 1);
 }
 
+/* A removed file on another file system than the private layer's: held by its descriptor. */
+static void test_unlinked_elsewhere(void **state)
+{
+	READY(state);
+	struct file_ref f, t;
+	char buf[16], dir[] = "/tmp/sd-bind-XXXXXX";
+	u8 data[1024];
+	struct stat a, b;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(stat(dir, &a) | stat(w->dir, &b), 0);
+	struct sd_vnode_req req = {.vnode = VN, .nbind = 1};
+	struct sd_bind rec = {.host_len = (u32)strlen(dir), .dir_len = 5};
+	memcpy(data, &rec, sizeof(rec));
+	memcpy(data + sizeof(rec), dir, rec.host_len);
+	memcpy(data + sizeof(rec) + rec.host_len, "/bind", 5);
+	assert_int_equal(call(w, w->admin, OP_SD_VNODE, &req, sizeof(req), data, (u32)sizeof(rec) + rec.host_len + 5), 0);
+	assert_int_equal(t_put(w, "/bind/f", "held"), 0);
+	assert_int_equal(t_put(w, "/bind/g", "new"), 0);
+	assert_int_equal(t_open(w, "/bind/f", O_RDWR, 0, &f), 0);
+	assert_int_equal(t_rename(w, "/bind/g", "/bind/f", 0), 0);
+	expect_text(w, "/bind/f", "new");
+	assert_int_equal(t_read(w, &f, 0, buf, sizeof(buf)), 4);
+	assert_memory_equal(buf, "held", 4);
+	assert_int_equal(t_write(w, &f, 0, "H", 1, 0), 1);
+	assert_int_equal(t_io(w, OP_SD_GETATTR, &f, 0, 0, 0), 0);
+	assert_int_equal(opened(w)->attr.nlink, 0);
+	assert_int_equal(t_open(w, "/bind", O_TMPFILE | O_RDWR, 0600, &t), 0);
+	assert_int_equal(t_write(w, &t, 0, "unnamed", 7, 0), 7);
+	struct sd_path_req q = {.len = 16, .len2 = 7, .flags = SDP_BY_ID};
+	memcpy(data, t.id, 16);
+	memcpy(data + 16, "/bind/t", 7);
+	assert_int_equal(call(w, w->conn, OP_SD_LINK, &q, sizeof(q), data, 23), 0);
+	expect_text(w, "/bind/t", "unnamed");
+	conn_id pd = world_channel(w, ROLE_COMPONENT, 0, 0);
+	w->now_ns += 20 * NSEC_PER_SEC;
+	for (int i = 0; i < 3; i++)
+		report(w, pd, NULL);
+	if (a.st_dev != b.st_dev)
+		assert_int_equal(t_read(w, &f, 0, buf, sizeof(buf)), -ESTALE);
+	assert_int_equal(t_unlink(w, "/bind/f") | t_unlink(w, "/bind/t"), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void test_unnamed(void **state)
 {
 	READY(state);
@@ -745,10 +788,10 @@ static void test_readdir_cookies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_paths),	 T(test_escapes),    T(test_redirect), T(test_copy_up), T(test_truncating_open), T(test_whiteouts),
-		T(test_rename),	 T(test_names),	     T(test_open_flags), T(test_io),	T(test_setattr),	 T(test_xattr),
-		T(test_binds),	 T(test_handles),    T(test_unlinked_open), T(test_unnamed), T(test_once),	 T(test_readdir),
-		T(test_readdir_cookies),
+	    T(test_paths),     T(test_escapes), T(test_redirect), T(test_copy_up),	   T(test_truncating_open),
+	    T(test_whiteouts), T(test_rename),	T(test_names),	  T(test_open_flags),	   T(test_io),
+	    T(test_setattr),   T(test_xattr),	T(test_binds),	  T(test_handles),	   T(test_unlinked_open),
+	    T(test_unnamed),   T(test_once),	T(test_readdir),  T(test_readdir_cookies), T(test_unlinked_elsewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

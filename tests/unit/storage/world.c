@@ -88,8 +88,16 @@ int world_setup(void **state)
 	assert_non_null(mkdtemp(w->dir));
 	umask(0);
 	chmod(w->dir, 0755);
-	w->env = (struct node_env){.ctx = w, .now_ns = env_now, .wall_ns = env_now, .random = env_random, .send = env_send,
-				   .send_fds = env_send_fds, .dial = env_dial, .dial_for = env_dial, .close = env_close, .log = env_log};
+	w->env = (struct node_env){.ctx = w,
+				   .now_ns = env_now,
+				   .wall_ns = env_now,
+				   .random = env_random,
+				   .send = env_send,
+				   .send_fds = env_send_fds,
+				   .dial = env_dial,
+				   .dial_for = env_dial,
+				   .close = env_close,
+				   .log = env_log};
 	w->seed = 42;
 	w->now_ns = NSEC_PER_SEC;
 	w->session = 1000;
@@ -198,7 +206,10 @@ void host_link(struct world *w, const char *rel, const char *target)
 
 static s32 deliver(struct world *w, conn_id c)
 {
-	struct msg m = {.hdr = w->last_hdr, .fixed = w->last_body, .fixed_len = w->last_fixed, .data = w->last_body + w->last_fixed,
+	struct msg m = {.hdr = w->last_hdr,
+			.fixed = w->last_body,
+			.fixed_len = w->last_fixed,
+			.data = w->last_body + w->last_fixed,
 			.data_len = w->last_data};
 	w->replies = 0;
 	w->status = 1;

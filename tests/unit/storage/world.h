@@ -16,7 +16,7 @@
 
 #include "storage/sd.h"
 
-#define VN 7u
+#define VN	  7u
 #define PATH_ROOM 8192
 
 struct world {
@@ -29,7 +29,7 @@ struct world {
 	conn_id next_conn, admin, conn; /* conn: of the program that calls */
 	u64 session;
 	u32 slot, seq[SESSION_SLOTS]; /* of the once requests that follow */
-	u16 op_flags; /* for the next call: MSG_ONCE is added by itself */
+	u16 op_flags;		      /* for the next call: MSG_ONCE is added by itself */
 	bool bind_ro;
 	bool with_bind;
 	/* the last reply */
@@ -67,7 +67,7 @@ s32 path_call(struct world *w, u16 op, const char *p1, const char *p2, u32 flags
 const struct sd_open_rep *opened(struct world *w);
 const char *reply_text(struct world *w, u32 fixed_len); /* variable part, NUL-ended */
 
-s32 t_stat(struct world *w, const char *path);  /* follows */
+s32 t_stat(struct world *w, const char *path); /* follows */
 s32 t_lstat(struct world *w, const char *path);
 s32 t_open(struct world *w, const char *path, int flags, u32 mode, struct file_ref *ref);
 s64 t_read(struct world *w, const struct file_ref *ref, u64 off, void *buf, u64 len);
