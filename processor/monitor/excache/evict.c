@@ -70,7 +70,13 @@ static enum outcome move_by_copy(const struct line *l, u64 slot, bool tried)
 		return OUT_DROPPED;
 	}
 	uffd_protect(addr, LINE_SIZE, true);
-	return settle_copy(addr, slot, tried);
+	enum outcome how = settle_copy(addr, slot, tried);
+
+	if (how == OUT_STAYED && !(l->flags & LF_DIRTY)) { /* unreadable, but nothing is lost */
+		drop_page(addr, LINE_SIZE);
+		how = OUT_DROPPED;
+	}
+	return how;
 }
 
 static bool movable(const struct line *l)

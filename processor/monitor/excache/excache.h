@@ -6,7 +6,9 @@
  *
  * FETCHING, EVICTING and TAKING belong to the thread that set them; it waits for nobody but the host and (FETCHING) home, so whoever
  * waits for the line may wait without a timeout. A RESIDENT line is clean exactly when the host write-protects its page and its bytes
- * equal home's (or zeros, when it was never written back); LF_DIRTY is set under the set lock before the protection is lifted.
+ * equal home's (or zeros, when it was never written back); LF_DIRTY is set under the set lock before the protection is lifted. The one
+ * exception is LF_BARE: after a fork the child's pages have lost their protection, and clean lines of unwritable memory stay clean
+ * without it until mprotect makes the memory writable.
  *
  * Entries. One array of struct line: `nsets * assoc` lines owned by the sets, then spares lent to a set whose lines are all protected, then one
  * entry for each staging slot. An entry with a number below first_slot is a line in place; above, a victim whose bytes lie in staging. All
@@ -32,6 +34,7 @@ enum line_flags {
 	LF_PINNED = 8,   /* victim: its staging page is being read for sending */
 	LF_SPARE = 16,   /* not of its set's own */
 	LF_REF = 32,     /* used again since the hand passed (clock) */
+	LF_BARE = 128,   /* clean though not write-protected (inherited by fork), in memory that nobody can write */
 	LF_FIXED = 64,   /* lies in memory that was not read-write when it was filled: MOVE would not serve */
 };
 
@@ -97,6 +100,7 @@ struct excache {
 	u32 spare_free, nspare_free;
 	u32 needy;   /* list of sets, 0: none (numbers + 1) */
 	u32 wake;    /* futex of the evictor: 0 asleep or about to, 1 work */
+	bool bare;       /* there may be LF_BARE lines */
 	bool service_up; /* the evictor was started */
 	struct lock service_lock;
 	u64 version; /* last sealed */
@@ -167,6 +171,7 @@ void writeback_in_place(u64 lo, u64 hi);  /* dirty lines in place of a range nob
 typedef void range_fn(struct set *s, u32 id, void *arg); /* set lock held; may remove the entry */
 void range_each(u64 lo, u64 hi, range_fn *fn, void *arg);
 u32 range_resident(u64 lo, u64 hi);
+void range_unbare(u64 lo, u64 hi);        /* the range is about to become writable */
 void range_forget(u64 lo, u64 hi);        /* entries go; pages in place are already gone or go by the caller's next host call */
 void range_forget_lines(u64 lo, u64 hi);  /* the same, but home keeps what it has of them */
 u64 cache_period(void);                   /* addresses that differ by it are in one set */

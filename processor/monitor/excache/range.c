@@ -144,3 +144,19 @@ void range_forget(u64 lo, u64 hi)
 	if (checking)
 		check_forget(lo >> LINE_SHIFT, (hi - lo) >> LINE_SHIFT);
 }
+
+static void unbare(struct set *s, u32 id, void *arg)
+{
+	struct line *l = &ec.line[id];
+
+	if (l->flags & LF_BARE)
+		l->flags = (u8)((l->flags & ~LF_BARE) | LF_DIRTY);
+}
+
+void range_unbare(u64 lo, u64 hi)
+{
+	if (!ec.bare)
+		return;
+	range_settle(lo, hi);
+	range_each(lo, hi, unbare, NULL);
+}

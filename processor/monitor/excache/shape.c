@@ -139,39 +139,50 @@ u64 cache_period(void)
 
 /* ---------------------------------------------------------------- fork */
 
-static void forget_entry(u32 id)
+/* A line in place: dirty, unless it was clean and nobody can write to it. */
+static void inherit(struct line *l, const struct vma **last)
 {
-	struct line *l = &ec.line[id];
+	u64 addr = page_addr(l->page);
+	const struct vma *v = *last;
 
-	if (l->state != L_FREE)
-		set_remove(set_of(l->page), id);
-	*l = (struct line){0};
+	l->flags &= (u8)~(LF_INFLIGHT | LF_SEALED);
+	if (l->flags & LF_DIRTY)
+		return;
+	if (!v || addr < v->start || addr >= v->end)
+		*last = v = vma_find(&vm.tree, addr);
+	MON_ASSERT(v);
+	l->flags |= v->prot & PROT_WRITE ? LF_DIRTY : LF_BARE;
+}
+
+static void inherit_set(struct set *s, const struct vma **last)
+{
+	lock_reset(&s->lock);
+	s->waiters = s->needy = 0;
+	for (u32 id = s->q_head; id; id = ec.line[id].q_next)
+		inherit(&ec.line[id], last);
 }
 
 /* The child has the lines in place, write-protected nowhere, and an empty staging area of its own. Nobody else runs yet. */
 void excache_fork_child(void)
 {
-	for (u32 s = 0; s < ec.nsets; s++) {
-		lock_reset(&ec.set[s].lock);
-		ec.set[s].waiters = ec.set[s].needy = 0;
-	}
+	const struct vma *last = NULL;
+
 	lock_reset(&ec.ring.lock);
 	lock_reset(&ec.ring.drain);
 	lock_reset(&ec.spare_lock);
 	lock_reset(&ec.service_lock);
-	for (u32 i = 0; i < ec.nslots; i++)
-		forget_entry(ec.first_slot + i);
-	for (u32 id = 1; id < ec.first_slot; id++) {
-		struct line *l = &ec.line[id];
+	for (u64 p = ec.ring.tail; p < ec.ring.head; p++) {
+		u32 id = ec.first_slot + (u32)(p % ec.nslots);
 
-		if (l->state == L_RESIDENT)
-			l->flags = (u8)((l->flags & ~(LF_INFLIGHT | LF_SEALED)) | LF_DIRTY);
-		l->guard = 0;
+		if (ec.line[id].state != L_FREE)
+			set_remove(set_of(ec.line[id].page), id);
+		ec.line[id] = (struct line){0};
 	}
-	ec.ring.head = ec.ring.tail = ec.ring.cursor = 0;
-	ec.ring.waiters = 0;
-	ec.needy = 0;
-	ec.wake = 0;
+	for (u32 s = 0; s < ec.nsets; s++)
+		inherit_set(&ec.set[s], &last);
+	ec.bare = true;
+	ec.ring = (struct ring){0};
+	ec.needy = ec.wake = 0;
 	ec.service_up = false;
 	staging_map();
 }

@@ -167,7 +167,7 @@ s64 sys_msync(struct thread *t, const u64 *a)
 	s64 r = vma_covered(&vm.tree, addr, addr + len) ? 0 : -ENOMEM;
 
 	if (flags & (MS_SYNC | MS_ASYNC))
-		shared_flush(addr, addr + len);
+		shared_flush(addr, addr + len, flags & MS_SYNC);
 	lock_drop(&vm.lock);
 	return r;
 }

@@ -82,9 +82,14 @@ s64 place_clear(u64 addr, u64 len)
 	s64 r = 0;
 
 	if (vma_overlaps(&vm.tree, addr, addr + len)) {
-		shared_flush(addr, addr + len);
+		bool shared = !range_plain(addr, addr + len);
+
+		if (shared)
+			shared_flush(addr, addr + len, false);
 		r = unmap_host(addr, addr + len);
 		vma_remove(&vm.tree, addr, addr + len);
+		if (shared)
+			shared_prune();
 	} else {
 		charged_clear(addr, addr + len);
 	}
@@ -345,8 +350,10 @@ static s64 protect_part(const struct vma *v, u64 lo, u64 hi, u32 prot)
 			return r;
 		writeback_in_place(lo, hi);
 	}
-	if (plain && prot & PROT_WRITE)
+	if (plain && prot & PROT_WRITE) {
 		charged_clear(lo, hi); /* home charges what is writable when it is asked to */
+		range_unbare(lo, hi);
+	}
 	r = host_protect(lo, hi - lo, prot);
 	if (!r)
 		vma_protect(&vm.tree, lo, hi, prot);

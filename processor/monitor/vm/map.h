@@ -24,7 +24,8 @@ void brk_disturb(u64 lo, u64 hi); /* another mapping takes or leaves [lo, hi) */
 /* mmap after its arguments were checked; takes the lock itself. */
 s64 map_private(struct map_args *m, const struct vma *file); /* file: NULL, or VMA_FILE's members */
 s64 map_shared(struct thread *t, struct map_args *m);
-/* A shared range goes, wholly or in part: what the storage node lacks is written. */
-void shared_flush(u64 lo, u64 hi);
+/* Shared mappings of lego files in the range: what the storage node lacks is written. */
+void shared_flush(u64 lo, u64 hi, bool durable);
+void shared_prune(void); /* after ranges were removed from the tree */
 
 #endif

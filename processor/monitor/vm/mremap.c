@@ -50,7 +50,7 @@ static void rekey(struct set *s, u32 id, u64 page, bool moved)
 		return;
 	}
 	l->page = page;
-	l->flags |= LF_DIRTY;
+	l->flags = (u8)((l->flags & ~LF_BARE) | LF_DIRTY);
 	set_insert(s, id);
 }
 
@@ -158,7 +158,7 @@ static s64 move_private(struct remap *m)
 {
 	u64 keep = MIN(m->old_len, m->new_len), old_end = m->old + m->old_len, to_end = m->to + m->new_len;
 	struct move lines = {.delta = (m->to >> LINE_SHIFT) - (m->old >> LINE_SHIFT)};
-	bool same_sets = !((m->to - m->old) % cache_period());
+	bool same_sets = m->to % cache_period() == m->old % cache_period();
 
 	busy_set(0, m->old, old_end);
 	busy_set(1, m->to, to_end);
