@@ -2,7 +2,7 @@
 #include <linux/mman.h>
 
 #include "processor/monitor/excache/excache.h"
-#include "processor/monitor/vm/space.h"
+#include "processor/monitor/vm/map.h"
 
 #define ERR_WRITE 2ull
 #define ERR_FETCH 16ull
@@ -36,6 +36,8 @@ enum fault_result vm_fault(struct thread *t, u64 addr, u64 err)
 			vm_wait_layout();
 			continue;
 		}
+		if (v.flags & VMA_LEGO)
+			return shared_grown(addr) ? FAULT_OK : FAULT_BUS_ADRERR;
 		if (v.flags & (VMA_SHARED | VMA_HOST) || past_end(&v, addr))
 			return FAULT_BUS_ADRERR;
 		switch (cache_fault(t, addr, err, &v, seq)) {

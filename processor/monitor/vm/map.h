@@ -26,6 +26,7 @@ s64 map_private(struct map_args *m, const struct vma *file); /* file: NULL, or V
 s64 map_shared(struct thread *t, struct map_args *m);
 /* Shared mappings of lego files in the range: what the storage node lacks is written. */
 void shared_flush(u64 lo, u64 hi, bool durable);
+bool shared_grown(u64 addr); /* after SIGBUS; lock not held */
 void shared_prune(void); /* after ranges were removed from the tree */
 
 #endif

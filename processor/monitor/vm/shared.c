@@ -257,6 +257,21 @@ void vm_exit(struct thread *t)
 	lock_drop(&vm.lock);
 }
 
+/* SIGBUS in a shared mapping of a lego file: the file may have grown since. */
+bool shared_grown(u64 addr)
+{
+	bool grown = false;
+
+	lock_take(&vm.lock);
+	const struct vma *v = vma_find(&vm.tree, addr);
+	struct shared *s = v && v->flags & VMA_LEGO ? find(v->file.id) : NULL;
+
+	if (s && !make_whole(s))
+		grown = v->file_off + (addr - v->start) < s->pages << LINE_SHIFT;
+	lock_drop(&vm.lock);
+	return grown;
+}
+
 /* ---------------------------------------------------------------- mapping */
 
 static s64 place_shared(const struct map_args *m, struct vma *v)
