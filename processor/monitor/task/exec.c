@@ -114,6 +114,7 @@ static s64 exec_commit(struct thread *t, struct exec_args *x)
 			if (!t->task->parent_vfork)
 				vm_exit(t);
 			requeue_signals(t);
+			sys_trace_commit(t, 0);
 			r = host(SYSNR(execveat), MON_FD_IMAGE, "", x->argv, x->envp, AT_EMPTY_PATH);
 		}
 		host(SYSNR(close), MON_FD_BOOT);
