@@ -30,6 +30,7 @@
 #define MAX_LINKS	40u
 #define MAX_BINDS	64u
 #define MAX_SECRETS	3u
+#define WRITE_COUNTERS	4096u /* in struct sd.writes */
 #define WALK_REST	(3 * PATH_CAP)
 #define HOST_DENTS	(64u * 1024u)
 #define SD_CONN_BUCKETS 256u
