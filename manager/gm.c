@@ -233,11 +233,20 @@ static s32 store_row(struct gm *g, const struct gm_component *c, struct stored_c
 	return gm_store_put_component(g->store, s);
 }
 
-/* Takes the place a new component is shown at: by kind, then as they came. */
+/* p2 before p10. */
+static bool shown_before(const struct stored_component *a, const struct stored_component *b)
+{
+	size_t a_len = strlen(a->name), b_len = strlen(b->name);
+	if (a->kind != b->kind)
+		return a->kind < b->kind;
+	return a_len != b_len ? a_len < b_len : strcmp(a->name, b->name) < 0;
+}
+
+/* Takes the place a new component is shown at. */
 static struct gm_component *insert(struct gm *g, struct gm_component fresh)
 {
 	u32 at = g->ncomps++;
-	while (at && g->comps[at - 1].s.kind > fresh.s.kind) {
+	while (at && shown_before(&fresh.s, &g->comps[at - 1].s)) {
 		g->comps[at] = g->comps[at - 1];
 		at--;
 	}
@@ -448,7 +457,7 @@ static bool dispatch(struct gm *g, struct gm_conn *conn, const struct msg *m)
 	case OP_GM_BEAT:
 		return beat_msg(g, conn, m);
 	case OP_GM_PLACE:
-		gm_place_msg(g, conn->id, m);
+		gm_place_msg(g, conn, m);
 		return true;
 	case OP_GM_IDS:
 		ids_msg(g, conn, m);

@@ -75,7 +75,7 @@ struct gm_component *gsm_storage_of(struct gm *g, const struct stored_vnode *v, 
 /* place.c: shared by the three. need and capacity are in the unit the kind is measured in. */
 struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u64 need,
 			     void (*measure)(const struct gm_component *c, struct place_candidate *cand), s32 *why);
-void gm_place_msg(struct gm *g, conn_id c, const struct msg *m);
+void gm_place_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 void gm_vnode_msg(struct gm *g, conn_id c, const struct msg *m);
 
 /* status.c */

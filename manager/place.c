@@ -35,12 +35,27 @@ static s32 check_place(const struct gm_place_req *req)
 	return req->replicas ? -EOPNOTSUPP : 0;
 }
 
-/* Fills what can be had; an empty name in the reply says which kind is missing. */
-static s32 place(struct gm *g, const struct gm_place_req *req, struct gm_place_rep *rep)
+/* A program is placed by two requests: the command line asks for a processor node, and that pd then asks for the home. Each choice counts
+ * once, in the request that it is made for; the rest of a reply is only a preview. */
+static void count_choices(struct gm *g, u8 role, const u32 turn[5], struct gm_component *p, struct gm_component *m)
 {
+	if (role == ROLE_ADMIN) {
+		p->placed++;
+		g->turn[KIND_MEMORY] = turn[KIND_MEMORY];
+	} else {
+		m->placed++;
+		g->turn[KIND_PROCESSOR] = turn[KIND_PROCESSOR];
+	}
+}
+
+/* Fills what can be had; an empty name in the reply says which kind is missing. */
+static s32 place(struct gm *g, u8 role, const struct gm_place_req *req, struct gm_place_rep *rep)
+{
+	u32 turn[ARRAY_SIZE(g->turn)];
 	s32 why = 0, status = check_place(req);
 	if (status)
 		return status;
+	memcpy(turn, g->turn, sizeof(turn));
 	struct gm_component *p = gpm_place(g, req->node, &why), *m, *s = NULL;
 	status = p ? 0 : why;
 	m = gmm_place(g, &why);
@@ -58,20 +73,18 @@ static s32 place(struct gm *g, const struct gm_place_req *req, struct gm_place_r
 	if (s)
 		gm_ref(&rep->storage, s);
 	rep->vnode_id = v ? v->id : 0;
-	if (!status) {
-		p->placed++;
-		m->placed++;
-	}
+	if (!status)
+		count_choices(g, role, turn, p, m);
 	return status;
 }
 
-void gm_place_msg(struct gm *g, conn_id c, const struct msg *m)
+void gm_place_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m)
 {
 	struct gm_place_req req;
 	struct gm_place_rep rep = {0};
 	memcpy(&req, m->fixed, sizeof(req));
-	s32 status = place(g, &req, &rep);
-	(void)node_reply(g->env, c, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
+	s32 status = place(g, conn->role, &req, &rep);
+	(void)node_reply(g->env, conn->id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
 }
 
 void gm_vnode_msg(struct gm *g, conn_id c, const struct msg *m)

@@ -14,6 +14,7 @@ struct rig {
 	struct gm *gm;
 	char path[64];
 	conn_id last;
+	enum place_policy policy;
 };
 
 #define BEAT_MS 100u
@@ -23,6 +24,7 @@ static void start_gm(struct rig *r, bool fresh)
 {
 	char err[256] = "";
 	struct gm_config cfg = {.name = "gm0", .addr = "unix:/gm", .host_pid = 42, .beat_ms = BEAT_MS, .lease_ms = LEASE_MS, .fresh = fresh};
+	cfg.gpm = cfg.gmm = cfg.gsm = r->policy;
 	r->store = gm_store_open(r->path, 77, err, sizeof(err));
 	assert_non_null(r->store);
 	r->gm = gm_new(&r->f.env, r->store, &cfg, err, sizeof(err));
@@ -112,11 +114,16 @@ static struct gm_beat_rep beat(struct rig *r, conn_id c, u64 incarnation, u64 us
 	return rep;
 }
 
-static s32 place(struct rig *r, struct gm_place_rep *rep)
+static s32 place_as(struct rig *r, u8 role, struct gm_place_rep *rep)
 {
 	struct gm_place_req q = {0};
 	memset(rep, 0, sizeof(*rep));
-	return ask(r, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+	return ask(r, open_conn(r, role, KIND_CLIENT), OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+}
+
+static s32 place(struct rig *r, struct gm_place_rep *rep)
+{
+	return place_as(r, ROLE_ADMIN, rep);
 }
 
 static json_t *status(struct rig *r)
@@ -381,20 +388,63 @@ static void restarted_manager_asks_to_wait(void **state)
 	assert_int_equal(place(r, &rep), -EHOSTDOWN);
 }
 
-static void spreads_homes_between_beats(void **state)
+/* Programs as they come: the command line asks for the processor node, that node for the home. */
+static void place_eight(struct rig *r, u32 *first_p, u32 *first_m)
+{
+	struct gm_place_rep rep;
+	*first_p = *first_m = 0;
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(place_as(r, ROLE_ADMIN, &rep), 0);
+		*first_p += !strcmp(rep.processor.name, "p0");
+		assert_int_equal(place_as(r, ROLE_COMPONENT, &rep), 0);
+		*first_m += !strcmp(rep.memory.name, "m0");
+	}
+}
+
+static void spreads_programs_and_homes_between_beats(void **state)
 {
 	struct rig *r = *state;
-	struct gm_place_rep rep;
-	u32 first = 0;
+	u32 first_p, first_m;
 	join(r, KIND_PROCESSOR, "p0", 1, NULL);
-	join(r, KIND_STORAGE, "s0", 2, NULL);
-	join(r, KIND_MEMORY, "m0", 3, NULL);
+	join(r, KIND_PROCESSOR, "p1", 2, NULL);
+	join(r, KIND_STORAGE, "s0", 3, NULL);
 	join(r, KIND_MEMORY, "m1", 4, NULL);
-	for (int i = 0; i < 8; i++) {
-		assert_int_equal(place(r, &rep), 0);
-		first += !strcmp(rep.memory.name, "m0");
-	}
-	assert_int_equal(first, 4);
+	join(r, KIND_MEMORY, "m0", 5, NULL);
+	place_eight(r, &first_p, &first_m);
+	assert_int_equal(first_p, 4);
+	assert_int_equal(first_m, 4);
+}
+
+static void round_robin_turns_once_a_program(void **state)
+{
+	struct rig *r = *state;
+	u32 first_p, first_m;
+	stop_gm(r);
+	r->policy = PLACE_ROUND_ROBIN;
+	start_gm(r, false);
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_PROCESSOR, "p1", 2, NULL);
+	join(r, KIND_STORAGE, "s0", 3, NULL);
+	join(r, KIND_MEMORY, "m0", 4, NULL);
+	join(r, KIND_MEMORY, "m1", 5, NULL);
+	place_eight(r, &first_p, &first_m);
+	assert_int_equal(first_p, 4);
+	assert_int_equal(first_m, 4);
+}
+
+static void shows_components_in_order(void **state)
+{
+	struct rig *r = *state;
+	static const char *const want[] = {"gm0", "p0", "p2", "p10", "m0", "s0"};
+	join(r, KIND_STORAGE, "s0", 1, NULL);
+	join(r, KIND_PROCESSOR, "p10", 2, NULL);
+	join(r, KIND_PROCESSOR, "p2", 3, NULL);
+	join(r, KIND_MEMORY, "m0", 4, NULL);
+	join(r, KIND_PROCESSOR, "p0", 5, NULL);
+	json_t *top = status(r), *list = json_object_get(top, "components");
+	for (u32 i = 0; i < ARRAY_SIZE(want); i++)
+		assert_string_equal(json_string_value(json_object_get(json_array_get(list, i), "id")), want[i]);
+	json_decref(top);
 }
 
 static void honours_the_wanted_node(void **state)
@@ -640,7 +690,9 @@ int main(void)
 		TEST(fresh_start_forgets_components_but_no_vnodes),
 		TEST(places_on_what_is_up_and_names_what_is_missing),
 		TEST(restarted_manager_asks_to_wait),
-		TEST(spreads_homes_between_beats),
+		TEST(spreads_programs_and_homes_between_beats),
+		TEST(round_robin_turns_once_a_program),
+		TEST(shows_components_in_order),
 		TEST(honours_the_wanted_node),
 		TEST(vnode_stays_where_its_files_are),
 		TEST(status_has_the_promised_shape),
