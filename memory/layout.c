@@ -82,6 +82,7 @@ static s32 do_mmap(struct space *s, const void *req)
 	rc = reserve(s, 3, 2, 0);
 	if (rc)
 		return rc;
+	space_fence(s, v.start, v.end);
 	vma_remove(&s->vmas, v.start, v.end);
 	pt_zap(&s->pt, v.start, v.end);
 	vma_insert(&s->vmas, &v);
@@ -99,6 +100,7 @@ static s32 do_munmap(struct space *s, const void *req)
 		rc = reserve(s, 2, 2, 0);
 	if (rc)
 		return rc;
+	space_fence(s, r->addr, r->addr + r->len);
 	vma_remove(&s->vmas, r->addr, r->addr + r->len);
 	pt_zap(&s->pt, r->addr, r->addr + r->len);
 	return 0;
@@ -113,6 +115,7 @@ static s32 do_discard(struct space *s, const void *req)
 		rc = reserve(s, 0, 2, 0);
 	if (rc)
 		return rc;
+	space_fence(s, r->addr, r->addr + r->len);
 	pt_zap(&s->pt, r->addr, r->addr + r->len);
 	return 0;
 }
@@ -235,6 +238,8 @@ static void apply_mremap(struct space *s, const struct remap *m)
 {
 	u64 from_end = m->from + m->keep, to_end = m->to + m->new_len;
 
+	space_fence(s, m->from, m->from + m->old_len);
+	space_fence(s, m->to, to_end);
 	vma_remove(&s->vmas, m->from, m->from + m->old_len);
 	vma_remove(&s->vmas, m->to, to_end);
 	for (u64 i = 0; i < m->npieces; i++)

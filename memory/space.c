@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define REAP_LEAVES 32u    /* dropped in one step: at most 16,384 pages, some 0.2 ms */
 #define FREE_LEAVES 256u   /* a space may have these for zero lines it is not charged for */
@@ -116,6 +117,11 @@ int space_clone(struct space *parent, u64 child, struct space **out)
 	s->limit_bytes = parent->limit_bytes;
 	s->lseq = s->clone_lseq = parent->lseq;
 	s->parent = parent->asid;
+	s->max_version = parent->max_version;
+	s->fenced_version = parent->fenced_version;
+	memcpy(s->fence, parent->fence, sizeof(s->fence));
+	s->nfences = parent->nfences;
+	s->next_fence = parent->next_fence;
 	*out = s;
 	return 0;
 }
@@ -137,6 +143,30 @@ void space_stat(const struct space *s, struct as_stat_rep *st)
 		.zero_lines = s->pt.zeros,
 		.vmas = s->vmas.count,
 	};
+}
+
+void space_fence(struct space *s, u64 lo, u64 hi)
+{
+	u32 i = s->next_fence, last = (i + SPACE_FENCES - 1) % SPACE_FENCES;
+
+	if (s->nfences && lo <= s->fence[last].lo && s->fence[last].hi <= hi) {
+		i = last; /* covered by the new one */
+	} else {
+		s->next_fence = (i + 1) % SPACE_FENCES;
+		s->nfences = MAX(s->nfences, i + 1);
+	}
+	s->fence[i] = (struct fence){lo, hi, s->max_version};
+	s->fenced_version = s->max_version;
+}
+
+static bool is_fenced(const struct space *s, u64 va, u64 version)
+{
+	if (likely(version > s->fenced_version))
+		return false;
+	for (u32 i = 0; i < s->nfences; i++)
+		if (va >= s->fence[i].lo && va < s->fence[i].hi && version <= s->fence[i].version)
+			return true;
+	return false;
 }
 
 /* Zeros need no page, but an entry needs a leaf: without a charge behind them only so many, else 4 KiB of messages would buy 6 KiB of
@@ -170,10 +200,13 @@ enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 ver
 		if (w != SPACE_RETRY)
 			return w;
 	}
+	if (is_fenced(s, va, version))
+		return SPACE_COMMITTED;
 	if (pt_reserve(&s->core->pt_pool, 1, PT_DEPTH_DIRS))
 		return SPACE_RETRY;
 	enum pt_write w = pt_write(&s->pt, va, bytes, version);
 
 	assert(w != PT_FULL); /* the commit rule */
+	s->max_version = MAX(s->max_version, version);
 	return w == PT_FULL ? SPACE_RETRY : SPACE_COMMITTED;
 }

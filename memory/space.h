@@ -22,6 +22,13 @@ struct mem_core { /* what the spaces of a node share */
 	struct space *dying; /* destroyed spaces whose lines are still being dropped */
 };
 
+#define SPACE_FENCES 64u
+
+struct fence { /* a range whose contents a layout operation threw away or moved: images sealed before it are stale */
+	u64 lo, hi;
+	u64 version; /* the highest seen when it was applied */
+};
+
 struct space {
 	struct mem_core *core;
 	u64 asid;
@@ -34,6 +41,10 @@ struct space {
 	s32 last_status;
 	struct as_layout_rep last_rep;
 	u64 parent, clone_lseq; /* of the AS_CLONE that made it; 0: AS_CREATE */
+	u64 max_version;        /* of any line written back */
+	struct fence fence[SPACE_FENCES]; /* the last ones, a ring */
+	u32 nfences, next_fence;
+	u64 fenced_version; /* highest of theirs */
 	struct space *next_dying;
 };
 
@@ -50,6 +61,11 @@ int space_clone(struct space *parent, u64 child, struct space **out);
 /* Ends it: a small one at once, a large one by core_reap, which keeps its charge until done. */
 void space_destroy(struct space *s);
 void space_stat(const struct space *s, struct as_stat_rep *st);
+
+/* An image of [lo, hi) sealed before now that comes from here on is a late repeat: the process had all its write-backs of the range
+ * acknowledged before it asked for the operation, and versions rise over the whole process. The table may no longer show it (the
+ * entry has gone, or moved), so the last SPACE_FENCES ranges are remembered. */
+void space_fence(struct space *s, u64 lo, u64 hi);
 
 enum space_write { SPACE_COMMITTED, SPACE_REFUSED, SPACE_RETRY };
 /* One line of a write-back, already checked: bytes are LINE_SIZE, or NULL for zeros. *last: the range of the line before (a hint), or NULL. */

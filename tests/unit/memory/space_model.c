@@ -24,8 +24,16 @@ struct model_line {
 	u64 value;   /* 0: zeros */
 };
 
+struct echo { /* a write-back that was answered */
+	u32 line;
+	u64 version;
+	u64 lseq; /* of the last layout operation then */
+};
+
 struct model {
 	struct model_line line[LINES];
+	struct echo echo[16];
+	u32 nechoes;
 	struct space *s;
 	u64 lseq;
 };
@@ -346,6 +354,7 @@ static void write_line(struct test *t, struct model *m, u32 i, const struct vma 
 		if (version > l->version) {
 			l->version = version;
 			l->value = value;
+			m->echo[m->nechoes++ % ARRAY_SIZE(m->echo)] = (struct echo){i, version, m->lseq};
 		}
 	}
 }
@@ -358,6 +367,17 @@ static void op_write(struct test *t, struct model *m)
 	random_range(t, &at, &n);
 	for (u32 i = at; i < at + n; i++)
 		write_line(t, m, i, &hint);
+}
+
+/* A repeat of an old write-back, after whatever happened to its line meanwhile: changes nothing. */
+static void op_echo(struct test *t, struct model *m)
+{
+	static const u8 bytes[LINE_SIZE] = {0xee};
+	const struct echo *e = &m->echo[rnd(t, ARRAY_SIZE(m->echo))];
+	const struct vma *hint = NULL;
+
+	if (e->version && 2 * (m->lseq - e->lseq) < SPACE_FENCES) /* a mremap fences two ranges */
+		(void)space_write(m->s, BASE + e->line * LINE_SIZE, rnd(t, 4) ? bytes : NULL, e->version, &hint);
 }
 
 static void op_clone(struct test *t, u32 from)
@@ -396,7 +416,7 @@ static void step(struct test *t)
 	/* no spare nodes: what an operation does not reserve, it does not find */
 	pt_pool_trim(&t->core.pt_pool, 0);
 	vma_pool_trim(&t->core.vma_pool, 0);
-	switch (rnd(t, 24)) {
+	switch (rnd(t, 28)) {
 	case 0 ... 5:
 		op_mmap(t, m);
 		break;
@@ -417,6 +437,9 @@ static void step(struct test *t)
 		break;
 	case 18 ... 22:
 		op_write(t, m);
+		break;
+	case 23 ... 26:
+		op_echo(t, m);
 		break;
 	default:
 		if (!rnd(t, 4))
