@@ -15,12 +15,12 @@
 static struct run_request request = {.strace_fd = -1};
 static const struct cli_opt options[] = {RUN_OPTIONS(request)};
 static const struct cli_usage usage = {
-	"run [OPTION...] -- CMD [ARG...]",
-	"Runs a program unmodified: its code here, its memory on a memory node, its files on a storage node.\n"
-	"Exits with the program's status; 125: LegoOS failed, 126: CMD is not executable, 127: not found.",
-	options,
-	ARRAY_SIZE(options),
-	CLI_RUN_FAILED,
+    "run [OPTION...] -- CMD [ARG...]",
+    "Runs a program unmodified: its code here, its memory on a memory node, its files on a storage node.\n"
+    "Exits with the program's status; 125: LegoOS failed, 126: CMD is not executable, 127: not found.",
+    options,
+    ARRAY_SIZE(options),
+    CLI_RUN_FAILED,
 };
 
 bool run_add_env(void *to, const char *text)
@@ -244,8 +244,11 @@ static int find_cluster(const struct run_request *r, struct cluster *c)
 			return CLI_RUN_FAILED;
 		}
 	}
-	struct cluster_opts opts = {
-		.memory_bytes = r->memory_bytes, .excache_bytes = r->excache_bytes, .transport = r->transport, .is_private = true, .quiet = true};
+	struct cluster_opts opts = {.memory_bytes = r->memory_bytes,
+				    .excache_bytes = r->excache_bytes,
+				    .transport = r->transport,
+				    .is_private = true,
+				    .quiet = true};
 	return cluster_up(&opts, c) ? CLI_RUN_FAILED : 0;
 }
 
@@ -369,8 +372,14 @@ int run_program(struct run_request *r)
 	static struct cluster c;
 	static struct boot boot;
 	static struct binds binds;
-	struct launch l = {.vnode = r->vnode, .excache_bytes = r->excache_bytes, .replicas = r->replicas, .argv = r->argv,
-			   .bind = binds.b, .stats_fd = -1, .strace_fd = r->strace_fd, .boot = &boot};
+	struct launch l = {.vnode = r->vnode,
+			   .excache_bytes = r->excache_bytes,
+			   .replicas = r->replicas,
+			   .argv = r->argv,
+			   .bind = binds.b,
+			   .stats_fd = -1,
+			   .strace_fd = r->strace_fd,
+			   .boot = &boot};
 	if (!check(r) || !boot_options(r, &boot) || !directories(r, &binds, boot.cwd))
 		return CLI_RUN_FAILED;
 	l.nbind = binds.n;

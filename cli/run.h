@@ -31,18 +31,20 @@ int run_program(struct run_request *r);
 
 /* The options common to both commands, into a table with room for them; to is the request they fill. */
 #define RUN_OPTIONS(r)                                                                                                                     \
-	{"cluster", 0, OPT_STRING, "NAME", "which (default: the one named default if it is up, else a private one)", &(r).cluster},         \
-		{"vnode", 0, OPT_STRING, "V", "the machine to run on (default: default)", &(r).vnode},                                     \
-		{"excache", 0, OPT_SIZE, "SIZE", "local memory of each process (default 256M)", &(r).excache_bytes},                       \
-		{"replicas", 0, OPT_U32, "K", "second copies of its memory (default 0)", &(r).replicas, NULL, 0, 2},                       \
-		{"stats", 0, OPT_STRING, "FILE", "write figures as JSON there at exit", &(r).stats},                                       \
-		{"env", 'e', OPT_CALL, "K=V", "set in the program's environment", &(r), run_add_env},                                      \
-		{"volume", 'v', OPT_CALL, "HOSTDIR:DIR[:ro]", "show a directory of this host at DIR", &(r), run_add_volume},               \
-		{"workdir", 'w', OPT_STRING, "DIR", "start there (default: the current directory)", &(r).workdir},                         \
-		{"transport", 0, OPT_STRING, "WORD", "shm or tcp, of a private cluster", &(r).transport},                                  \
-		{"memory", 0, OPT_SIZE, "SIZE", "of a private cluster's memory node", &(r).memory_bytes},                                  \
-		{"assoc", 0, OPT_U32, "N", "lines in a set of the ExCache", &(r).assoc, NULL, 1, 65536},                                   \
-		{"policy", 0, OPT_STRING, "WORD", "who leaves the ExCache: fifo, sfifo (default), clock or random", &(r).policy},          \
-		{"no-move", 0, OPT_FLAG, NULL, "as on a kernel without UFFDIO_MOVE", &(r).no_move}
+	{"cluster", 0, OPT_STRING, "NAME", "which (default: the one named default if it is up, else a private one)", &(r).cluster},        \
+	    {"vnode", 0, OPT_STRING, "V", "the machine to run on (default: default)", &(r).vnode},                                         \
+	    {"excache", 0, OPT_SIZE, "SIZE", "local memory of each process (default 256M)", &(r).excache_bytes},                           \
+	    {"replicas", 0, OPT_U32, "K", "second copies of its memory (default 0)", &(r).replicas, NULL, 0, 2},                           \
+	    {"stats", 0, OPT_STRING, "FILE", "write figures as JSON there at exit", &(r).stats},                                           \
+	    {"env", 'e', OPT_CALL, "K=V", "set in the program's environment", &(r), run_add_env},                                          \
+	    {"volume", 'v', OPT_CALL, "HOSTDIR:DIR[:ro]", "show a directory of this host at DIR", &(r), run_add_volume},                   \
+	    {"workdir", 'w', OPT_STRING, "DIR", "start there (default: the current directory)", &(r).workdir},                             \
+	    {"transport", 0, OPT_STRING, "WORD", "shm or tcp, of a private cluster", &(r).transport},                                      \
+	    {"memory", 0, OPT_SIZE, "SIZE", "of a private cluster's memory node", &(r).memory_bytes},                                      \
+	    {"assoc", 0, OPT_U32, "N", "lines in a set of the ExCache", &(r).assoc, NULL, 1, 65536},                                       \
+	    {"policy", 0, OPT_STRING, "WORD", "who leaves the ExCache: fifo, sfifo (default), clock or random", &(r).policy},              \
+	{                                                                                                                                  \
+		"no-move", 0, OPT_FLAG, NULL, "as on a kernel without UFFDIO_MOVE", &(r).no_move                                           \
+	}
 
 #endif

@@ -11,21 +11,22 @@ static const char *output;
 static bool follow;
 
 static const struct cli_opt options[] = {
-	{"output", 'o', OPT_STRING, "FILE", "write the lines there instead of stderr", &output},
-	{"follow", 'f', OPT_FLAG, NULL, "also the processes it starts", &follow},
-	RUN_OPTIONS(request),
+    {"output", 'o', OPT_STRING, "FILE", "write the lines there instead of stderr", &output},
+    {"follow", 'f', OPT_FLAG, NULL, "also the processes it starts", &follow},
+    RUN_OPTIONS(request),
 };
 static const struct cli_usage usage = {
-	"strace [OPTION...] -- CMD [ARG...]",
-	"Runs a program as lego run does and shows its system calls, one a line.",
-	options,
-	ARRAY_SIZE(options),
-	CLI_RUN_FAILED,
+    "strace [OPTION...] -- CMD [ARG...]",
+    "Runs a program as lego run does and shows its system calls, one a line.",
+    options,
+    ARRAY_SIZE(options),
+    CLI_RUN_FAILED,
 };
 
 static int open_trace(void)
 {
-	int fd = output ? open(output, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644) : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	int fd =
+	    output ? open(output, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644) : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	if (fd < 0)
 		cli_error("strace: cannot write %s: %s", output ? output : "stderr", strerror(errno));
 	return fd;

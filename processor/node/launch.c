@@ -16,8 +16,8 @@
 
 #include "processor/node/launch_int.h"
 
-#define DIAL_MS 5000
-#define RUN_MS 12000
+#define DIAL_MS	   5000
+#define RUN_MS	   12000
 #define MAX_HANDED 16u
 
 static int fails(char err[LAUNCH_TEXT], const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -62,12 +62,12 @@ static bool build(const struct launch *l, struct pd_run_req *req, struct request
 {
 	const char *name = command_name(l);
 	*req = (struct pd_run_req){
-		.excache_bytes = l->excache_bytes,
-		.replicas = l->replicas,
-		.nbind = l->nbind,
-		.uid = geteuid(),
-		.gid = getegid(),
-		.name_len = (u32)strnlen(name, 63),
+	    .excache_bytes = l->excache_bytes,
+	    .replicas = l->replicas,
+	    .nbind = l->nbind,
+	    .uid = geteuid(),
+	    .gid = getegid(),
+	    .name_len = (u32)strnlen(name, 63),
 	};
 	if (l->vnode)
 		memcpy(req->vnode, l->vnode, strnlen(l->vnode, sizeof(req->vnode) - 1));
@@ -113,7 +113,8 @@ static int ask_run(struct sync_client *c, const struct launch *l, struct pd_spac
 	int fds[MAX_HANDED];
 	if (!build(l, &req, &data))
 		return fails(err, "the paths of the bound directories are too long (%zu bytes in all)", sizeof(data.data));
-	s32 status = sync_client_call(c, OP_PD_RUN, &req, sizeof(req), data.data, data.len, rep, sizeof(*rep), text, &text_len, fds, &nfds, RUN_MS);
+	s32 status =
+	    sync_client_call(c, OP_PD_RUN, &req, sizeof(req), data.data, data.len, rep, sizeof(*rep), text, &text_len, fds, &nfds, RUN_MS);
 	if (status) {
 		text[MIN(text_len, sizeof(text) - 1)] = 0;
 		if (text_len && text[0])
@@ -225,8 +226,8 @@ static int explain(const struct child_word *w, char err[LAUNCH_TEXT])
 	switch (w->step) {
 	case STEP_LIMIT:
 		getrlimit(RLIMIT_NOFILE, &rl);
-		return fails(err, "a process needs %u open files, the limit here is %llu: raise it (ulimit -Hn)", MON_FD_BASE + MON_FD_COUNT,
-			     (unsigned long long)rl.rlim_max);
+		return fails(err, "a process needs %u open files, the limit here is %llu: raise it (ulimit -Hn)",
+			     MON_FD_BASE + MON_FD_COUNT, (unsigned long long)rl.rlim_max);
 	case STEP_ENTER:
 		return fails(err, "cannot enter the vNode's namespaces: %s", why);
 	case STEP_CLONE:

@@ -1,8 +1,8 @@
 /* The launcher: turns the calling process's child into a program of a vNode. Used by `lego run` and `lego strace`.
  *
  *   lego run ──PD_RUN──► pd: address space, channels, control socket, sandbox; fds back
- *      ├── fork: helper ── setns into the sandbox, then clone(CLONE_PARENT) ──► child of lego run: fds to their numbers, exec of the monitor
- *      └── waits: forwards signals, stops and goes on with the child, returns its exit status
+ *      ├── fork: helper ── setns into the sandbox, then clone(CLONE_PARENT) ──► child of lego run: fds to their numbers, exec of the
+ * monitor └── waits: forwards signals, stops and goes on with the child, returns its exit status
  *
  * Everything here blocks and uses libc; it runs before there is a program. */
 #ifndef LEGO_PROCESSOR_NODE_LAUNCH_H
@@ -15,7 +15,7 @@
 #include "rpc/node.h"
 
 #define LAUNCH_MAX_BINDS 32u
-#define LAUNCH_TEXT 512u
+#define LAUNCH_TEXT	 512u
 
 struct launch_bind {
 	const char *host, *dir; /* absolute */
@@ -24,7 +24,7 @@ struct launch_bind {
 
 struct launch {
 	const char *pd_addr;
-	const u8 *key;     /* 32 bytes */
+	const u8 *key;	   /* 32 bytes */
 	const char *vnode; /* NULL: the default one */
 	u64 excache_bytes; /* 0: the node's default */
 	u32 replicas;
@@ -32,12 +32,12 @@ struct launch {
 	u32 nbind;
 	char **argv, **envp;
 	int stats_fd, strace_fd; /* -1: none; stay the caller's */
-	struct boot *boot;       /* the caller filled: flags, assoc, policy, exit_mode, debug_level, spin_us, yield_us, cwd */
+	struct boot *boot;	 /* the caller filled: flags, assoc, policy, exit_mode, debug_level, spin_us, yield_us, cwd */
 };
 
 struct launched {
 	pid_t pid;
-	int init_pidfd;         /* of the vNode: its end is the node's */
+	int init_pidfd;		/* of the vNode: its end is the node's */
 	struct sync_client *pd; /* kept open: when it breaks before the program ended, pd ends the program and its children */
 	sigset_t old_mask;
 	struct sigaction old_chld;

@@ -46,10 +46,10 @@ static bool place(int fd, int target)
 static bool place_all(const struct child_plan *plan, int report)
 {
 	const struct handed *h = &plan->fd;
-	return place(plan->boot_fd, MON_FD_BOOT) && place(h->ctl, MON_FD_CTL) && place(h->image, MON_FD_IMAGE) && place(h->mem, MON_FD_MEM) &&
-	       place(h->mem_ring, MON_FD_MEM_RING) && place(h->sto, MON_FD_STO) && place(h->sto_ring, MON_FD_STO_RING) &&
-	       place(h->files, MON_FD_FILES) && place(2, MON_FD_LOG) && place(h->check, MON_FD_CHECK) &&
-	       place(plan->l->strace_fd, MON_FD_STRACE) && place(plan->l->stats_fd, MON_FD_STATS) &&
+	return place(plan->boot_fd, MON_FD_BOOT) && place(h->ctl, MON_FD_CTL) && place(h->image, MON_FD_IMAGE) &&
+	       place(h->mem, MON_FD_MEM) && place(h->mem_ring, MON_FD_MEM_RING) && place(h->sto, MON_FD_STO) &&
+	       place(h->sto_ring, MON_FD_STO_RING) && place(h->files, MON_FD_FILES) && place(2, MON_FD_LOG) &&
+	       place(h->check, MON_FD_CHECK) && place(plan->l->strace_fd, MON_FD_STRACE) && place(plan->l->stats_fd, MON_FD_STATS) &&
 	       dup3(report, REPORT_FD, O_CLOEXEC) >= 0;
 }
 

@@ -18,8 +18,8 @@ struct child_plan { /* what helper and child need; read after fork, nothing is a
 
 enum child_step { STEP_PID, STEP_LIMIT, STEP_ENTER, STEP_CLONE, STEP_FDS, STEP_EXEC };
 struct child_word { /* helper or child → launcher; end of file after STEP_PID: the monitor runs */
-	s32 step; /* enum child_step: what was done (PID) or failed */
-	s32 value; /* PID: the child's pid; else -errno */
+	s32 step;   /* enum child_step: what was done (PID) or failed */
+	s32 value;  /* PID: the child's pid; else -errno */
 };
 
 /* The helper: never returns. */

@@ -1,8 +1,8 @@
 /* The launcher while the program runs: a stand-in that the shell can treat as the program.
  *
  * It shares the program's process group, so what the terminal sends reaches the program by itself. What was sent to lego run alone is
- * passed on; what was sent from inside the vNode went to the whole group, since nobody in there can name lego run. A kill of the whole group
- * from outside cannot be told from one of lego run alone: the program then gets the signal twice. */
+ * passed on; what was sent from inside the vNode went to the whole group, since nobody in there can name lego run. A kill of the whole
+ * group from outside cannot be told from one of lego run alone: the program then gets the signal twice. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "processor/node/launch.h"
 
 #define NS_NAME 64
-#define END_MS 500
+#define END_MS	500
 
 static bool pid_namespace(pid_t pid, char name[NS_NAME])
 {

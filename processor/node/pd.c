@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define PD_CALLS 4096u
-#define BEAT_NS NSEC_PER_SEC
+#define BEAT_NS	 NSEC_PER_SEC
 #define HURRY_NS (100 * NSEC_PER_MSEC) /* least time between beats asked for because a process came or went */
 
 void pd_copy_name(char *to, const char *from, size_t room)
@@ -55,13 +55,13 @@ static void report_fill(struct proc_report *r, const struct process *p)
 {
 	const struct space *s = p->space;
 	*r = (struct proc_report){
-		.asid = s->asid,
-		.pid = p->pid,
-		.host_pid = p->host_pid,
-		.vnode = s->vnode->id,
-		.excache_bytes = s->excache_bytes,
-		.resident_bytes = p->resident_bytes,
-		.remote_bytes = s->remote_bytes,
+	    .asid = s->asid,
+	    .pid = p->pid,
+	    .host_pid = p->host_pid,
+	    .vnode = s->vnode->id,
+	    .excache_bytes = s->excache_bytes,
+	    .resident_bytes = p->resident_bytes,
+	    .remote_bytes = s->remote_bytes,
 	};
 	pd_copy_name(r->home, s->md->name, sizeof(r->home));
 	pd_copy_name(r->command, p->command, sizeof(r->command));
@@ -289,17 +289,17 @@ void pd_process_exited(struct pd *pd, u64 process)
 static struct gm_link *link_new(struct pd *pd)
 {
 	struct gm_link_config cfg = {
-		.gm_addr = pd->cfg.gm_addr,
-		.kind = KIND_PROCESSOR,
-		.name = pd->cfg.name,
-		.own_addr = pd->cfg.own_addr,
-		.incarnation = pd->cfg.incarnation,
-		.total_bytes = pd->cfg.budget_bytes,
-		.host_pid = pd->cfg.host_pid,
-		.cores = pd->cfg.cores,
-		.self = pd,
-		.registered = registered,
-		.beat = beat,
+	    .gm_addr = pd->cfg.gm_addr,
+	    .kind = KIND_PROCESSOR,
+	    .name = pd->cfg.name,
+	    .own_addr = pd->cfg.own_addr,
+	    .incarnation = pd->cfg.incarnation,
+	    .total_bytes = pd->cfg.budget_bytes,
+	    .host_pid = pd->cfg.host_pid,
+	    .cores = pd->cfg.cores,
+	    .self = pd,
+	    .registered = registered,
+	    .beat = beat,
 	};
 	return gm_link_new(pd->env, &cfg);
 }

@@ -10,7 +10,7 @@
 
 struct pd;
 
-#define PD_NO_FD (-1)
+#define PD_NO_FD    (-1)
 #define PD_ID_BYTES 16u
 
 /* What pd needs of its host beyond messages. fds are the host's names for things to hand over: the logic only passes them on. */
@@ -40,7 +40,7 @@ struct pd_config {
 	const char *own_addr;
 	const char *gm_addr;
 	u64 incarnation;
-	u64 budget_bytes;          /* ExCache of all processes: what gm places by */
+	u64 budget_bytes;	   /* ExCache of all processes: what gm places by */
 	u64 default_excache_bytes; /* of one process */
 	u32 host_pid, cores;
 	void *arg;
@@ -53,7 +53,7 @@ extern const struct node_ops pd_node_ops; /* self: struct pd */
 
 /* ---- what a host reports */
 void pd_vnode_started(struct pd *pd, u32 vnode);
-void pd_vnode_ended(struct pd *pd, u32 vnode, const char *why); /* could not start, or its first process died */
+void pd_vnode_ended(struct pd *pd, u32 vnode, const char *why);	 /* could not start, or its first process died */
 bool pd_process_found(struct pd *pd, u64 process, u32 host_pid); /* false: that process is over */
 void pd_process_exited(struct pd *pd, u64 process);
 

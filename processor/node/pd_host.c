@@ -426,17 +426,17 @@ struct pd_real *pd_real_new(struct host_driver *driver, int helper, int image_fd
 struct pd_host pd_real_host(struct pd_real *r)
 {
 	return (struct pd_host){
-		.ctx = r,
-		.vnode_start = vnode_start,
-		.vnode_fds = vnode_fds,
-		.ctl_open = ctl_open,
-		.image = image,
-		.check_new = check_new,
-		.close_fd = close_fd,
-		.find = find,
-		.kill = kill_process,
-		.forget = forget,
-		.open_ids = open_ids,
+	    .ctx = r,
+	    .vnode_start = vnode_start,
+	    .vnode_fds = vnode_fds,
+	    .ctl_open = ctl_open,
+	    .image = image,
+	    .check_new = check_new,
+	    .close_fd = close_fd,
+	    .find = find,
+	    .kill = kill_process,
+	    .forget = forget,
+	    .open_ids = open_ids,
 	};
 }
 

@@ -12,10 +12,10 @@
 #include "rpc/gm_link.h"
 
 #define PD_MAX_PROCESSES 8192u
-#define PD_MAX_OPS 1024u
-#define PD_MAX_BINDS 32u
-#define PD_TEXT 256u
-#define PD_OP_NS (8 * NSEC_PER_SEC) /* below the rows' 10 s: the asker hears what went wrong, not that nobody answered */
+#define PD_MAX_OPS	 1024u
+#define PD_MAX_BINDS	 32u
+#define PD_TEXT		 256u
+#define PD_OP_NS	 (8 * NSEC_PER_SEC) /* below the rows' 10 s: the asker hears what went wrong, not that nobody answered */
 
 enum peer_state { PEER_IDLE, PEER_DIALLING, PEER_OPEN };
 
@@ -70,8 +70,8 @@ struct process {
 	conn_id ctl;
 	struct space *space;
 	struct space *exec_space; /* made by PD_EXEC, not entered yet; else NULL */
-	u64 creator;              /* number of the process that forked it, until it speaks for itself: may abort it */
-	conn_id launcher;         /* the `lego run` that this descends from, until it said that its program ended; else 0 */
+	u64 creator;		  /* number of the process that forked it, until it speaks for itself: may abort it */
+	conn_id launcher;	  /* the `lego run` that this descends from, until it said that its program ended; else 0 */
 	u32 pid, host_pid;
 	bool sought;
 	u64 resident_bytes;
@@ -100,10 +100,10 @@ struct op {
 	struct op *next;
 	u64 number;
 	u8 kind, step;
-	bool waiting;   /* the present step has asked for something */
+	bool waiting;	/* the present step has asked for something */
 	bool satisfied; /* … and has it */
-	bool dead;      /* answered: only kept for callbacks still to come */
-	u32 pending;    /* callbacks still to come */
+	bool dead;	/* answered: only kept for callbacks still to come */
+	u32 pending;	/* callbacks still to come */
 	u64 deadline_ns, retry_ns;
 	conn_id asker;
 	struct msg_hdr req;
@@ -175,7 +175,7 @@ struct peer *pd_peer_get(struct pd *pd, u8 kind, const struct node_ref *ref);
 /* The line is up: true. Else it is dialled: pd_step_all or op failures follow. */
 bool pd_peer_ready(struct pd *pd, struct peer *p);
 int pd_peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
-	      node_call_done *done, void *arg);
+		 node_call_done *done, void *arg);
 bool pd_peer_opened(struct pd *pd, conn_id c, const struct welcome *w);
 bool pd_peer_closed(struct pd *pd, conn_id c);
 u64 pd_peer_tick(struct pd *pd, u64 now_ns);
@@ -184,7 +184,8 @@ const char *pd_peer_word(const struct peer *p); /* "memory node" */
 /* pd_vnode.c */
 struct vnode *pd_vnode_get(struct pd *pd, u32 id, const char *name);
 struct vnode *pd_vnode_find(struct pd *pd, u32 id);
-/* Adds binds to the vNode's; *tree: what tree_acked must reach. 0, -EBUSY with *clash (a live process sees another directory there), -ENOMEM, -E2BIG. */
+/* Adds binds to the vNode's; *tree: what tree_acked must reach. 0, -EBUSY with *clash (a live process sees another directory there),
+ * -ENOMEM, -E2BIG. */
 int pd_vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, const char **clash);
 void pd_vnode_tree_push(struct pd *pd, struct vnode *v);
 void pd_vnode_sd_opened(struct pd *pd, struct peer *sd);

@@ -40,9 +40,9 @@ static bool set_excache(void *self, const char *v)
 }
 
 static const struct daemon_option own_options[] = {
-	{"--monitor", "PATH", "the process monitor's image (default: beside this binary, or in its libexec)", set_monitor},
-	{"--excache-budget", "SIZE", "ExCache of all processes together (default: half of the host's memory)", set_budget},
-	{"--excache", "SIZE", "ExCache of a process that asks for none in particular (default: 256M)", set_excache},
+    {"--monitor", "PATH", "the process monitor's image (default: beside this binary, or in its libexec)", set_monitor},
+    {"--excache-budget", "SIZE", "ExCache of all processes together (default: half of the host's memory)", set_budget},
+    {"--excache", "SIZE", "ExCache of a process that asks for none in particular (default: 256M)", set_excache},
 };
 
 /* ---- the monitor's image */
@@ -84,7 +84,8 @@ static int image_open(const struct pd_opts *o)
 	else if (o->monitor)
 		fprintf(stderr, "lego pd: process monitor %s: %s\n", o->monitor, strerror(errno));
 	else
-		fprintf(stderr, "lego pd: no process monitor (lego-monitor) beside this binary or in ../libexec/lego: give --monitor PATH\n");
+		fprintf(stderr,
+			"lego pd: no process monitor (lego-monitor) beside this binary or in ../libexec/lego: give --monitor PATH\n");
 	if (fd >= 0)
 		close(fd);
 	return -1;
@@ -122,16 +123,16 @@ static void told_registered(void *arg)
 static struct pd *pd_make(struct daemon *d, const struct daemon_opts *common, const struct pd_opts *own, struct pd_real *real)
 {
 	struct pd_config cfg = {
-		.name = common->name,
-		.own_addr = daemon_addr(d),
-		.gm_addr = common->gm,
-		.incarnation = daemon_incarnation(d),
-		.budget_bytes = own->budget ? own->budget : half_of_memory(),
-		.default_excache_bytes = own->excache,
-		.host_pid = (u32)getpid(),
-		.cores = cores_here(),
-		.arg = d,
-		.registered = told_registered,
+	    .name = common->name,
+	    .own_addr = daemon_addr(d),
+	    .gm_addr = common->gm,
+	    .incarnation = daemon_incarnation(d),
+	    .budget_bytes = own->budget ? own->budget : half_of_memory(),
+	    .default_excache_bytes = own->excache,
+	    .host_pid = (u32)getpid(),
+	    .cores = cores_here(),
+	    .arg = d,
+	    .registered = told_registered,
 	};
 	struct pd_host host = pd_real_host(real);
 	cfg.default_excache_bytes = MIN(cfg.default_excache_bytes, cfg.budget_bytes);
@@ -160,8 +161,10 @@ static int pd_serve(const struct daemon_opts *common, const struct pd_opts *own,
 
 int pd_main(int argc, char **argv)
 {
-	struct daemon_opts common = {
-		.prog = "pd", .about = "A processor node: starts processes and brokers their memory and files.", .kind = KIND_PROCESSOR, .needs_gm = true};
+	struct daemon_opts common = {.prog = "pd",
+				     .about = "A processor node: starts processes and brokers their memory and files.",
+				     .kind = KIND_PROCESSOR,
+				     .needs_gm = true};
 	struct pd_opts own = {.excache = DEFAULT_EXCACHE};
 	int helper = vnode_ns_helper(); /* before the key is read: see vnode_ns.h */
 	if (helper < 0) {

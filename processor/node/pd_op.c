@@ -1,9 +1,9 @@
 /* Requests that take several messages: PD_RUN, PD_FORK, PD_VFORK, PD_EXEC and PD_INFO, each a list of steps.
  *
  * pd_step_all runs every op as far as it gets. A step that must wait has asked for something (op->waiting) and is called again whenever
- * anything came; what it asked for sets op->satisfied. An op ends once: answered by its last step, or by pd_op_fail (a peer is down, a refusal,
- * its deadline, its asker gone), which undoes what was made: dials closed, fds closed, the address space doomed. It is freed when no
- * callback can name it any more (pending is 0), and only by the sweep at the end of pd_step_all. */
+ * anything came; what it asked for sets op->satisfied. An op ends once: answered by its last step, or by pd_op_fail (a peer is down, a
+ * refusal, its deadline, its asker gone), which undoes what was made: dials closed, fds closed, the address space doomed. It is freed when
+ * no callback can name it any more (pending is 0), and only by the sweep at the end of pd_step_all. */
 #include "processor/node/pd_int.h"
 
 #include <assert.h>
@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IDS_A_RANGE 1024u
-#define IDS_LOW 256u
-#define PLACE_RETRY_NS (100 * NSEC_PER_MSEC)
+#define IDS_A_RANGE	1024u
+#define IDS_LOW		256u
+#define PLACE_RETRY_NS	(100 * NSEC_PER_MSEC)
 #define STATUS_FRESH_NS (500 * NSEC_PER_MSEC)
 
 enum step_result { STEP_NEXT, STEP_WAIT, STEP_END };
@@ -337,16 +337,16 @@ static enum step_result step_clone(struct pd *pd, struct op *op)
 static bool channel_dial(struct pd *pd, struct op *op, struct channel *ch, const struct peer *p, u8 role)
 {
 	struct hello h = {
-		.magic = LEGO_WIRE_MAGIC,
-		.version = LEGO_WIRE_VERSION,
-		.kind = KIND_PROCESSOR,
-		.role = role,
-		.want_ring = !strncmp(p->addr, "unix:", 5),
-		.vnode = op->vnode->id,
-		.asid = role == ROLE_SPACE ? op->asid : 0,
-		.uid = op->uid,
-		.gid = op->gid,
-		.incarnation = pd->cfg.incarnation,
+	    .magic = LEGO_WIRE_MAGIC,
+	    .version = LEGO_WIRE_VERSION,
+	    .kind = KIND_PROCESSOR,
+	    .role = role,
+	    .want_ring = !strncmp(p->addr, "unix:", 5),
+	    .vnode = op->vnode->id,
+	    .asid = role == ROLE_SPACE ? op->asid : 0,
+	    .uid = op->uid,
+	    .gid = op->gid,
+	    .incarnation = pd->cfg.incarnation,
 	};
 	pd->env->random(pd->env->ctx, &h.session, sizeof(h.session));
 	h.session |= 1;
@@ -438,11 +438,11 @@ static void pack_channels(struct parcel *p, const struct op *op)
 static int reply_space(struct pd *pd, const struct op *op, const struct space *s, const struct parcel *p)
 {
 	struct pd_space_rep rep = {
-		.asid = s->asid,
-		.excache_bytes = s->excache_bytes,
-		.vnode = s->vnode->id,
-		.memory = op->memory.desc,
-		.storage = op->storage.desc,
+	    .asid = s->asid,
+	    .excache_bytes = s->excache_bytes,
+	    .vnode = s->vnode->id,
+	    .memory = op->memory.desc,
+	    .storage = op->storage.desc,
 	};
 	struct msg_hdr h = {.op = op->req.op, .flags = MSG_REPLY | (op->req.flags & MSG_ONCE), .tag = op->req.tag};
 	struct wire_seg seg = {&rep, sizeof(rep)};
@@ -455,13 +455,13 @@ static int reply_space(struct pd *pd, const struct op *op, const struct space *s
 static bool ctl_open(struct pd *pd, struct op *op)
 {
 	struct hello h = {
-		.magic = LEGO_WIRE_MAGIC,
-		.version = LEGO_WIRE_VERSION,
-		.kind = KIND_CLIENT,
-		.vnode = op->vnode->id,
-		.asid = op->asid,
-		.uid = op->uid,
-		.gid = op->gid,
+	    .magic = LEGO_WIRE_MAGIC,
+	    .version = LEGO_WIRE_VERSION,
+	    .kind = KIND_CLIENT,
+	    .vnode = op->vnode->id,
+	    .asid = op->asid,
+	    .uid = op->uid,
+	    .gid = op->gid,
 	};
 	pd->adopting = true;
 	op->ctl = pd->host.ctl_open(pd->host.ctx, &h, &op->ctl_fd);
@@ -638,11 +638,11 @@ static enum step_result step_status(struct pd *pd, struct op *op)
 static enum step_result finish_info(struct pd *pd, struct op *op)
 {
 	struct pd_info_rep rep = {
-		.mem_total_bytes = pd->mem_total_bytes,
-		.mem_free_bytes = pd->mem_free_bytes,
-		.excache_budget_bytes = pd->cfg.budget_bytes,
-		.cores = pd->cfg.cores,
-		.nproc = pd->nprocesses,
+	    .mem_total_bytes = pd->mem_total_bytes,
+	    .mem_free_bytes = pd->mem_free_bytes,
+	    .excache_budget_bytes = pd->cfg.budget_bytes,
+	    .cores = pd->cfg.cores,
+	    .nproc = pd->nprocesses,
 	};
 	(void)node_reply(pd->env, op->asker, &op->req, 0, &rep, sizeof(rep), NULL, 0);
 	op_end(pd, op);
@@ -652,11 +652,11 @@ static enum step_result finish_info(struct pd *pd, struct op *op)
 /* ---- the lists, and running them */
 
 static step_fn *const steps[OPK_KINDS][10] = {
-	[OPK_RUN] = {step_ids, step_place, step_sandbox, step_tree, step_create, step_channels, finish_run},
-	[OPK_FORK] = {step_ids, step_clone, step_channels, finish_fork},
-	[OPK_VFORK] = {finish_vfork},
-	[OPK_EXEC] = {step_ids, step_create, step_channels, finish_exec},
-	[OPK_INFO] = {step_status, finish_info},
+    [OPK_RUN] = {step_ids, step_place, step_sandbox, step_tree, step_create, step_channels, finish_run},
+    [OPK_FORK] = {step_ids, step_clone, step_channels, finish_fork},
+    [OPK_VFORK] = {finish_vfork},
+    [OPK_EXEC] = {step_ids, step_create, step_channels, finish_exec},
+    [OPK_INFO] = {step_status, finish_info},
 };
 
 static bool at_ids(const struct op *op)
@@ -878,7 +878,7 @@ static void start_run(struct pd *pd, struct op *op, const struct msg *m)
 		op->excache_bytes = pd->cfg.default_excache_bytes;
 	if (op->excache_bytes > pd->cfg.budget_bytes)
 		pd_op_fail(pd, op, -ENOMEM, "an ExCache of %llu MiB is more than processor node %s has (%llu MiB)",
-			(unsigned long long)(op->excache_bytes / MIB), pd->name, (unsigned long long)(pd->cfg.budget_bytes / MIB));
+			   (unsigned long long)(op->excache_bytes / MIB), pd->name, (unsigned long long)(pd->cfg.budget_bytes / MIB));
 }
 
 void pd_op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p)

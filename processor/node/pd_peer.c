@@ -35,11 +35,11 @@ struct peer *pd_peer_get(struct pd *pd, u8 kind, const struct node_ref *ref)
 static void peer_dial(struct pd *pd, struct peer *p)
 {
 	struct hello h = {
-		.magic = LEGO_WIRE_MAGIC,
-		.version = LEGO_WIRE_VERSION,
-		.kind = KIND_PROCESSOR,
-		.role = ROLE_COMPONENT,
-		.incarnation = pd->cfg.incarnation,
+	    .magic = LEGO_WIRE_MAGIC,
+	    .version = LEGO_WIRE_VERSION,
+	    .kind = KIND_PROCESSOR,
+	    .role = ROLE_COMPONENT,
+	    .incarnation = pd->cfg.incarnation,
 	};
 	pd_copy_name(h.name, pd->name, sizeof(h.name));
 	p->redial_ns = pd_now(pd) + REDIAL_NS;
@@ -57,7 +57,7 @@ bool pd_peer_ready(struct pd *pd, struct peer *p)
 }
 
 int pd_peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
-	      node_call_done *done, void *arg)
+		 node_call_done *done, void *arg)
 {
 	if (p->state != PEER_OPEN)
 		return -WIRE_DOWN;

@@ -1,7 +1,8 @@
 /* Address spaces and processes as their pd counts them, and what a process asks that needs no waiting.
  *
  * A process ends when its control socket closes, or when its host process is seen to exit. Its space goes with its last user: it becomes
- * `doomed`, and AS_DESTROY is asked until the memory node answered, or until it turns out to be another incarnation, which never held it. */
+ * `doomed`, and AS_DESTROY is asked until the memory node answered, or until it turns out to be another incarnation, which never held it.
+ */
 #include "processor/node/pd_int.h"
 
 #include <assert.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 
 #define DESTROY_RETRY_NS NSEC_PER_SEC
-#define STATS_A_BEAT 32u
+#define STATS_A_BEAT	 32u
 
 /* ---- address spaces */
 

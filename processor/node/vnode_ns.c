@@ -298,9 +298,9 @@ static int write_maps(pid_t pid)
 static pid_t clone_init(bool userns, int *pidfd)
 {
 	struct clone_args a = {
-		.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (userns ? CLONE_NEWUSER : 0),
-		.pidfd = (u64)(uintptr_t)pidfd,
-		.exit_signal = SIGCHLD,
+	    .flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (userns ? CLONE_NEWUSER : 0),
+	    .pidfd = (u64)(uintptr_t)pidfd,
+	    .exit_signal = SIGCHLD,
 	};
 	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
 }

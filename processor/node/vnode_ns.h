@@ -15,7 +15,7 @@
 
 struct ns_start { /* pd → helper; with init's end of its socket */
 	u32 vnode;
-	u32 no_userns; /* do not make a user namespace (root only) */
+	u32 no_userns;	   /* do not make a user namespace (root only) */
 	char hostname[64]; /* empty: the host's */
 };
 struct ns_started { /* helper → pd; with init's pidfd when status is 0 */
@@ -33,7 +33,7 @@ struct init_order { /* pd → init: FIND or KILL */
 	u32 pad0;
 	u64 process; /* FIND: comes back in FOUND */
 };
-struct init_news {  /* init → pd: READY with the directory of files in use, FOUND with a pidfd, FAILED */
+struct init_news { /* init → pd: READY with the directory of files in use, FOUND with a pidfd, FAILED */
 	u32 what;
 	s32 status;
 	u64 process;

@@ -111,10 +111,10 @@ static void test_refusals_are_explained(void **state)
 		s32 status;
 		const char *text;
 	} cases[] = {
-		{OP_AS_CREATE, -ENOMEM, "memory node m0 is full"},
-		{OP_AS_CREATE, -WIRE_STALE, "memory node m0 refuses an address space: an old epoch or view"},
-		{OP_SD_VNODE, -EACCES, "storage node s0 refuses the vNode's tree: Permission denied"},
-		{OP_GM_PLACE, -EHOSTDOWN, "the manager cannot place the program: Host is down"},
+	    {OP_AS_CREATE, -ENOMEM, "memory node m0 is full"},
+	    {OP_AS_CREATE, -WIRE_STALE, "memory node m0 refuses an address space: an old epoch or view"},
+	    {OP_SD_VNODE, -EACCES, "storage node s0 refuses the vNode's tree: Permission denied"},
+	    {OP_GM_PLACE, -EHOSTDOWN, "the manager cannot place the program: Host is down"},
 	};
 	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct world *w = world_new();
@@ -566,28 +566,28 @@ static void test_anything(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_run_and_end),
-		cmocka_unit_test(test_storage_down),
-		cmocka_unit_test(test_memory_down),
-		cmocka_unit_test(test_refusals_are_explained),
-		cmocka_unit_test(test_sandbox_fails),
-		cmocka_unit_test(test_silent_memory_node),
-		cmocka_unit_test(test_manager_waits),
-		cmocka_unit_test(test_asker_goes),
-		cmocka_unit_test(test_fork),
-		cmocka_unit_test(test_launcher_goes),
-		cmocka_unit_test(test_fork_aborted),
-		cmocka_unit_test(test_vfork_shares),
-		cmocka_unit_test(test_exec),
-		cmocka_unit_test(test_binds),
-		cmocka_unit_test(test_bad_requests),
-		cmocka_unit_test(test_report_and_kill),
-		cmocka_unit_test(test_destroys_when_memory_returns),
-		cmocka_unit_test(test_restarted_memory_never_held_it),
-		cmocka_unit_test(test_storage_restart_gets_its_tree),
-		cmocka_unit_test(test_forks_go_on_without_manager),
-		cmocka_unit_test(test_info),
-		cmocka_unit_test(test_anything),
+	    cmocka_unit_test(test_run_and_end),
+	    cmocka_unit_test(test_storage_down),
+	    cmocka_unit_test(test_memory_down),
+	    cmocka_unit_test(test_refusals_are_explained),
+	    cmocka_unit_test(test_sandbox_fails),
+	    cmocka_unit_test(test_silent_memory_node),
+	    cmocka_unit_test(test_manager_waits),
+	    cmocka_unit_test(test_asker_goes),
+	    cmocka_unit_test(test_fork),
+	    cmocka_unit_test(test_launcher_goes),
+	    cmocka_unit_test(test_fork_aborted),
+	    cmocka_unit_test(test_vfork_shares),
+	    cmocka_unit_test(test_exec),
+	    cmocka_unit_test(test_binds),
+	    cmocka_unit_test(test_bad_requests),
+	    cmocka_unit_test(test_report_and_kill),
+	    cmocka_unit_test(test_destroys_when_memory_returns),
+	    cmocka_unit_test(test_restarted_memory_never_held_it),
+	    cmocka_unit_test(test_storage_restart_gets_its_tree),
+	    cmocka_unit_test(test_forks_go_on_without_manager),
+	    cmocka_unit_test(test_info),
+	    cmocka_unit_test(test_anything),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,7 +56,7 @@ static void start_pd(void)
 	fflush(NULL);
 	w.pd = fork();
 	if (!w.pd) {
-		const char *argv[] = {"pd",	   "--name",	  "p0",	       listen,	 gm,	     key, "--log",
+		const char *argv[] = {"pd",   "--name",	   "p0",	 listen,      gm,  key,		 "--log",
 				      "warn", "--monitor", FAKE_MONITOR, "--spin-us", "1", "--ready-fd", number};
 		close(ready[0]);
 		_exit(pd_main(ARRAY_SIZE(argv), (char **)(uintptr_t)argv));
@@ -146,8 +146,16 @@ static int launcher(const char *what, const char *vnode, const char *pd_addr)
 	static char *envp[] = {(char *)(uintptr_t) "MARK=set", NULL};
 	static struct boot boot;
 	char *argv[] = {(char *)(uintptr_t) "program", (char *)(uintptr_t)what, NULL}, err[LAUNCH_TEXT] = "", path[128];
-	struct launch l = {.pd_addr = pd_addr, .key = w.key, .vnode = vnode, .bind = &bind_tmp, .nbind = 1, .argv = argv, .envp = envp,
-			   .stats_fd = -1, .strace_fd = -1, .boot = &boot};
+	struct launch l = {.pd_addr = pd_addr,
+			   .key = w.key,
+			   .vnode = vnode,
+			   .bind = &bind_tmp,
+			   .nbind = 1,
+			   .argv = argv,
+			   .envp = envp,
+			   .stats_fd = -1,
+			   .strace_fd = -1,
+			   .boot = &boot};
 	struct launched p;
 	strcpy(boot.cwd, "/");
 	int rc = launch_start(&l, &p, err);
@@ -356,20 +364,20 @@ static void test_no_pd(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		IN_WORLD(test_run),
-		cmocka_unit_test_setup_teardown(test_tcp, setup_tcp, teardown),
-		IN_WORLD(test_status),
-		IN_WORLD(test_fork),
-		IN_WORLD(test_exec),
-		IN_WORLD(test_stop_and_go_on),
-		IN_WORLD(test_forwards_signals),
-		IN_WORLD(test_kill_by_number),
-		IN_WORLD(test_reports_pids),
-		IN_WORLD(test_pd_dies),
-		IN_WORLD(test_launcher_dies),
-		IN_WORLD(test_launcher_takes_children_along),
-		IN_WORLD(test_open_files),
-		IN_WORLD(test_no_pd),
+	    IN_WORLD(test_run),
+	    cmocka_unit_test_setup_teardown(test_tcp, setup_tcp, teardown),
+	    IN_WORLD(test_status),
+	    IN_WORLD(test_fork),
+	    IN_WORLD(test_exec),
+	    IN_WORLD(test_stop_and_go_on),
+	    IN_WORLD(test_forwards_signals),
+	    IN_WORLD(test_kill_by_number),
+	    IN_WORLD(test_reports_pids),
+	    IN_WORLD(test_pd_dies),
+	    IN_WORLD(test_launcher_dies),
+	    IN_WORLD(test_launcher_takes_children_along),
+	    IN_WORLD(test_open_files),
+	    IN_WORLD(test_no_pd),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,8 +61,8 @@ static void beaten(struct stand_in *s, conn_id c, const struct msg *m)
 	note(s, "GM_BEAT %u\n", req->nproc);
 	for (u32 i = 0; i < req->nproc && (i + 1) * sizeof(r) <= m->data_len; i++) {
 		memcpy(&r, m->data + i * sizeof(r), sizeof(r));
-		note(s, "PROC asid=%llu pid=%u host_pid=%u vnode=%u home=%s command=%s\n", (unsigned long long)r.asid, r.pid, r.host_pid, r.vnode,
-		     r.home, r.command);
+		note(s, "PROC asid=%llu pid=%u host_pid=%u vnode=%u home=%s command=%s\n", (unsigned long long)r.asid, r.pid, r.host_pid,
+		     r.vnode, r.home, r.command);
 	}
 	(void)node_reply(s->env, c, &m->hdr, 0, &rep, sizeof(rep), NULL, 0);
 }

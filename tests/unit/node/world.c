@@ -58,7 +58,8 @@ static void env_random(void *ctx, void *buf, size_t len)
 		*at = (u8)random64(ctx);
 }
 
-static void keep_reply(struct world *w, struct link *l, const struct msg_hdr *h, const struct wire_seg *segs, u32 nsegs, const int *fds, u32 nfds)
+static void keep_reply(struct world *w, struct link *l, const struct msg_hdr *h, const struct wire_seg *segs, u32 nsegs, const int *fds,
+		       u32 nfds)
 {
 	struct reply *r = &l->reply;
 	world_close_fds(w, r);
@@ -419,8 +420,14 @@ struct world *world_new(void)
 		w->fd_open[fd] = true; /* the image's and the sandbox's */
 	w->env = (struct node_env){w, env_now, env_now, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log};
 	w->host = (struct pd_host){w, vnode_start, vnode_fds, ctl_open, image, check_new, fd_close, find, kill_process, forget, open_ids};
-	struct pd_config cfg = {.name = "p0", .own_addr = "unix:p0", .gm_addr = "unix:gm", .incarnation = 9, .budget_bytes = GIB,
-				.default_excache_bytes = 64 * MIB, .host_pid = 1, .cores = 2};
+	struct pd_config cfg = {.name = "p0",
+				.own_addr = "unix:p0",
+				.gm_addr = "unix:gm",
+				.incarnation = 9,
+				.budget_bytes = GIB,
+				.default_excache_bytes = 64 * MIB,
+				.host_pid = 1,
+				.cores = 2};
 	w->pd = pd_new(&cfg, &w->env, &w->host);
 	assert_non_null(w->pd);
 	world_pass(w, 10 * NSEC_PER_MSEC);

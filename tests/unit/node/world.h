@@ -41,7 +41,7 @@ struct reply { /* what pd answered to a request of the test's */
 	u32 nfds;
 };
 
-struct link { /* a connection */
+struct link {			  /* a connection */
 	char addr[WIRE_ADDR_MAX]; /* of outgoing ones */
 	bool open, control;
 	struct reply reply; /* last one pd sent here */
@@ -59,7 +59,7 @@ struct world {
 	struct answer_row row[16];
 	u32 nrows;
 	char down[4][WIRE_ADDR_MAX]; /* addresses that refuse */
-	u64 incarnation;             /* of all peers */
+	u64 incarnation;	     /* of all peers */
 	bool fd_open[65536];
 	int nfds, fds_open;
 	bool sandbox_fails;
@@ -83,7 +83,7 @@ void world_up(struct world *w);
 /* Closes every connection to addr, as when the peer died. */
 void world_cut(struct world *w, const char *addr);
 void world_close(struct world *w, conn_id c); /* the other side closed */
-conn_id world_admin(struct world *w);         /* a new connection of the command line */
+conn_id world_admin(struct world *w);	      /* a new connection of the command line */
 void world_ask(struct world *w, conn_id c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len);
 struct reply *world_reply(struct world *w, conn_id c);
 bool world_was_destroyed(const struct world *w, u64 asid);
