@@ -408,6 +408,15 @@ static bool make_private_dir(struct cluster *c)
 	return cluster_place(strrchr(template, '/') + 1, c);
 }
 
+/* The longest address a component will have must fit the wire's field and a socket's name. */
+static bool sockets_fit(const struct cluster *c)
+{
+	if (strlen("unix:") + strlen(c->dir) + strlen("/gm00.sock") < WIRE_ADDR_MAX)
+		return true;
+	cli_error("the path %s is too long for sockets: LEGO_HOME names a shorter place", c->dir);
+	return false;
+}
+
 /* The directory, its lock in *lock and its key. Returns 0 or an exit status after a message. */
 static int claim(struct up *u, int *lock)
 {
@@ -416,6 +425,11 @@ static int claim(struct up *u, int *lock)
 	const char *name = u->opts->name ? u->opts->name : CLI_DEFAULT_CLUSTER;
 	if (!(u->opts->is_private ? make_private_dir(c) : cluster_place(name, c)))
 		return CLI_FAILED;
+	if (!sockets_fit(c)) {
+		if (u->opts->is_private)
+			rmdir(c->dir);
+		return CLI_FAILED;
+	}
 	*lock = cluster_lock(c);
 	if (*lock == -EWOULDBLOCK)
 		cli_error("another 'lego up' or 'lego down' is at work on cluster '%s'", c->name);

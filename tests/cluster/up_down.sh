@@ -13,6 +13,9 @@ refuses 1 "no cluster 'default' is up" "$LEGO" status
 refuses 1 "no cluster 'default' is up" "$LEGO" down
 refuses 1 "ucx" "$LEGO" up --transport ucx
 refuses 1 "is no cluster name" "$LEGO" up ../x
+long=$LEGO_HOME/$(printf 'x%.0s' $(seq 90))
+mkdir -p "$long"
+refuses 1 "too long" env LEGO_HOME="$long" "$LEGO" up
 
 # --- up
 try 20 "$LEGO" up -p 2 -m 2 -s 1 --memory 64M
