@@ -346,8 +346,12 @@ static bool fetch_place(struct window *w, const struct vma *v, const struct mem_
 	demand_writable(w);
 	count(CNT_FETCH_LINES, (u32)__builtin_popcount(data | zero));
 	count(CNT_BYTES_IN, (u64)__builtin_popcount(data) * LINE_SIZE);
-	if (v->flags & VMA_FILE)
+	if (v->flags & VMA_FILE) {
 		count(CNT_FILE_LINES, (u32)__builtin_popcount(data | zero));
+		/* Absence at home stands for the file's bytes here, never for zeros: a line that the program makes all zeros must be sent. */
+		for (u32 bits = data | zero; bits; bits &= bits - 1)
+			written_set(w->base + (u32)__builtin_ctz(bits));
+	}
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #include "processor/monitor/signal/frame.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/trap/trap.h"
+#include "processor/monitor/vm/vm.h"
 
 #define BIT(sig) (1ull << ((sig)-1))
 #define UNBLOCKABLE (BIT(SIGKILL) | BIT(SIGSTOP))
@@ -204,6 +205,20 @@ void signal_deliver(struct thread *t, struct kucontext *uc)
 	uc->sigmask &= ~MASK_SYNC;
 }
 
+static void print_crash(const struct kucontext *uc, const struct ksiginfo *info)
+{
+	const struct sigregs *r = &uc->regs;
+	char path[256] = "";
+	struct vma v = {0};
+
+	vm_next(r->rip, &v, path, sizeof(path));
+	mon_print("lego: signal %d code %d at %lx, rip %lx (%s + %lx) rsp %lx err %lx", info->signo, info->code, info->fault.addr, r->rip, path,
+		  r->rip - v.start + v.file_off, r->rsp, r->err);
+	mon_print("lego: rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx rbp %lx", r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp);
+	mon_print("lego: r8 %lx r9 %lx r10 %lx r11 %lx r12 %lx r13 %lx r14 %lx r15 %lx", r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14,
+		  r->r15);
+}
+
 void signal_force(struct thread *t, struct kucontext *uc, const struct ksiginfo *info)
 {
 	struct ksigaction *act = &t->task->action[info->signo];
@@ -211,9 +226,7 @@ void signal_force(struct thread *t, struct kucontext *uc, const struct ksiginfo 
 
 	if (blocked || act->handler == K_SIG_DFL || act->handler == K_SIG_IGN) {
 		if (mon.boot.debug_level)
-			mon_print("lego: signal %d code %d at %lx, rip %lx rsp %lx rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx", info->signo,
-				  info->code, info->fault.addr, uc->regs.rip, uc->regs.rsp, uc->regs.rax, uc->regs.rbx, uc->regs.rcx,
-				  uc->regs.rdx, uc->regs.rsi, uc->regs.rdi);
+			print_crash(uc, info);
 		die_of(t, info->signo);
 	}
 	host_sigmask(MASK_ALL);
