@@ -693,7 +693,7 @@ static void storm(void) /* a fast timer over misses, calls and floating point */
 		bad += m[at] && m[at] != (char)(at >> 12);
 		sum += (double)(at >> 12) * 0.5;
 		if (i % 100 == 0)
-			bad += getppid() <= 0;
+			bad += getppid() < 0;
 	}
 	v = (struct itimerval){{0, 0}, {0, 0}};
 	setitimer(ITIMER_REAL, &v, NULL);
