@@ -331,9 +331,12 @@ static char *gather(struct walker *w, u32 *names)
 	u32 n;
 	*names = 0;
 	while ((n = next_name(&at, w->end, &name))) {
+		bool dot = is_dots(name, n, 1);
 		if (is_dots(name, n, 2) || (w->flags & WALK_PARENT && last_in(at, w->end)) || (!w->l->len && is_foreign(name, n)))
 			break;
-		if (!is_dots(name, n, 1)) {
+		if (dot && *names) /* "name/.": name is a directory, or a link to follow */
+			break;
+		if (!dot) {
 			if (add_name(w->l, name, n))
 				return NULL;
 			(*names)++;

@@ -526,7 +526,9 @@ static void flock_(void)
 		char x;
 		if (read(p[0], &x, 1) != 1)
 			_exit(1);
-		R(flock(d, LOCK_EX));
+		int got = flock(d, LOCK_EX);
+		t_sleep_ms(100); /* the parent says first that it let go */
+		R(got);
 		_exit(0);
 	}
 	t_sleep_ms(100);

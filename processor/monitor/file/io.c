@@ -197,7 +197,9 @@ static s64 do_read(struct thread *t, int fd, struct uio *u, s64 pos, u32 rwf)
 	} else if (f->kind == FILE_DIR || (f->kind == FILE_SYNTH && f->mode == S_IFDIR)) {
 		r = -EISDIR;
 	} else {
-		r = f->kind == FILE_PATH ? -EBADF : host_read(t, fd, u, pos, rwf);
+		bool bad = f->kind == FILE_PATH || (f->kind == FILE_SYNTH && (f->flags & O_ACCMODE) == O_WRONLY);
+
+		r = bad ? -EBADF : host_read(t, fd, u, pos, rwf);
 	}
 	file_put(f);
 	return r;
@@ -212,7 +214,7 @@ static s64 do_write(struct thread *t, int fd, struct uio *u, s64 pos, u32 rwf)
 		return -EBADF;
 	if (f->kind == FILE_LEGO)
 		r = (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF : rwf & RWF_NOWAIT ? -EOPNOTSUPP : lego_write(t, fd, f, u, pos, rwf);
-	else if (f->kind == FILE_HOST || (f->kind == FILE_SYNTH && f->mode == S_IFREG))
+	else if (f->kind == FILE_HOST || (f->kind == FILE_SYNTH && (f->flags & O_ACCMODE) != O_RDONLY))
 		r = host_write(t, fd, u, pos, rwf);
 	else
 		r = -EBADF;

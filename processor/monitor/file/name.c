@@ -85,7 +85,11 @@ static s64 do_unlink(struct thread *t, int dirfd, u64 name, bool dir)
 	struct name_args n = {.op = OP_SD_UNLINK, .q = {.flags = SDP_NOFOLLOW | (dir ? SDP_DIRECTORY : 0)},
 			      .c = {.nr = SYSNR(unlinkat), .x = dir ? AT_REMOVEDIR : 0}};
 
-	return name_at(t, dirfd, name, &n);
+	s64 r = name_at(t, dirfd, name, &n);
+	const char *path = path_slot(t, SLOT_A);
+	u64 len = strlen(path);
+
+	return r == -EINVAL && dir && len > 2 && !memcmp(path + len - 3, "/..", 3) ? -ENOTEMPTY : r;
 }
 
 s64 sys_unlink(struct thread *t, const u64 *a)

@@ -11,8 +11,7 @@ struct file *file_from_reply(struct thread *t, u32 flags, const struct sd_open_r
 {
 	u32 type = rep->attr.mode & S_IFMT;
 	u32 kind = flags & O_PATH ? FILE_PATH : type == S_IFDIR ? FILE_DIR : FILE_LEGO;
-	const char *path = path_slot(t, SLOT_REPLY);
-	struct file *f = *path ? file_new(kind, path, strlen(path)) : file_new(kind, "/", 1);
+	struct file *f = file_new(kind, path_slot(t, SLOT_REPLY), strlen(path_slot(t, SLOT_REPLY))); /* "": without a name */
 
 	if (!f)
 		return NULL;
@@ -207,6 +206,25 @@ s64 sys_openat2(struct thread *t, const u64 *a)
 		r = open_where(t, &w, (u32)how.flags, (u32)how.mode, sdp);
 	path_done(&w);
 	return r;
+}
+
+/* ------------------------------------------------------------ chroot: to the root that is */
+
+s64 sys_chroot(struct thread *t, const u64 *a)
+{
+	struct stat_args s = {0};
+	struct where w;
+	s64 r = path_at(t, &w, SLOT_A, AT_FDCWD, a[0], false);
+
+	if (r < 0)
+		return r;
+	r = path_run(t, &w, stat_sd, local_stat, &s);
+	path_done(&w);
+	if (r < 0)
+		return r;
+	if ((s.sx.stx_mode & S_IFMT) != S_IFDIR)
+		return -ENOTDIR;
+	return cred_get()->euid || strcmp(path_slot(t, SLOT_REPLY), "/") ? -EPERM : 0;
 }
 
 /* ------------------------------------------------------------ close */

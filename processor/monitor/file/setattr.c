@@ -266,11 +266,13 @@ static s64 truncate_local(struct thread *t, struct where *w, void *arg)
 {
 	struct set_args *s = arg;
 	struct open_args o = {.flags = O_WRONLY | O_CLOEXEC};
+	u64 b[6] = {0, s->q.size};
 	s64 fd = local_open(t, w, &o);
 
 	if (fd < 0)
 		return fd;
-	s64 r = host(SYSNR(ftruncate), fd, s->q.size);
+	b[0] = (u64)fd;
+	s64 r = sys_ftruncate(t, b);
 
 	fd_close(t, (int)fd);
 	return r;

@@ -356,41 +356,47 @@ s64 local_magic_fd(struct thread *t, struct where *w)
 	return r < 0 ? r : l.node->kind == LOCAL_MAGIC ? (s64)l.fd : -ENOENT;
 }
 
-/* A file without a name left: by its id. */
+/* A file without a name: by its id. -ENOENT: it has one. */
 static s64 open_nameless(struct thread *t, struct file *f, u32 flags)
 {
 	struct sd_open_rep rep;
 
-	if (f->kind != FILE_LEGO || sto_getattr(f, &rep) < 0 || rep.attr.nlink)
+	if (f->kind != FILE_LEGO || (f->path_len && (sto_getattr(f, &rep) < 0 || rep.attr.nlink)))
 		return -ENOENT;
 	struct file *again = file_open_id(t, f->handle.id, flags & (O_ACCMODE | O_PATH));
 
-	return again ? fd_install(t, entry_open(f->handle.id, flags & ~(u32)O_PATH), again) : -ENOENT;
+	return again ? fd_install(t, entry_open(f->handle.id, flags & ~(u32)O_PATH), again) : -EACCES;
+}
+
+static s64 open_host_fd(struct thread *t, u64 fd, const struct open_args *o)
+{
+	char name[32];
+
+	mon_format(name, sizeof(name), "/proc/self/fd/%lu", fd);
+	s64 r = host_wait(SYSNR(openat), (u64)AT_FDCWD, (u64)name, o->flags & ~(u32)O_NOFOLLOW, o->mode, 0, 0);
+
+	return r == -EINTR ? SYS_RESTART : files_took(t, r);
 }
 
 /* /proc/self/fd/N: the same object, opened anew. */
 static s64 open_magic(struct thread *t, struct where *w, const struct local *l, const struct open_args *o)
 {
 	struct file *f = file_ref_fd(t, (int)l->fd);
-	char name[32];
+	s64 r;
 
 	if (!f)
 		return -ENOENT;
-	if (f->kind == FILE_LEGO || f->kind == FILE_DIR || f->kind == FILE_PATH) {
-		s64 r = open_nameless(t, f, o->flags);
-
-		if (r == -ENOENT)
+	if (f->kind == FILE_HOST || f->kind == FILE_SYNTH) {
+		r = open_host_fd(t, l->fd, o);
+	} else {
+		r = open_nameless(t, f, o->flags);
+		if (r == -ENOENT) {
 			r = path_set(w, f->path, f->path_len);
-		else
-			w = NULL;
-		file_put(f);
-		return r < 0 || !w ? r : -WIRE_REDIRECT;
+			r = r < 0 ? r : -WIRE_REDIRECT;
+		}
 	}
 	file_put(f);
-	mon_format(name, sizeof(name), "/proc/self/fd/%lu", l->fd);
-	s64 fd = host_wait(SYSNR(openat), (u64)AT_FDCWD, (u64)name, o->flags & ~(u32)O_NOFOLLOW, o->mode, 0, 0);
-
-	return files_took(t, fd);
+	return r;
 }
 
 static s64 open_synth(struct thread *t, const struct local *l, u32 flags)
@@ -401,7 +407,7 @@ static s64 open_synth(struct thread *t, const struct local *l, u32 flags)
 		return -EISDIR;
 	if (!dir && flags & O_DIRECTORY)
 		return -ENOTDIR;
-	if (!dir && ((write && !l->node->swallow) || l->node->perm == 0xffff))
+	if (!dir && ((write && !l->node->swallow && cred_get()->euid) || l->node->perm == 0xffff))
 		return -EACCES;
 	s64 fd = dir ? local_list(t, l, flags) : local_text(t, l, flags);
 

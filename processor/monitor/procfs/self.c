@@ -429,6 +429,8 @@ static s64 fd_link(struct thread *t, const struct local *l, char *out, u64 cap)
 		return -ENOENT;
 	if (f->path_len) {
 		n = (s64)str_copy(out, f->path, cap);
+	} else if (f->kind == FILE_LEGO) {
+		n = mon_format(out, cap, "/#%lx (deleted)", f->handle.id[0]);
 	} else {
 		mon_format(name, sizeof(name), "/proc/self/fd/%lu", l->fd);
 		n = host(SYSNR(readlink), name, out, cap - 1);
