@@ -2,7 +2,7 @@
  *
  * Invariants
  *	- what is announced (term, epoch, asid range, vNode number) was committed in the store before the reply is sent
- *	- nobody is declared down for one lease after start: what the store knows is PRESUMED up until then
+ *	- a manager that restarts declares nobody down for one lease: what the store knows is PRESUMED up until then
  *	- a component's name belongs to one incarnation while that one is alive; a new one under the same name is a new start of it, and as
  *	  a memory node it heads its chain under a new epoch, since what the old one held is gone
  *	- beats never touch the disk
@@ -104,7 +104,8 @@ void gm_ref(struct node_ref *ref, const struct gm_component *c)
 
 u32 gm_state(const struct gm *g, const struct gm_component *c)
 {
-	if (c->life == GM_DEAD)
+	bool gone = c->life == GM_ALIVE && !c->conn && gm_now(g) >= g->silent_until_ns;
+	if (c->life == GM_DEAD || gone)
 		return COMP_DOWN;
 	return c->s.draining ? COMP_DRAINING : c->said_state ? c->said_state : COMP_UP;
 }
@@ -118,7 +119,7 @@ bool gm_placeable(const struct gm *g, const struct gm_component *c)
 /* When the component is to be declared down if nothing is heard before. */
 static u64 doom_ns(const struct gm *g, const struct gm_component *c)
 {
-	u64 first = g->start_ns + gm_lease_ns(g);
+	u64 first = g->silent_until_ns;
 	if (c->life == GM_DEAD)
 		return UINT64_MAX;
 	if (c->life == GM_PRESUMED)
@@ -543,6 +544,7 @@ struct gm *gm_new(const struct node_env *env, struct gm_store *store, const stru
 		gm_free(g);
 		return NULL;
 	}
+	g->silent_until_ns = g->start_ns + (g->ncomps ? gm_lease_ns(g) : 0);
 	return g;
 }
 

@@ -7,13 +7,13 @@
 #define GM_MAX_COMPONENTS 1024u
 #define GM_MAX_VNODES 16384u
 #define GM_MAX_IDS 65536u
-#define GM_GRACE_NS (200 * NSEC_PER_MSEC) /* after a closed connection, before the component counts as down: time to dial again */
+#define GM_GRACE_NS (200 * NSEC_PER_MSEC) /* after a closed connection, before the component is declared down: time to dial again. It is shown as down at once */
 #define GM_HOME_GUESS (64 * MIB)          /* what a program just placed is expected to take, until the next beat tells */
 #define GM_DEFAULT_EXCACHE (256 * MIB)
 
 /* How the manager sees a component.
  *	PRESUMED  known from the store, not heard of in this term: counts as up for one lease after start, gets nothing new
- *	ALIVE     registered; down once its line is closed for the grace or its lease lapses
+ *	ALIVE     registered; declared down once its line is closed for the grace or its lease lapses
  *	DEAD      was declared down; comes back by registering, or by a late beat on its open line */
 enum gm_life { GM_PRESUMED, GM_ALIVE, GM_DEAD };
 
@@ -42,6 +42,7 @@ struct gm {
 	char name[WIRE_NAME_MAX], addr[WIRE_ADDR_MAX];
 	u64 term, cluster_id;
 	u64 start_ns;
+	u64 silent_until_ns; /* nobody is declared down before: one lease after a restart; at once in a cluster that is new */
 	struct gm_component *comps; /* in the order they are shown */
 	u32 ncomps;
 	struct place_candidate *cands; /* scratch of gm_pick, GM_MAX_COMPONENTS long */

@@ -46,7 +46,7 @@ static json_t *peer_text(const char *text, size_t room)
 
 static json_t *component(const struct gm *g, const struct gm_component *c)
 {
-	u64 heard = c->life == GM_PRESUMED ? g->start_ns : c->heard_ns;
+	u64 heard = c->heard_ns ? c->heard_ns : g->start_ns;
 	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I}", "kind", kind_name(c->s.kind), "id", c->s.name, "pid",
 			 (json_int_t)c->s.host_pid, "address", c->s.addr, "state", state_name(gm_state(g, c)), "used_bytes",
 			 (json_int_t)c->used_bytes, "total_bytes", (json_int_t)c->s.total_bytes, "heartbeat_age_ms",
@@ -56,7 +56,9 @@ static json_t *component(const struct gm *g, const struct gm_component *c)
 static json_t *components(const struct gm *g)
 {
 	json_t *list = json_array();
-	struct gm_component self = {.s.kind = KIND_MANAGER, .s.host_pid = g->cfg.host_pid, .life = GM_ALIVE, .heard_ns = gm_now(g)};
+	/* itself: presumed up, rightly */
+	struct gm_component self = {
+		.s.kind = KIND_MANAGER, .s.host_pid = g->cfg.host_pid, .life = GM_PRESUMED, .heard_ns = gm_now(g)};
 	memcpy(self.s.name, g->name, sizeof(self.s.name));
 	memcpy(self.s.addr, g->addr, sizeof(self.s.addr));
 	json_array_append_new(list, component(g, &self));

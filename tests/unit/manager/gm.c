@@ -187,15 +187,13 @@ static void name_of_a_living_one_is_refused(void **state)
 	assert_int_equal(ask(r, open_conn(r, ROLE_COMPONENT, KIND_STORAGE), OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EEXIST);
 }
 
-static void broken_line_is_down_after_a_grace(void **state)
+static void broken_line_is_down_until_it_is_back(void **state)
 {
 	struct rig *r = *state;
-	pass(r, LEASE_MS); /* the lease after start, in which nobody is declared down, is over */
 	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
 	gm_ops.closed(r->gm, c);
-	pass(r, 50);
-	assert_state(r, "m0", "up");
-	pass(r, 200);
+	assert_state(r, "m0", "down");
+	pass(r, 250);
 	assert_state(r, "m0", "down");
 	join(r, KIND_MEMORY, "m0", 5, NULL);
 	assert_state(r, "m0", "up");
@@ -270,13 +268,24 @@ static void restart_takes_a_new_term_and_presumes_all_up(void **state)
 	assert_state(r, "s0", "down");
 }
 
-static void nobody_is_down_within_the_first_lease(void **state)
+static void nobody_is_down_within_the_first_lease_of_a_restart(void **state)
 {
 	struct rig *r = *state;
+	join(r, KIND_STORAGE, "s0", 4, NULL);
+	stop_gm(r);
+	start_gm(r, false);
 	gm_ops.closed(r->gm, join(r, KIND_MEMORY, "m0", 5, NULL));
 	pass(r, LEASE_MS - 10);
 	assert_state(r, "m0", "up");
 	pass(r, 10);
+	assert_state(r, "m0", "down");
+}
+
+static void new_cluster_tells_at_once_who_is_down(void **state)
+{
+	struct rig *r = *state;
+	gm_ops.closed(r->gm, join(r, KIND_MEMORY, "m0", 5, NULL));
+	pass(r, 201);
 	assert_state(r, "m0", "down");
 }
 
@@ -678,13 +687,14 @@ int main(void)
 		TEST(registers_and_beats),
 		TEST(chooses_free_names),
 		TEST(name_of_a_living_one_is_refused),
-		TEST(broken_line_is_down_after_a_grace),
+		TEST(broken_line_is_down_until_it_is_back),
 		TEST(redial_within_the_grace_is_not_noticed),
 		TEST(lease_lapses_in_silence),
 		TEST(tick_tells_when_the_next_lease_ends),
 		TEST(leaving_is_not_dying),
 		TEST(restart_takes_a_new_term_and_presumes_all_up),
-		TEST(nobody_is_down_within_the_first_lease),
+		TEST(nobody_is_down_within_the_first_lease_of_a_restart),
+		TEST(new_cluster_tells_at_once_who_is_down),
 		TEST(asids_are_never_handed_out_twice),
 		TEST(each_start_of_a_memory_node_is_a_new_epoch),
 		TEST(fresh_start_forgets_components_but_no_vnodes),
