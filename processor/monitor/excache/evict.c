@@ -291,22 +291,27 @@ static void recall_spares(void)
 	}
 }
 
+void evictor_round(void)
+{
+	for (struct set *s; (s = needy_take());) {
+		__atomic_store_n(&s->needy, 0, __ATOMIC_RELEASE);
+		refill_set(s);
+	}
+	if (__atomic_load_n(&ec.nspare_free, __ATOMIC_RELAXED) < ec.nspare / 2)
+		recall_spares();
+	for (bool more = true; more;) {
+		lock_take(&ec.ring.drain);
+		more = ring_drain(false) && ring_low();
+		lock_drop(&ec.ring.drain);
+	}
+}
+
 static void evictor(void *arg)
 {
 	for (;;) {
 		while (!__atomic_exchange_n(&ec.wake, 0, __ATOMIC_ACQ_REL))
 			host(SYSNR(futex), &ec.wake, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
-		for (struct set *s; (s = needy_take());) {
-			__atomic_store_n(&s->needy, 0, __ATOMIC_RELEASE);
-			refill_set(s);
-		}
-		if (__atomic_load_n(&ec.nspare_free, __ATOMIC_RELAXED) < ec.nspare / 2)
-			recall_spares();
-		for (bool more = true; more;) {
-			lock_take(&ec.ring.drain);
-			more = ring_drain(false) && ring_low();
-			lock_drop(&ec.ring.drain);
-		}
+		evictor_round();
 	}
 }
 

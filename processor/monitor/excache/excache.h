@@ -155,6 +155,7 @@ static inline bool guarded(const struct line *l)
 /* ---- eviction (evict.c) */
 bool evict_some(struct set *s);          /* lock held, is dropped: makes room in a full set. False: nothing could be done */
 void evictor_kick(struct set *s);        /* lock not held: the set fell below its low mark */
+void evictor_round(void);                /* what the service thread does each time it wakes */
 u64 slot_addr(u32 id);
 /* ---- victims (ring.c) */
 u32 ring_take(u32 want, u32 *got);        /* a run of slots: entry number of the first, or 0 */

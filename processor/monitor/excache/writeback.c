@@ -169,11 +169,12 @@ static void send_in_place(void)
 	for (u32 i = 0; i < out.n; i++) {
 		u64 page = out.page[i];
 
-		/* Nobody can write to it until the range is no longer busy, so what was sent is what is there. */
-		if (!(rep.committed >> i & 1))
-			mon_fatal("memory node %s did not take the line at %lx", mon.boot.memory.name, page_addr(page));
-		uffd_protect(page_addr(page), LINE_SIZE, true);
-		release(page, out.line[i].version, true);
+		/* Nobody can write to it until the range is no longer busy, so what was sent is what is there. Not taken: once more. */
+		bool taken = rep.committed >> i & 1;
+
+		if (taken)
+			uffd_protect(page_addr(page), LINE_SIZE, true);
+		release(page, out.line[i].version, taken);
 	}
 	out.n = 0;
 }
@@ -217,6 +218,6 @@ void writeback_in_place(u64 lo, u64 hi)
 			batch_add(page[i], version[i], bounce + i * LINE_SIZE);
 		}
 		send_in_place();
-	} while (n == BLOCK_LINES);
+	} while (n);
 	lock_drop(&ec.ring.drain);
 }
