@@ -15,7 +15,7 @@ enum mon_fd {
 	MON_FD_MEM_RING,           /* home md: ring memfd (absent over TCP); closed once mapped */
 	MON_FD_STO,                /* sd: socket */
 	MON_FD_STO_RING,
-	/* Directory of the per-vNode tmpfs that holds one entry, named by 32 hex digits of the file id, for each lego file in use. pd
+	/* Directory of the per-vNode tmpfs that holds one entry, named by the two words of the file id as 16 hex digits each, for each lego file in use. pd
 	 * unlinks entries that nobody has open: after open(O_CREAT) look at st_nlink, and open again when it is 0. */
 	MON_FD_FILES,
 	MON_FD_LOG,   /* where LEGO_DEBUG and fatal messages go: dup of the first stderr */

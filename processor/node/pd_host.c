@@ -347,6 +347,7 @@ static void forget(void *ctx, u64 process)
 
 /* ---- files in use */
 
+/* The name is the id's two words as numbers, most significant digit first; on the wire their bytes go the other way. */
 static bool parse_id(const char *name, u8 id[PD_ID_BYTES])
 {
 	static const char hex[] = "0123456789abcdef";
@@ -356,7 +357,9 @@ static bool parse_id(const char *name, u8 id[PD_ID_BYTES])
 		const char *digit = strchr(hex, name[i]);
 		if (!digit)
 			return false;
-		id[i / 2] = (u8)(id[i / 2] << 4 | (digit - hex));
+		u8 *byte = &id[i / 16 * 8 + 7 - i % 16 / 2];
+
+		*byte = (u8)(*byte << 4 | (digit - hex));
 	}
 	return true;
 }
