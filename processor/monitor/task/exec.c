@@ -124,12 +124,31 @@ static s64 exec_commit(struct thread *t, struct exec_args *x)
 	return r;
 }
 
+/* /proc/self/exe, /proc/self/fd/N, /dev/fd/N mean something else in the new image: it gets what they lead to. */
+static s64 resolve_own(struct thread *t, struct exec_args *x)
+{
+	struct file *f;
+
+	if (strncmp(x->path, "/proc/", 6) && strncmp(x->path, "/dev/", 5))
+		return 0;
+	s64 r = file_open_exec(t, x->path, &f);
+
+	if (r < 0)
+		return r;
+	if (f->path)
+		str_copy(x->path, f->path, sizeof(x->path));
+	file_put(f);
+	return 0;
+}
+
 static s64 do_exec(struct thread *t, struct exec_args *x, u64 argv, u64 envp)
 {
 	s64 r = gather(x, x->argv, argv);
 
 	if (!r)
 		r = gather(x, x->envp, envp);
+	if (!r)
+		r = resolve_own(t, x);
 	if (!r)
 		r = program_open(t, x->path, &x->program);
 	if (r)

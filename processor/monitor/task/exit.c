@@ -242,7 +242,7 @@ void pd_report(struct thread *t, bool final)
 		n = (u64)stats_json(json, cap);
 		host(SYSNR(write), MON_FD_STATS, json, MIN(n, cap));
 	}
-	struct pd_call c = {.op = OP_PD_REPORT, .req = &req, .req_len = sizeof(req)};
+	struct pd_call c = {.op = OP_PD_REPORT, .req = &req, .req_len = sizeof(req), .no_reply = !final};
 
 	if (t->task->ctl_fd)
 		pd_call(t->task, &c);

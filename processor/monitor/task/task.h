@@ -30,6 +30,7 @@ struct pd_call {
 	u32 rep_len;
 	int fds[8];
 	u32 nfds;
+	bool no_reply; /* sent and forgotten */
 };
 s64 pd_call(struct task *task, struct pd_call *c);
 void pd_report(struct thread *t, bool final); /* counters; at exit the --stats text too */
