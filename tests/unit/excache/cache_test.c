@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "processor/monitor/vm/map.h"
 #include "tests/unit/excache/fake.h"
 
 #define ERR_PRESENT 1ull
@@ -25,6 +26,7 @@ static struct {
 	bool mapped;
 	u8 prot;
 	u32 generation; /* 0: zeros */
+	u32 fresh;      /* generation that it has when nobody wrote to it */
 } model[PAGES];
 static u32 generations;
 static u64 capacity;
@@ -33,11 +35,6 @@ static u32 steps = 6000;
 static u64 addr_of(u32 page)
 {
 	return AREA + page * LINE_SIZE;
-}
-
-static u64 pattern(u32 generation, u32 i)
-{
-	return generation ? (generation * 0x9e3779b97f4a7c15ull) ^ i : 0;
 }
 
 static bool may(u32 prot, bool write)
@@ -82,13 +79,13 @@ static void touch(u32 page, bool write)
 	u64 *w = (u64 *)p->bytes;
 
 	for (u32 i = 0; i < LINE_SIZE / 8; i += 37)
-		if (w[i] != pattern(model[page].generation, i))
+		if (w[i] != fake_word(model[page].generation, i))
 			fake_fail("page %u word %u is %lx, should be of generation %u", page, i, w[i], model[page].generation);
 	if (!write)
 		return;
 	model[page].generation = fake_random(8) ? ++generations : 0;
 	for (u32 i = 0; i < LINE_SIZE / 8; i++)
-		w[i] = pattern(model[page].generation, i);
+		w[i] = fake_word(model[page].generation, i);
 }
 
 static void check_bound(void)
@@ -106,7 +103,7 @@ static void model_map(u32 first, u32 n, u32 prot)
 	for (u32 p = first; p < first + n; p++) {
 		model[p].mapped = true;
 		model[p].prot = (u8)prot;
-		model[p].generation = 0;
+		model[p].generation = model[p].fresh = 0;
 	}
 }
 
@@ -135,6 +132,18 @@ static void op_map(u32 first, u32 n)
 	model_map(first, n, prot);
 }
 
+static void op_map_file(u32 first, u32 n)
+{
+	u32 off = fake_random(1000), prot = fake_random(2) ? PROT_READ | PROT_WRITE : PROT_READ | PROT_EXEC;
+	struct vma file = {.flags = VMA_FILE, .file_off = off * LINE_SIZE, .file_len = n * LINE_SIZE};
+	struct map_args m = {.addr = addr_of(first), .len = n * LINE_SIZE, .prot = prot, .flags = MAP_PRIVATE | MAP_FIXED, .fd = -1};
+
+	must(map_private(&m, &file), (s64)addr_of(first), "mmap of a file");
+	model_map(first, n, prot);
+	for (u32 i = 0; i < n; i++)
+		model[first + i].generation = model[first + i].fresh = FILE_GENERATION + off + i;
+}
+
 static void op_unmap(u32 first, u32 n)
 {
 	must(vm_munmap(&fake_thread, addr_of(first), n * LINE_SIZE), 0, "munmap");
@@ -159,7 +168,7 @@ static void op_discard(u32 first, u32 n)
 
 	must(sys_madvise(&fake_thread, a), model_covered(first, n) ? 0 : -ENOMEM, "madvise");
 	for (u32 p = first; p < first + n; p++)
-		model[p].generation = 0;
+		model[p].generation = model[p].fresh;
 }
 
 /* To a place of the model's choosing; the range must be one mapping, which the result tells. */
@@ -178,8 +187,12 @@ static void op_move(u32 first, u32 n)
 	u32 keep = MIN(n, new_n), prot = model[first].prot;
 
 	model_map(to, new_n, prot);
-	for (u32 i = 0; i < keep; i++)
+	for (u32 i = 0; i < keep; i++) {
 		model[to + i].generation = model[first + i].generation;
+		model[to + i].fresh = model[first + i].fresh;
+	}
+	for (u32 i = keep, last = model[first + keep - 1].fresh; i < new_n && last; i++)
+		model[to + i].generation = model[to + i].fresh = last + (i - keep) + 1;
 	for (u32 p = first; p < first + n; p++)
 		model[p].mapped = false;
 }
@@ -188,10 +201,13 @@ static void layout_op(void)
 {
 	u32 first = fake_random(PAGES - 64), n = 1 + fake_random(60);
 
-	switch (fake_random(6)) {
+	switch (fake_random(7)) {
 	case 0:
 	case 1:
 		op_map(first, n);
+		break;
+	case 6:
+		op_map_file(first, n);
 		break;
 	case 2:
 		op_unmap(first, n);

@@ -33,7 +33,8 @@ static u64 slots;
 struct home_line {
 	u8 *bytes; /* NULL: zeros, or nothing */
 	u64 version;
-	bool held, mapped;
+	bool held, mapped, file;
+	u64 off; /* file */
 };
 static struct home_line home[FAKE_PAGES + FAKE_LOW];
 static u64 home_lseq;
@@ -282,7 +283,8 @@ static void home_drop(u32 i)
 {
 	free(home[i].bytes);
 	fake_home_lines -= home[i].held;
-	home[i] = (struct home_line){.mapped = home[i].mapped, .version = home[i].version};
+	home[i].bytes = NULL;
+	home[i].held = false;
 }
 
 static void home_range_do(u64 addr, u64 len, int what)
@@ -293,8 +295,20 @@ static void home_range_do(u64 addr, u64 len, int what)
 		if (i == ~0u)
 			continue;
 		home_drop(i);
-		if (what)
+		if (what) {
 			home[i].mapped = what > 0;
+			home[i].file = false;
+		}
+	}
+}
+
+static void home_file(const struct as_mmap_req *q)
+{
+	for (u64 at = 0; q->flags & AS_MAP_FILE && at < q->len; at += LINE_SIZE) {
+		struct home_line *l = &home[index_of(q->addr + at)];
+
+		l->file = at < q->file_len;
+		l->off = q->file_off + at;
 	}
 }
 
@@ -316,17 +330,21 @@ static void home_move(const struct as_mremap_req *q)
 		u32 k = index_of(q->addr + i * LINE_SIZE);
 
 		home_drop(k);
-		home[k].mapped = false;
+		home[k].mapped = home[k].file = false;
 	}
 	for (u64 i = 0; i < q->new_len >> LINE_SHIFT; i++) {
 		u32 k = index_of(q->new_addr + i * LINE_SIZE);
 
+		u64 version = home[k].version;
+
 		home_drop(k);
-		home[k].mapped = true;
+		home[k] = (struct home_line){.mapped = true, .version = version};
 		if (i < n) {
-			home[k].bytes = tmp[i].bytes;
-			home[k].held = tmp[i].held;
-			home[k].version = MAX(home[k].version, tmp[i].version);
+			home[k] = tmp[i];
+			home[k].version = MAX(version, tmp[i].version);
+		} else if (n && tmp[n - 1].file) {
+			home[k].file = true;
+			home[k].off = tmp[n - 1].off + (i - n + 1) * LINE_SIZE;
 		}
 	}
 	free(tmp);
@@ -342,6 +360,7 @@ static s32 layout(u16 op, const void *req, struct as_layout_rep *rep)
 	switch (op) {
 	case OP_AS_MMAP:
 		home_range_do(r->addr, r->len, 1);
+		home_file(req);
 		break;
 	case OP_AS_MUNMAP:
 		home_range_do(r->addr, r->len, -1);
@@ -368,7 +387,14 @@ static s32 fetch(const struct mem_fetch_req *q, struct mem_fetch_rep *rep, struc
 
 		if (bit != q->demand && chance(fake_faults.skip))
 			continue;
-		if (!home[i].held) {
+		if (!home[i].held && home[i].file) {
+			u64 *w = (u64 *)((u8 *)r->data + r->data_len);
+
+			for (u32 k = 0; k < LINE_SIZE / 8; k++)
+				w[k] = fake_word(FILE_GENERATION + (u32)(home[i].off >> LINE_SHIFT), k);
+			rep->data |= 1ull << bit;
+			r->data_len += (u32)LINE_SIZE;
+		} else if (!home[i].held) {
 			rep->no_line |= 1ull << bit;
 		} else if (!home[i].bytes) {
 			rep->zero |= 1ull << bit;
