@@ -8,6 +8,16 @@
 
 #include <linux/fcntl.h>
 #include <linux/stat.h>
+#ifndef S_IFMT /* where this is built beside a libc its headers leave these to it */
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define S_IFLNK 0120000
+#define S_IFREG 0100000
+#define S_IFBLK 0060000
+#define S_IFDIR 0040000
+#define S_IFCHR 0020000
+#define S_IFIFO 0010000
+#endif
 
 #include "base/string.h"
 #include "processor/monitor/file/file.h"

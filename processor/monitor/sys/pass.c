@@ -63,10 +63,10 @@ static s64 args_in(struct thread *t, const struct sys_row *row, const u64 *a, u6
 {
 	struct bounce b = {t->bounce, t->bounce + BOUNCE_BYTES};
 
+	memcpy(h, a, 6 * sizeof(*h));
 	for (u32 i = 0; i < 6; i++) {
 		const struct sys_arg *arg = &row->arg[i];
 
-		h[i] = a[i];
 		if (arg->kind == ARG_FD && !fd_ok(a[i]))
 			return -EBADF;
 		if (arg->kind < ARG_STR || !a[i])
@@ -109,7 +109,7 @@ s64 sys_pass(struct thread *t, const struct sys_row *row, s64 nr, const u64 *a)
 		return r;
 	bool waits = row->how == HOW_WAIT || row->how == HOW_WAIT_EINTR;
 
-	r = waits ? host_wait(nr, h[0], h[1], h[2], h[3], h[4], h[5]) : host_raw(nr, h[0], h[1], h[2], h[3], h[4], h[5]);
+	r = waits ? host_wait(nr, h[0], h[1], h[2], h[3], h[4], h[5]) : host_door(nr, h[0], h[1], h[2], h[3], h[4], h[5]);
 	if (r == -EINTR && row->how == HOW_WAIT)
 		return SYS_RESTART;
 	if (r < 0)
