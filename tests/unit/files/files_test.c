@@ -226,7 +226,7 @@ static void the_limit(void **state)
 	assert_int_equal(fd, -EMFILE);
 	assert_int_equal(last, 7);
 	assert_int_equal(CALL(dup2, (u64)last, 8), -EBADF);
-	assert_int_equal(CALL(close_range, 3, ~0u, 0), 0);
+	assert_int_equal(CALL(close_range, 3, 100, 0), 0);
 	l = (struct sys_limit){1024, 4096};
 	assert_int_equal(CALL(setrlimit, 7, P(&l)), 0);
 	l = (struct sys_limit){1024, 5000};
