@@ -242,7 +242,8 @@ static bool name_id(const char *name, u64 id[2])
 
 #define ENTRY_TRIES 100
 
-/* pd unlinks entries that nobody has open: one that was unlinked while we opened it is of no use to others. */
+/* pd looks at entries by taking a lease, and unlinks those that nobody has open: one that was unlinked while we opened it is of no use
+ * to others, and one under a lease is not to be had without waiting for a moment. */
 s64 entry_open(const u64 id[2], u32 flags)
 {
 	char name[33];
@@ -253,6 +254,10 @@ s64 entry_open(const u64 id[2], u32 flags)
 	for (u32 i = 0; i < ENTRY_TRIES; i++) {
 		s64 fd = host(SYSNR(openat), MON_FD_FILES, name, keep | O_CREAT | O_NOFOLLOW, 0600);
 
+		if (fd == -EAGAIN) {
+			host(SYSNR(sched_yield));
+			continue;
+		}
 		if (fd < 0 || host(SYSNR(fstat), fd, &st) < 0 || st.st_nlink)
 			return fd;
 		host(SYSNR(close), fd);
