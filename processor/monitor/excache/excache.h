@@ -52,13 +52,14 @@ struct set {
 	struct lock lock;
 	u32 seq;            /* futex: changes when a line of the set settles */
 	u32 waiters;
-	u32 nfree, free;    /* free lines of its own: count, list */
+	u32 nfree, free;    /* free lines of its own: count, list of those that were used before */
+	u32 fresh;          /* lines never used, the highest numbers: their entries are not even touched */
 	u32 q_head, q_tail; /* oldest, newest */
 	u32 nqueue;
 	u32 needy_next;     /* list of sets that want eviction */
 	u32 needy;
 	u32 random;
-	u32 pad0[4];
+	u32 pad0[3];
 };
 _Static_assert(sizeof(struct set) == 64, "counted in the budget");
 
@@ -149,7 +150,7 @@ void guard_fault(struct thread *t);
 u32 guard_of(const struct thread *t);
 static inline bool guarded(const struct line *l)
 {
-	return ec.guard_gen[l->guard & (GUARDS - 1)] == l->guard >> 12;
+	return l->guard && ec.guard_gen[l->guard & (GUARDS - 1)] == l->guard >> 12;
 }
 
 /* ---- eviction (evict.c) */

@@ -46,9 +46,12 @@ u32 set_take_free(struct set *s)
 {
 	u32 id = s->free;
 
-	if (!id)
+	if (id)
+		s->free = ec.line[id].chain;
+	else if (s->fresh)
+		id = (u32)(s - ec.set) * ec.assoc + (ec.assoc - --s->fresh);
+	else
 		return 0;
-	s->free = ec.line[id].chain;
 	s->nfree--;
 	ec.line[id].flags = 0;
 	return id;

@@ -75,13 +75,7 @@ static void lists_init(void)
 	for (u32 s = 0; s < ec.nsets; s++) {
 		struct set *set = &ec.set[s];
 
-		for (u32 i = ec.assoc; i > 0; i--) {
-			u32 id = s * ec.assoc + i;
-
-			ec.line[id].chain = set->free;
-			set->free = id;
-		}
-		set->nfree = ec.assoc;
+		set->nfree = set->fresh = ec.assoc;
 		set->random = s * 2654435761u + 1;
 	}
 	for (u32 i = ec.nspare; i > 0; i--) {
@@ -92,8 +86,6 @@ static void lists_init(void)
 		ec.spare_free = id;
 	}
 	ec.nspare_free = ec.nspare;
-	for (u32 i = 0; i < GUARDS; i++)
-		ec.guard_gen[i] = 1;
 }
 
 static void staging_map(void)
