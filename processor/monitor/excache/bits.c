@@ -5,8 +5,8 @@
 
 #include "processor/monitor/excache/excache.h"
 
-#define VA_BITS 47
-#define PAGES (1ull << (VA_BITS - LINE_SHIFT))
+#define VA_BITS	    47
+#define PAGES	    (1ull << (VA_BITS - LINE_SHIFT))
 #define CHUNK_PAGES (LINE_SIZE * 8) /* told of by one host page of the bitmap */
 #define PIECE_SHIFT 21
 

@@ -11,7 +11,7 @@ struct check {
 	u64 page;
 	u64 version;
 	u32 crc;
-	u32 known; /* crc is what home holds */
+	u32 known;	 /* crc is what home holds */
 	u32 note[NOTES]; /* last transitions: what << 24 | thread */
 };
 
@@ -81,8 +81,8 @@ static void compare(u64 page, const void *bytes, u32 what)
 	struct check *c = entry(page, false);
 
 	if (c && c->known && c->crc != crc)
-		mon_fatal("LEGO_CHECK: line %lx is %x at '%d', was sent as %x in version %lu; before: %x %x %x %x", page_addr(page), crc, what, c->crc,
-			  c->version, c->note[0], c->note[1], c->note[2], c->note[3]);
+		mon_fatal("LEGO_CHECK: line %lx is %x at '%d', was sent as %x in version %lu; before: %x %x %x %x", page_addr(page), crc,
+			  what, c->crc, c->version, c->note[0], c->note[1], c->note[2], c->note[3]);
 	if (c)
 		note(c, what);
 	lock_drop(&check_lock);

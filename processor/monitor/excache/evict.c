@@ -1,9 +1,9 @@
 /* Eviction: lines leave their place for staging, off the fault path by the service thread, or on it when a set is full.
  *
- * A victim is EVICTING while it is moved, so no write fault on it is answered meanwhile. UFFDIO_MOVE takes pages of private read-write memory
- * that fork has not shared; any error sends the line to the other way: write-protect, copy, drop. That way also finds out whether a MOVE
- * that failed had moved the page after all: then its source reads as absent (-EFAULT) and its slot is taken. A clean line in memory MOVE
- * does not serve is simply dropped: it is write-protected, and a writer waits for the line's state. */
+ * A victim is EVICTING while it is moved, so no write fault on it is answered meanwhile. UFFDIO_MOVE takes pages of private read-write
+ * memory that fork has not shared; any error sends the line to the other way: write-protect, copy, drop. That way also finds out whether a
+ * MOVE that failed had moved the page after all: then its source reads as absent (-EFAULT) and its slot is taken. A clean line in memory
+ * MOVE does not serve is simply dropped: it is write-protected, and a writer waits for the line's state. */
 #include <linux/futex.h>
 #include <linux/mman.h>
 
@@ -230,7 +230,8 @@ static struct set *needy_take(void)
 {
 	u32 head = __atomic_load_n(&ec.needy, __ATOMIC_ACQUIRE);
 
-	while (head && !__atomic_compare_exchange_n(&ec.needy, &head, ec.set[head - 1].needy_next, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	while (head &&
+	       !__atomic_compare_exchange_n(&ec.needy, &head, ec.set[head - 1].needy_next, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		;
 	return head ? &ec.set[head - 1] : NULL;
 }
@@ -278,7 +279,8 @@ static void recall_spares(void)
 		struct set *s = set_of(page);
 
 		lock_take(&s->lock);
-		if (l->state == L_RESIDENT && l->page == page && !guarded(l) && !vm_busy(page_addr(page)) && (b.slot = ring_take(1, &got))) {
+		if (l->state == L_RESIDENT && l->page == page && !guarded(l) && !vm_busy(page_addr(page)) &&
+		    (b.slot = ring_take(1, &got))) {
 			b.set = s;
 			b.n = 1;
 			b.id[0] = id;

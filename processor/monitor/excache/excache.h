@@ -10,13 +10,13 @@
  * exception is LF_BARE: after a fork the child's pages have lost their protection, and clean lines of unwritable memory stay clean
  * without it until mprotect makes the memory writable.
  *
- * Entries. One array of struct line: `nsets * assoc` lines owned by the sets, then spares lent to a set whose lines are all protected, then one
- * entry for each staging slot. An entry with a number below first_slot is a line in place; above, a victim whose bytes lie in staging. All
- * entries of a set are in its hash chains; lines in place are in its replacement queue while RESIDENT.
+ * Entries. One array of struct line: `nsets * assoc` lines owned by the sets, then spares lent to a set whose lines are all protected, then
+ * one entry for each staging slot. An entry with a number below first_slot is a line in place; above, a victim whose bytes lie in staging.
+ * All entries of a set are in its hash chains; lines in place are in its replacement queue while RESIDENT.
  *
- * Staging is a ring of pages: slots are taken at the head, given back at the tail in order, so that pages are moved and dropped in runs. Pages
- * between tail and head count as used whether or not they hold anything. Hence the bound: pages in place <= nsets * assoc + nspare, pages
- * in staging <= nslots, and the three with their metadata fit the budget.
+ * Staging is a ring of pages: slots are taken at the head, given back at the tail in order, so that pages are moved and dropped in runs.
+ * Pages between tail and head count as used whether or not they hold anything. Hence the bound: pages in place <= nsets * assoc + nspare,
+ * pages in staging <= nslots, and the three with their metadata fit the budget.
  *
  * Locks: set.lock; below it ring.lock and spare_lock (leaves). ring.drain, held by whoever drops from the tail or writes back, comes before
  * set locks. Nothing here is called with a set lock held unless its comment says so. */
@@ -30,33 +30,33 @@ enum line_state { L_FREE, L_FETCHING, L_RESIDENT, L_EVICTING, L_VICTIM, L_TAKING
 enum line_flags {
 	LF_DIRTY = 1,
 	LF_INFLIGHT = 2, /* a write-back of this page is under way: no second one may start */
-	LF_SEALED = 4,   /* … and it carries exactly these bytes */
-	LF_PINNED = 8,   /* victim: its staging page is being read for sending */
-	LF_SPARE = 16,   /* not of its set's own */
-	LF_REF = 32,     /* used again since the hand passed (clock) */
-	LF_BARE = 128,   /* clean though not write-protected (inherited by fork), in memory that nobody can write */
-	LF_FIXED = 64,   /* lies in memory that was not read-write when it was filled: MOVE would not serve */
+	LF_SEALED = 4,	 /* … and it carries exactly these bytes */
+	LF_PINNED = 8,	 /* victim: its staging page is being read for sending */
+	LF_SPARE = 16,	 /* not of its set's own */
+	LF_REF = 32,	 /* used again since the hand passed (clock) */
+	LF_BARE = 128,	 /* clean though not write-protected (inherited by fork), in memory that nobody can write */
+	LF_FIXED = 64,	 /* lies in memory that was not read-write when it was filled: MOVE would not serve */
 };
 
 struct line {
-	u64 page;    /* va >> LINE_SHIFT */
-	u64 version; /* SEALED: of the write-back under way */
-	u32 chain;   /* next in the hash chain, or in a list of free entries */
+	u64 page;	    /* va >> LINE_SHIFT */
+	u64 version;	    /* SEALED: of the write-back under way */
+	u32 chain;	    /* next in the hash chain, or in a list of free entries */
 	u32 q_prev, q_next; /* replacement queue */
-	u32 guard;   /* who faulted it in last, see guard_of */
+	u32 guard;	    /* who faulted it in last, see guard_of */
 	u8 state, flags, pad0[6];
 };
 _Static_assert(sizeof(struct line) == 40, "counted in the budget");
 
 struct set {
 	struct lock lock;
-	u32 seq;            /* futex: changes when a line of the set settles */
+	u32 seq; /* futex: changes when a line of the set settles */
 	u32 waiters;
 	u32 nfree, free;    /* free lines of its own: count, list of those that were used before */
-	u32 fresh;          /* lines never used, the highest numbers: their entries are not even touched */
+	u32 fresh;	    /* lines never used, the highest numbers: their entries are not even touched */
 	u32 q_head, q_tail; /* oldest, newest */
 	u32 nqueue;
-	u32 needy_next;     /* list of sets that want eviction */
+	u32 needy_next; /* list of sets that want eviction */
 	u32 needy;
 	u32 random;
 	u32 pad0[3];
@@ -66,19 +66,19 @@ _Static_assert(sizeof(struct set) == 64, "counted in the budget");
 struct ring {
 	struct lock lock;  /* head, tail */
 	struct lock drain; /* (before set locks) write-back and drop are one thread's at a time */
-	u64 head, tail;    /* slots ever taken, given back */
-	u64 cursor;        /* (drain) slots below it were considered for write-back */
-	u32 seq;           /* futex: tail moved */
+	u64 head, tail;	   /* slots ever taken, given back */
+	u64 cursor;	   /* (drain) slots below it were considered for write-back */
+	u32 seq;	   /* futex: tail moved */
 	u32 waiters;
 };
 
 #define EVICT_BATCH 32u
 #define BLOCK_LINES 16ull /* 64 bits wide: page numbers are aligned by it */
-#define GUARDS 4096u
+#define GUARDS	    4096u
 
 struct policy_ops {
 	const char *name;
-	bool second_chance; /* keep clean victims as long as there is room */
+	bool second_chance;				   /* keep clean victims as long as there is room */
 	void (*filled)(struct set *s, u32 id, bool again); /* lock held; again: taken back from the victims */
 	/* lock held: an evictable line or 0. force: guarded lines too */
 	u32 (*pick)(struct set *s, bool force);
@@ -90,27 +90,27 @@ struct excache {
 	u32 *bucket; /* nsets << bucket_bits */
 	u32 nsets, assoc, bucket_bits, block_shift;
 	u32 nlines, nspare, nslots; /* lines of the sets, spares, staging slots */
-	u32 first_slot;             /* number of slot 0's entry */
-	u32 low, high;              /* free lines of a set: eviction starts below low, goes on to high */
-	u32 window;                 /* most lines filled at once */
+	u32 first_slot;		    /* number of slot 0's entry */
+	u32 low, high;		    /* free lines of a set: eviction starts below low, goes on to high */
+	u32 window;		    /* most lines filled at once */
 	const struct policy_ops *policy;
 	u64 staging; /* address */
 	bool move;   /* the host has UFFDIO_MOVE and may use it */
 	struct ring ring;
 	struct lock spare_lock;
 	u32 spare_free, nspare_free;
-	u32 needy;   /* list of sets, 0: none (numbers + 1) */
-	u32 wake;    /* futex of the evictor: 0 asleep or about to, 1 work */
-	bool bare;       /* there may be LF_BARE lines */
+	u32 needy;	 /* list of sets, 0: none (numbers + 1) */
+	u32 wake;	 /* futex of the evictor: 0 asleep or about to, 1 work */
+	bool bare;	 /* there may be LF_BARE lines */
 	bool service_up; /* the evictor was started */
 	struct lock service_lock;
-	u64 version; /* last sealed */
-	u64 ticket;  /* last given */
+	u64 version;  /* last sealed */
+	u64 ticket;   /* last given */
 	u64 resident; /* lines in place */
 	u32 guard_gen[GUARDS];
-	u64 *written; /* bitmap by page: home holds, or may hold, a written-back line */
+	u64 *written;	 /* bitmap by page: home holds, or may hold, a written-back line */
 	u8 *written_any; /* by 128 MiB */
-	u64 *charged; /* bitmap by 2 MiB: MAP_NORESERVE pieces that home counts */
+	u64 *charged;	 /* bitmap by 2 MiB: MAP_NORESERVE pieces that home counts */
 };
 extern struct excache ec;
 
@@ -126,10 +126,10 @@ static inline struct set *set_of(u64 page)
 u32 set_find(struct set *s, u64 page);
 void set_insert(struct set *s, u32 id); /* into its hash chain */
 void set_remove(struct set *s, u32 id);
-u32 set_take_free(struct set *s);       /* 0: none */
-u32 spare_take(struct set *s);          /* 0: none */
+u32 set_take_free(struct set *s); /* 0: none */
+u32 spare_take(struct set *s);	  /* 0: none */
 void set_give_free(struct set *s, u32 id);
-void set_settled(struct set *s);        /* a line changed to a state that others wait for */
+void set_settled(struct set *s); /* a line changed to a state that others wait for */
 /* Drops the lock and wakes those who wait. */
 void set_unlock(struct set *s);
 /* Lock not held: waits until seq differs from seen. */
@@ -154,29 +154,29 @@ static inline bool guarded(const struct line *l)
 }
 
 /* ---- eviction (evict.c) */
-bool evict_some(struct set *s);          /* lock held, is dropped: makes room in a full set. False: nothing could be done */
-void evictor_kick(struct set *s);        /* lock not held: the set fell below its low mark */
-void evictor_round(void);                /* what the service thread does each time it wakes */
+bool evict_some(struct set *s);	  /* lock held, is dropped: makes room in a full set. False: nothing could be done */
+void evictor_kick(struct set *s); /* lock not held: the set fell below its low mark */
+void evictor_round(void);	  /* what the service thread does each time it wakes */
 u64 slot_addr(u32 id);
 /* ---- victims (ring.c) */
-u32 ring_take(u32 want, u32 *got);        /* a run of slots: entry number of the first, or 0 */
-bool ring_drain(bool all);                /* ring.drain held: writes back and drops; true: something moved */
-void ring_wait(u64 tail_seen);            /* until the tail moved on */
+u32 ring_take(u32 want, u32 *got); /* a run of slots: entry number of the first, or 0 */
+bool ring_drain(bool all);	   /* ring.drain held: writes back and drops; true: something moved */
+void ring_wait(u64 tail_seen);	   /* until the tail moved on */
 bool ring_low(void);
 u32 dirty_victims(void);
 
 /* ---- write-back (writeback.c), ring.drain held */
-u32 writeback_victims(u32 most);          /* seals up to that many dirty victims from the cursor on, sends, waits. Lines settled */
-void writeback_in_place(u64 lo, u64 hi);  /* dirty lines in place of a range nobody can write to become clean; range busy */
+u32 writeback_victims(u32 most);	 /* seals up to that many dirty victims from the cursor on, sends, waits. Lines settled */
+void writeback_in_place(u64 lo, u64 hi); /* dirty lines in place of a range nobody can write to become clean; range busy */
 
 /* ---- ranges (range.c): busy, vm.lock held */
 typedef void range_fn(struct set *s, u32 id, void *arg); /* set lock held; may remove the entry */
 void range_each(u64 lo, u64 hi, range_fn *fn, void *arg);
 u32 range_resident(u64 lo, u64 hi);
-void range_unbare(u64 lo, u64 hi);        /* the range is about to become writable */
-void range_forget(u64 lo, u64 hi);        /* entries go; pages in place are already gone or go by the caller's next host call */
-void range_forget_lines(u64 lo, u64 hi);  /* the same, but home keeps what it has of them */
-u64 cache_period(void);                   /* addresses that differ by it are in one set */
+void range_unbare(u64 lo, u64 hi);	 /* the range is about to become writable */
+void range_forget(u64 lo, u64 hi);	 /* entries go; pages in place are already gone or go by the caller's next host call */
+void range_forget_lines(u64 lo, u64 hi); /* the same, but home keeps what it has of them */
+u64 cache_period(void);			 /* addresses that differ by it are in one set */
 
 /* ---- bits (bits.c) */
 static inline bool bit_test(const u64 *map, u64 i)

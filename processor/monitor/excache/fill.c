@@ -10,21 +10,21 @@
 #include "processor/monitor/vm/uffd.h"
 
 #define ERR_PRESENT 1ull
-#define ERR_WRITE 2ull
-#define BUFFERS 64u
+#define ERR_WRITE   2ull
+#define BUFFERS	    64u
 #define GUARD_LINES 8u
 
 /* struct thread's prefetch[] */
 enum { PF_STREAM0, PF_STREAM1, PF_STREAM2, PF_NEXT_STREAM, PF_RIP, PF_LINES, PF_SEGV_AT, PF_SEGV_SEQ };
 #define STREAMS 3u
 
-struct window { /* lines that one fault fills: of one aligned block, lowest first */
-	struct set *set; /* the demanded line's */
-	u64 base;        /* first page of the block */
-	u32 demand;      /* bit of the demanded line */
-	u32 want;        /* bits */
+struct window {		     /* lines that one fault fills: of one aligned block, lowest first */
+	struct set *set;     /* the demanded line's */
+	u64 base;	     /* first page of the block */
+	u32 demand;	     /* bit of the demanded line */
+	u32 want;	     /* bits */
 	u32 filled, skipped; /* bits */
-	u32 dirty;       /* bits: in place without protection */
+	u32 dirty;	     /* bits: in place without protection */
 	u32 id[BLOCK_LINES];
 	bool zero, write, fixed;
 };
@@ -348,7 +348,8 @@ static bool fetch_place(struct window *w, const struct vma *v, const struct mem_
 	count(CNT_BYTES_IN, (u64)__builtin_popcount(data) * LINE_SIZE);
 	if (v->flags & VMA_FILE) {
 		count(CNT_FILE_LINES, (u32)__builtin_popcount(data | zero));
-		/* Absence at home stands for the file's bytes here, never for zeros: a line that the program makes all zeros must be sent. */
+		/* Absence at home stands for the file's bytes here, never for zeros: a line that the program makes all zeros must be sent.
+		 */
 		for (u32 bits = data | zero; bits; bits &= bits - 1)
 			written_set(w->base + (u32)__builtin_ctz(bits));
 	}
@@ -369,8 +370,8 @@ static bool fetch(struct window *w, const struct vma *v)
 
 	if (status && (status <= -4096 || !(v->flags & VMA_FILE)))
 		owner_gone(status, page_addr(w->base + w->demand));
-	if (!status && (rep.addr != req.addr || rep.ticket != req.ticket ||
-			r.data_len < (u64)__builtin_popcountll(rep.data) * LINE_SIZE || rep.data & ~req.want || rep.data & rep.zero))
+	if (!status && (rep.addr != req.addr || rep.ticket != req.ticket || r.data_len < (u64)__builtin_popcountll(rep.data) * LINE_SIZE ||
+			rep.data & ~req.want || rep.data & rep.zero))
 		owner_gone(-WIRE_BAD_MESSAGE, req.addr);
 	bool ok = !status && fetch_place(w, v, &rep, buffers[buffer]);
 

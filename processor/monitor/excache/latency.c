@@ -59,9 +59,10 @@ s64 vm_stats_json(char *buf, u64 cap)
 
 	for (u32 i = 0; i < BUCKETS; i++)
 		total += histogram[i];
-	return mon_format(buf, cap,
-			  "\"fault_ns\":{\"count\":%lu,\"p50\":%lu,\"p90\":%lu,\"p99\":%lu},\"excache\":{\"policy\":\"%s\",\"lines\":%u,\"sets\":%u,"
-			  "\"assoc\":%u,\"victims\":%u,\"resident\":%lu,\"move\":%u},\"layout_ops\":%lu",
-			  total, quantile(total, 500), quantile(total, 900), quantile(total, 990), ec.policy->name, ec.nlines + ec.nspare + ec.nslots,
-			  ec.nsets, ec.assoc, ec.nslots, ec.resident, (u32)ec.move, vm.lseq);
+	return mon_format(
+	    buf, cap,
+	    "\"fault_ns\":{\"count\":%lu,\"p50\":%lu,\"p90\":%lu,\"p99\":%lu},\"excache\":{\"policy\":\"%s\",\"lines\":%u,\"sets\":%u,"
+	    "\"assoc\":%u,\"victims\":%u,\"resident\":%lu,\"move\":%u},\"layout_ops\":%lu",
+	    total, quantile(total, 500), quantile(total, 900), quantile(total, 990), ec.policy->name, ec.nlines + ec.nspare + ec.nslots,
+	    ec.nsets, ec.assoc, ec.nslots, ec.resident, (u32)ec.move, vm.lseq);
 }

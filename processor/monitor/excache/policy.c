@@ -67,10 +67,10 @@ static u32 random_pick(struct set *s, bool force)
 const struct policy_ops *policy_ops(u32 policy)
 {
 	static const struct policy_ops ops[] = {
-		[POLICY_FIFO] = {"fifo", false, fifo_filled, fifo_pick},
-		[POLICY_SFIFO] = {"sfifo", true, fifo_filled, fifo_pick},
-		[POLICY_CLOCK] = {"clock", true, clock_filled, clock_pick},
-		[POLICY_RANDOM] = {"random", false, fifo_filled, random_pick},
+	    [POLICY_FIFO] = {"fifo", false, fifo_filled, fifo_pick},
+	    [POLICY_SFIFO] = {"sfifo", true, fifo_filled, fifo_pick},
+	    [POLICY_CLOCK] = {"clock", true, clock_filled, clock_pick},
+	    [POLICY_RANDOM] = {"random", false, fifo_filled, random_pick},
 	};
 
 	return &ops[policy < ARRAY_SIZE(ops) ? policy : POLICY_SFIFO];

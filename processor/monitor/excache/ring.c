@@ -9,7 +9,7 @@
 #include "processor/monitor/excache/excache.h"
 
 #define DROP_RUN 64u
-#define WAIT_NS (20 * NSEC_PER_MSEC)
+#define WAIT_NS	 (20 * NSEC_PER_MSEC)
 
 static u32 slot_entry(u64 position)
 {

@@ -3,8 +3,8 @@
 
 #include "processor/monitor/excache/excache.h"
 
-#define SPINS 100u
-#define YIELDS 20u
+#define SPINS	100u
+#define YIELDS	20u
 #define WAIT_NS (20 * NSEC_PER_MSEC) /* only a bound on the damage of a lost wake-up */
 
 static u32 *bucket_of(struct set *s, u64 page)

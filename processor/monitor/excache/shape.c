@@ -9,8 +9,8 @@
 #include "processor/monitor/vm/uffd.h"
 
 #define DEFAULT_ASSOC 256u
-#define FULL_ASSOC (~0u)
-#define MIN_LINES 32u
+#define FULL_ASSOC    (~0u)
+#define MIN_LINES     32u
 
 struct excache ec;
 u8 zero_lines[BLOCK_LINES * LINE_SIZE] __attribute__((aligned(4096)));
@@ -137,7 +137,7 @@ static void inherit(struct line *l, const struct vma **last)
 	u64 addr = page_addr(l->page);
 	const struct vma *v = *last;
 
-	l->flags &= (u8)~(LF_INFLIGHT | LF_SEALED);
+	l->flags &= (u8) ~(LF_INFLIGHT | LF_SEALED);
 	if (l->flags & LF_DIRTY)
 		return;
 	if (!v || addr < v->start || addr >= v->end)

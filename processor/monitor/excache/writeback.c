@@ -63,7 +63,7 @@ static void release(u64 page, u64 version, bool clean)
 
 		if (clean && l->flags & LF_SEALED && l->version == version)
 			l->flags &= (u8)~LF_DIRTY;
-		l->flags &= (u8)~(LF_INFLIGHT | LF_SEALED | LF_PINNED);
+		l->flags &= (u8) ~(LF_INFLIGHT | LF_SEALED | LF_PINNED);
 	}
 	set_settled(s);
 	set_unlock(s);
@@ -126,7 +126,8 @@ static struct mem_writeback_rep batch_send(void)
 		owner_gone(status, out.line[0].addr);
 	for (u32 i = 0; i < out.n; i++)
 		if (rep.refused >> i & 1)
-			mon_fatal("memory node %s lost the mapping of %lx, whose contents it should keep", mon.boot.memory.name, out.line[i].addr);
+			mon_fatal("memory node %s lost the mapping of %lx, whose contents it should keep", mon.boot.memory.name,
+				  out.line[i].addr);
 	return rep;
 }
 

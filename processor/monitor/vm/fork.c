@@ -1,5 +1,5 @@
-/* fork: from prepare to parent or child the whole range is busy, no line is under way anywhere, every dirty victim is home, and ring.drain and
- * vm.lock are held. So home can be cloned, and the child's copy of all this is whole; its locks are made new. */
+/* fork: from prepare to parent or child the whole range is busy, no line is under way anywhere, every dirty victim is home, and ring.drain
+ * and vm.lock are held. So home can be cloned, and the child's copy of all this is whole; its locks are made new. */
 #include "processor/monitor/excache/excache.h"
 #include "processor/monitor/vm/map.h"
 #include "processor/monitor/vm/uffd.h"

@@ -8,8 +8,8 @@
 #include "processor/monitor/vm/map.h"
 
 #define LOW_START 0x40000000ull /* MAP_32BIT's range */
-#define LOW_END 0x80000000ull
-#define PROT_ALL (PROT_READ | PROT_WRITE | PROT_EXEC)
+#define LOW_END	  0x80000000ull
+#define PROT_ALL  (PROT_READ | PROT_WRITE | PROT_EXEC)
 
 /* ---------------------------------------------------------------- places */
 
@@ -216,9 +216,9 @@ static s64 map_host_private(struct thread *t, struct map_args *m)
 /* ---------------------------------------------------------------- what mmap accepts */
 
 #define MAP_TYPE_BITS 0x0f
-#define KNOWN_FLAGS                                                                                                                     \
-	(MAP_TYPE_BITS | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | \
-	 MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_FIXED_NOREPLACE)
+#define KNOWN_FLAGS                                                                                                                        \
+	(MAP_TYPE_BITS | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_LOCKED |             \
+	 MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_FIXED_NOREPLACE)
 
 static s64 check_file(const struct map_args *m)
 {

@@ -9,7 +9,7 @@ struct map_args {
 	u64 addr, len, off; /* len: line-aligned */
 	u32 prot, flags;    /* MAP_* */
 	struct file *file;  /* NULL: anonymous */
-	int fd;             /* of file, for mappings that the host makes; -1 */
+	int fd;		    /* of file, for mappings that the host makes; -1 */
 };
 
 bool place_ok(u64 addr, u64 len); /* inside the program's range */
@@ -27,6 +27,6 @@ s64 map_shared(struct thread *t, struct map_args *m);
 /* Shared mappings of lego files in the range: what the storage node lacks is written. */
 void shared_flush(u64 lo, u64 hi, bool durable);
 bool shared_grown(u64 addr); /* after SIGBUS; lock not held */
-void shared_prune(void); /* after ranges were removed from the tree */
+void shared_prune(void);     /* after ranges were removed from the tree */
 
 #endif

@@ -279,7 +279,8 @@ s64 sys_mremap(struct thread *t, const u64 *a)
 		return -EINVAL;
 	if (m.old & LINE_MASK || !m.new_len || !m.old_len || m.new_len > USER_END || m.old_len > USER_END || m.old > USER_END)
 		return -EINVAL;
-	if (flags & MREMAP_FIXED && (m.to & LINE_MASK || !place_ok(m.to, m.new_len) || (m.to < m.old + m.old_len && m.old < m.to + m.new_len)))
+	if (flags & MREMAP_FIXED &&
+	    (m.to & LINE_MASK || !place_ok(m.to, m.new_len) || (m.to < m.old + m.old_len && m.old < m.to + m.new_len)))
 		return -EINVAL;
 	lock_take(&vm.lock);
 	s64 r = remap_locked(&m, flags);

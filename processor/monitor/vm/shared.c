@@ -1,8 +1,8 @@
 /* MAP_SHARED: objects of the host, resident, outside ExCache. Anonymous ones and files of the host (/dev/shm, memfds) are the host's own
- * mappings. A lego file is mapped through its entry in the vNode's tmpfs, so that all processes of the vNode on this node share it: the entry is
- * filled from the storage node when it is mapped first, and pages that changed go back at msync, at the last munmap, at exec and at the end.
- * Changed pages are found by checksum. read and write go to the storage node: they see what was flushed. A file whose descriptor cannot
- * write is a private mapping, unless its entry is in use: nobody on this node changes it through memory.
+ * mappings. A lego file is mapped through its entry in the vNode's tmpfs, so that all processes of the vNode on this node share it: the
+ * entry is filled from the storage node when it is mapped first, and pages that changed go back at msync, at the last munmap, at exec and
+ * at the end. Changed pages are found by checksum. read and write go to the storage node: they see what was flushed. A file whose
+ * descriptor cannot write is a private mapping, unless its entry is in use: nobody on this node changes it through memory.
  *
  * Everything here is under vm.lock, but for the entry's byte lock, taken while it is filled (other processes fill the same entry). */
 #include <linux/mman.h>
@@ -13,13 +13,13 @@
 #include "processor/monitor/file/fs.h"
 #include "processor/monitor/vm/map.h"
 
-#define SHARED_MAX 40u /* files at once: each keeps a descriptor above the monitor's own */
-#define CHUNK (128 * KIB)
-#define FILL_LOCK_AT (1ull << 62) /* byte of the entry that is locked while it is filled */
-#define LOCK_TRIES 200u
+#define SHARED_MAX    40u /* files at once: each keeps a descriptor above the monitor's own */
+#define CHUNK	      (128 * KIB)
+#define FILL_LOCK_AT  (1ull << 62) /* byte of the entry that is locked while it is filled */
+#define LOCK_TRIES    200u
 #define LOCK_PAUSE_NS 1000000u
 
-struct shared { /* a lego file mapped shared and writable by this process */
+struct shared {		  /* a lego file mapped shared and writable by this process */
 	struct file file; /* for requests; file.handle's id 0: unused entry */
 	int fd;
 	u64 pages;
@@ -110,7 +110,8 @@ static s64 make_whole(struct shared *s)
 	if (r < 0)
 		return r;
 	fill_lock(s->fd, true);
-	u64 have = entry_size(s->fd), pages = ALIGN_UP(rep.attr.size, LINE_SIZE) >> LINE_SHIFT, known = s->crc ? MIN(s->pages, have >> LINE_SHIFT) : 0;
+	u64 have = entry_size(s->fd), pages = ALIGN_UP(rep.attr.size, LINE_SIZE) >> LINE_SHIFT,
+	    known = s->crc ? MIN(s->pages, have >> LINE_SHIFT) : 0;
 
 	if (have != rep.attr.size)
 		r = host(SYSNR(ftruncate), s->fd, rep.attr.size);
@@ -243,7 +244,8 @@ void shared_prune(void)
 		bool used = false;
 
 		for (u32 k = 0; table[i].crc && !used && (v = vma_at(&vm.tree, k)); k++)
-			used = v->flags & VMA_LEGO && v->file.id[0] == table[i].file.handle.id[0] && v->file.id[1] == table[i].file.handle.id[1];
+			used = v->flags & VMA_LEGO && v->file.id[0] == table[i].file.handle.id[0] &&
+			       v->file.id[1] == table[i].file.handle.id[1];
 		if (table[i].crc && !used)
 			let_go(&table[i]);
 	}

@@ -8,9 +8,9 @@
 #include "processor/monitor/vm/uffd.h"
 
 #define CALL_TIMEOUT_NS (30 * NSEC_PER_SEC)
-#define CALL_TRIES 3u
-#define PAUSE_NS 500000u
-#define SMALL_UNMAP (2 * MIB) /* below: the host mapping is emptied; from here: replaced, which frees its page tables too */
+#define CALL_TRIES	3u
+#define PAUSE_NS	500000u
+#define SMALL_UNMAP	(2 * MIB) /* below: the host mapping is emptied; from here: replaced, which frees its page tables too */
 
 struct vm vm;
 

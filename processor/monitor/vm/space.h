@@ -19,12 +19,12 @@ struct busy_range {
 
 struct vm {
 	struct lock lock;
-	u64 lseq;                  /* (lock) of the last operation sent */
-	struct vma_tree tree;      /* written under lock */
+	u64 lseq;		   /* (lock) of the last operation sent */
+	struct vma_tree tree;	   /* written under lock */
 	struct busy_range busy[2]; /* written under lock */
-	u32 seal_ok;               /* write-backs of busy ranges may start (they may not while home changes the range) */
-	u64 brk_home;              /* (lock) end of the heap as home has it */
-	u64 shared_bytes;          /* (lock) of VMA_SHARED */
+	u32 seal_ok;		   /* write-backs of busy ranges may start (they may not while home changes the range) */
+	u64 brk_home;		   /* (lock) end of the heap as home has it */
+	u64 shared_bytes;	   /* (lock) of VMA_SHARED */
 };
 extern struct vm vm;
 
@@ -41,7 +41,7 @@ static inline bool vm_busy(u64 addr)
 }
 
 void busy_set(u32 which, u64 lo, u64 hi);
-void busy_clear(void); /* both */
+void busy_clear(void);	   /* both */
 void vm_wait_layout(void); /* until the operation in progress is over */
 
 /* ---- home: lock held. 0 or -errno from home; a home that is gone ends the process. */
@@ -55,13 +55,13 @@ _Noreturn void owner_gone(s32 status, u64 addr);
 
 /* ---- host mappings (lock held) */
 u32 host_prot(u32 prot);
-s64 reserve_range(u64 addr, u64 len);            /* inaccessible, registered, empty */
+s64 reserve_range(u64 addr, u64 len); /* inaccessible, registered, empty */
 s64 host_protect(u64 addr, u64 len, u32 prot);
 
 /* ---- parts of a layout operation, lock held, busy set */
 void range_settle(u64 lo, u64 hi); /* every line of the range stands still: nothing fetched, moved or written back */
 void range_drop(u64 lo, u64 hi);   /* contents go: host pages, lines, written-back and charge bits */
 bool range_plain(u64 lo, u64 hi);  /* no VMA_SHARED, no VMA_HOST in it */
-s64 unmap_host(u64 lo, u64 hi);    /* contents and host mappings go; the range is reserved again */
+s64 unmap_host(u64 lo, u64 hi);	   /* contents and host mappings go; the range is reserved again */
 
 #endif

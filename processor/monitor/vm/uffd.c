@@ -5,13 +5,13 @@
 
 #include "processor/monitor/vm/uffd.h"
 
-#define FEATURE_MOVE (1ull << 16)
+#define FEATURE_MOVE   (1ull << 16)
 #define MODE_USER_ONLY 1
 struct move_arg {
 	u64 dst, src, len, mode;
 	s64 move;
 };
-#define IOCTL_MOVE _IOWR(UFFDIO, 0x05, struct move_arg)
+#define IOCTL_MOVE    _IOWR(UFFDIO, 0x05, struct move_arg)
 #define MOVE_DONTWAKE 1ull
 
 static s64 api(int fd, u64 features)
@@ -67,7 +67,9 @@ s64 uffd_copy(u64 dst, const void *src, u64 len, bool wp, u64 *done)
 	s64 r = 0;
 
 	while (at < len) {
-		struct uffdio_copy arg = {.dst = dst + at, .src = (u64)src + at, .len = len - at,
+		struct uffdio_copy arg = {.dst = dst + at,
+					  .src = (u64)src + at,
+					  .len = len - at,
 					  .mode = UFFDIO_COPY_MODE_DONTWAKE | (wp ? UFFDIO_COPY_MODE_WP : 0)};
 
 		r = host_raw(SYSNR(ioctl), (u64)(MON_FD_UFFD), UFFDIO_COPY, (u64)&arg, 0, 0, 0);

@@ -8,7 +8,7 @@
 
 #include "processor/monitor/vm/vm.h"
 
-#define VMA_MAX 65536u /* nodes; the program may use VMA_LIMIT, the rest is for ranges of the host's own */
+#define VMA_MAX	  65536u /* nodes; the program may use VMA_LIMIT, the rest is for ranges of the host's own */
 #define VMA_LIMIT 65530u
 
 struct vma_range {
@@ -19,9 +19,9 @@ struct vma_tree {
 	u32 seq; /* odd: being changed */
 	u32 n;
 	struct vma_range *range; /* n, rising, disjoint */
-	u32 *id;                 /* n: index in node */
-	struct vma *node;        /* VMA_MAX */
-	u32 *spare;              /* unused nodes, nspare */
+	u32 *id;		 /* n: index in node */
+	struct vma *node;	 /* VMA_MAX */
+	u32 *spare;		 /* unused nodes, nspare */
 	u32 nspare;
 	u64 total; /* bytes mapped */
 };
@@ -45,7 +45,7 @@ bool vma_snapshot(const struct vma_tree *t, u64 addr, struct vma *out, u32 *seq)
 bool vma_room(const struct vma_tree *t, u32 extra);
 bool vma_overlaps(const struct vma_tree *t, u64 start, u64 end);
 bool vma_covered(const struct vma_tree *t, u64 start, u64 end); /* every byte mapped */
-u32 vma_count(const struct vma_tree *t, u64 start, u64 end);    /* ranges that overlap */
+u32 vma_count(const struct vma_tree *t, u64 start, u64 end);	/* ranges that overlap */
 
 /* The range must be free; joins equal neighbours. path is copied (may be NULL). Needs vma_room(t, 1). */
 void vma_insert(struct vma_tree *t, const struct vma *v);

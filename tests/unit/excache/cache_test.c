@@ -11,9 +11,9 @@
 #include "tests/unit/excache/fake.h"
 
 #define ERR_PRESENT 1ull
-#define ERR_WRITE 2ull
-#define PAGES 4096u /* of the model: the lower part of the program's range */
-#define AREA (MON_END)
+#define ERR_WRITE   2ull
+#define PAGES	    4096u /* of the model: the lower part of the program's range */
+#define AREA	    (MON_END)
 
 struct shape {
 	u64 bytes;
@@ -26,7 +26,7 @@ static struct {
 	bool mapped;
 	u8 prot;
 	u32 generation; /* 0: zeros */
-	u32 fresh;      /* generation that it has when nobody wrote to it */
+	u32 fresh;	/* generation that it has when nobody wrote to it */
 } model[PAGES];
 static u32 generations;
 static u64 capacity;
@@ -153,7 +153,8 @@ static void op_unmap(u32 first, u32 n)
 
 static void op_protect(u32 first, u32 n)
 {
-	static const u32 prots[] = {PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE, PROT_READ | PROT_EXEC, PROT_READ | PROT_WRITE | PROT_EXEC};
+	static const u32 prots[] = {PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE, PROT_READ | PROT_EXEC,
+				    PROT_READ | PROT_WRITE | PROT_EXEC};
 	u32 prot = prots[fake_random(5)];
 	bool covered = model_covered(first, n);
 
@@ -244,7 +245,8 @@ static void run(const struct shape *s, u64 seed)
 	capacity = ec.nlines + ec.nspare + ec.nslots;
 	if (capacity * LINE_SIZE > s->bytes)
 		fake_fail("%lu lines in %lu bytes", capacity, s->bytes);
-	must(vm_mmap(&fake_thread, AREA, PAGES * LINE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0), (s64)AREA, "mmap");
+	must(vm_mmap(&fake_thread, AREA, PAGES * LINE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0),
+	     (s64)AREA, "mmap");
 	model_map(0, PAGES, PROT_READ | PROT_WRITE);
 	for (u32 i = 0; i < steps; i++) {
 		u32 what = fake_random(200);
@@ -272,15 +274,15 @@ static void run(const struct shape *s, u64 seed)
 int main(int argc, char **argv)
 {
 	static const struct shape shapes[] = {
-		{400 * KIB, 0, POLICY_SFIFO, true, {0}},
-		{400 * KIB, 0, POLICY_SFIFO, false, {0}},
-		{300 * KIB, 1, POLICY_SFIFO, true, {0}},
-		{400 * KIB, 1, POLICY_FIFO, false, {.skip = 10}},
-		{600 * KIB, 4, POLICY_CLOCK, true, {.move_busy = 5, .move_partial = 7}},
-		{2 * MIB, 0, POLICY_SFIFO, true, {.move_busy = 20, .move_after = 20, .skip = 5, .timeout = 9}},
-		{5 * MIB, 16, POLICY_RANDOM, true, {.move_after = 3}},
-		{6 * MIB, ~0u, POLICY_CLOCK, true, {.skip = 3}},
-		{6 * MIB, 64, POLICY_FIFO, true, {.move_partial = 3}},
+	    {400 * KIB, 0, POLICY_SFIFO, true, {0}},
+	    {400 * KIB, 0, POLICY_SFIFO, false, {0}},
+	    {300 * KIB, 1, POLICY_SFIFO, true, {0}},
+	    {400 * KIB, 1, POLICY_FIFO, false, {.skip = 10}},
+	    {600 * KIB, 4, POLICY_CLOCK, true, {.move_busy = 5, .move_partial = 7}},
+	    {2 * MIB, 0, POLICY_SFIFO, true, {.move_busy = 20, .move_after = 20, .skip = 5, .timeout = 9}},
+	    {5 * MIB, 16, POLICY_RANDOM, true, {.move_after = 3}},
+	    {6 * MIB, ~0u, POLICY_CLOCK, true, {.skip = 3}},
+	    {6 * MIB, 64, POLICY_FIFO, true, {.move_partial = 3}},
 	};
 	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 11;
 	int bad = 0;

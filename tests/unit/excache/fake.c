@@ -605,7 +605,8 @@ void fake_start(u64 bytes, u32 assoc, u32 policy, bool move, bool check)
 	fake_thread.task = &fake_task;
 	fake_thread.bounce = malloc(BOUNCE_BYTES);
 	syscall(158 /* arch_prctl */, 0x1001 /* ARCH_SET_GS */, (unsigned long)&fake_thread);
-	mon.boot = (struct boot){.excache_bytes = bytes, .assoc = assoc, .policy = policy, .flags = (move ? 0 : BOOT_NO_MOVE) | (check ? BOOT_CHECK_LINES : 0)};
+	mon.boot = (struct boot){
+	    .excache_bytes = bytes, .assoc = assoc, .policy = policy, .flags = (move ? 0 : BOOT_NO_MOVE) | (check ? BOOT_CHECK_LINES : 0)};
 	mon.va_lo = MON_BASE - FAKE_LOW * LINE_SIZE;
 	mon.va_hi = mon.mmap_top = MON_END + FAKE_PAGES * LINE_SIZE;
 	mon.brk_start = mon.brk = mon.va_lo;

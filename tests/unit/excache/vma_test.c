@@ -11,7 +11,7 @@
 #include "processor/monitor/vm/vma.h"
 
 #define PAGES 512u
-#define BASE (MON_END + 16 * GIB)
+#define BASE  (MON_END + 16 * GIB)
 
 bool host_checked;
 static struct vma_tree tree;
@@ -230,10 +230,10 @@ static void test_readers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_against_model, start, finish),
-		cmocka_unit_test_setup_teardown(test_merge, start, finish),
-		cmocka_unit_test_setup_teardown(test_find_free, start, finish),
-		cmocka_unit_test_setup_teardown(test_readers, start, finish),
+	    cmocka_unit_test_setup_teardown(test_against_model, start, finish),
+	    cmocka_unit_test_setup_teardown(test_merge, start, finish),
+	    cmocka_unit_test_setup_teardown(test_find_free, start, finish),
+	    cmocka_unit_test_setup_teardown(test_readers, start, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* Threads that write and read a region larger than the ExCache, each line's contents known at all times: a lost, old or torn line is seen.
  *
- * A line belongs to one thread at a time (a spin lock per line, kept in resident-or-not memory like everything else). It holds its number, a
- * generation, and words computed from both; the generation is also kept in a table of its own, so that an old image of a line is found
+ * A line belongs to one thread at a time (a spin lock per line, kept in resident-or-not memory like everything else). It holds its number,
+ * a generation, and words computed from both; the generation is also kept in a table of its own, so that an old image of a line is found
  * out although it is whole.
  *
  *   hammer [-t threads] [-m MiB] [-s seconds] [-f] [-a] [-r] [-p]
@@ -10,7 +10,6 @@
  *     -r  mremap the private area of each thread now and then
  *     -p  mprotect pieces of each thread's area
  * Exit 0 and one line of figures, or 1 with what was wrong. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -23,8 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINE 4096
-#define WORDS (LINE / 8)
+#define LINE	   4096
+#define WORDS	   (LINE / 8)
 #define AREA_LINES 64
 
 struct owner { /* of a line */
@@ -70,8 +69,8 @@ static void check(const uint64_t *p, uint64_t line, uint32_t generation, const c
 
 		while (g < generation + 4 && p[i] != (g ? word(line, g, i) : 0))
 			g++;
-		fprintf(stderr, "%s: line %lu (%p) word %d is %lx (generation %s%u), should be of generation %u\n", who, line, (const void *)p, i,
-			p[i], g < generation + 4 ? "" : "unknown, past ", g, generation);
+		fprintf(stderr, "%s: line %lu (%p) word %d is %lx (generation %s%u), should be of generation %u\n", who, line,
+			(const void *)p, i, p[i], g < generation + 4 ? "" : "unknown, past ", g, generation);
 		_exit(1);
 	}
 }
