@@ -476,10 +476,12 @@ static enum fill_result take_back(struct thread *t, struct set *s, u32 victim, b
 }
 
 /* In place: a write to a clean line, or somebody else was quicker. */
-static void resident(struct thread *t, struct line *l, bool write, u64 err)
+static void resident(struct thread *t, struct line *l, bool write, u64 err, const struct vma *v)
 {
 	if (write && (!(l->flags & LF_DIRTY) || err & ERR_PRESENT)) {
 		l->flags |= LF_DIRTY;
+		if (plain_rw(v->prot))
+			l->flags &= (u8)~LF_FIXED;
 		uffd_protect(page_addr(l->page), LINE_SIZE, false);
 		count(CNT_MISS_WP, 1);
 	}
@@ -508,7 +510,7 @@ enum fill_result cache_fault(struct thread *t, u64 addr, u64 err, const struct v
 		return miss(t, s, page, write, v, seq);
 	switch (ec.line[id].state) {
 	case L_RESIDENT:
-		resident(t, &ec.line[id], write, err);
+		resident(t, &ec.line[id], write, err, v);
 		lock_drop(&s->lock);
 		return FILL_DONE;
 	case L_VICTIM:

@@ -38,7 +38,12 @@ enum fault_result vm_fault(struct thread *t, u64 addr, u64 err)
 		}
 		if (v.flags & VMA_LEGO)
 			return shared_grown(addr) ? FAULT_OK : FAULT_BUS_ADRERR;
-		if (v.flags & (VMA_SHARED | VMA_HOST) || past_end(&v, addr))
+		if (past_end(&v, addr)) {
+			if (!private_grown(addr))
+				return FAULT_BUS_ADRERR;
+			continue;
+		}
+		if (v.flags & (VMA_SHARED | VMA_HOST))
 			return FAULT_BUS_ADRERR;
 		switch (cache_fault(t, addr, err, &v, seq)) {
 		case FILL_DONE:

@@ -160,6 +160,45 @@ static s64 map_lego(struct map_args *m)
 	return map_private(m, &v);
 }
 
+/* The part of a private mapping that lay past the end of its file, which may have grown. True: addr lies in the file now. */
+static bool extend_mapping(const struct vma *v, u64 addr)
+{
+	struct file f = {.refs = 1, .kind = FILE_LEGO, .handle = v->file};
+	struct sd_open_rep rep;
+	u64 known = ALIGN_UP(v->file_len, LINE_SIZE), lo = v->start + known;
+
+	if (addr < lo)
+		return true; /* somebody else was quicker */
+	if (!vma_room(&vm.tree, 2) || sto_getattr(&f, &rep) < 0 || rep.attr.size <= v->file_off + (addr - v->start))
+		return false;
+	struct vma tail = *v;
+
+	vma_cut(&tail, lo, v->end);
+	tail.file_len = MIN(ALIGN_UP(rep.attr.size - tail.file_off, LINE_SIZE), tail.end - tail.start);
+	busy_set(0, tail.start, tail.end);
+	range_settle(tail.start, tail.end);
+	bool ok = !home_mmap(tail.start, tail.end - tail.start, tail.prot, as_flags_of(tail.flags), &tail);
+
+	if (ok) {
+		range_drop(tail.start, tail.end);
+		charged_clear(tail.start, tail.end);
+		vma_remove(&vm.tree, tail.start, tail.end);
+		vma_insert(&vm.tree, &tail);
+	}
+	busy_clear();
+	return ok;
+}
+
+bool private_grown(u64 addr)
+{
+	lock_take(&vm.lock);
+	const struct vma *v = vma_find(&vm.tree, addr);
+	bool ok = v && v->flags & VMA_FILE && extend_mapping(v, addr);
+
+	lock_drop(&vm.lock);
+	return ok;
+}
+
 /* A file of the host: its contents as they are now. */
 static s64 copy_host_file(struct thread *t, const struct map_args *m, u64 at)
 {

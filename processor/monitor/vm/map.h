@@ -27,6 +27,7 @@ s64 map_shared(struct thread *t, struct map_args *m);
 /* Shared mappings of lego files in the range: what the storage node lacks is written. */
 void shared_flush(u64 lo, u64 hi, bool durable);
 bool shared_grown(u64 addr); /* after SIGBUS; lock not held */
+bool private_grown(u64 addr);
 void shared_prune(void);     /* after ranges were removed from the tree */
 
 #endif

@@ -163,9 +163,10 @@ static s64 move_private(struct remap *m)
 	busy_set(0, m->old, old_end);
 	busy_set(1, m->to, to_end);
 	range_settle(m->old, old_end);
-	range_settle(m->to, to_end);
 	if (!same_sets)
 		evacuate(&m->v, m->old, m->old + keep);
+	range_settle(m->old, old_end); /* write-backs of both ranges could begin meanwhile */
+	range_settle(m->to, to_end);
 	s64 r = home_mremap(m->old, m->old_len, m->to, m->new_len);
 
 	if (r) {
