@@ -33,6 +33,7 @@ host_wait_check:
 host_wait_end:
 	ret
 host_wait_abort:
+	movl	$1, %gs:44
 	mov	$-4, %rax
 	ret
 

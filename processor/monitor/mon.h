@@ -133,7 +133,7 @@ struct thread { /* at GS; offsets of the first fields are known to host/door.S *
 	u32 tid;              /* 28 */
 	struct kucontext *exit_uc; /* 32: what is being left */
 	u32 exit_slow;             /* 40: the frame's mask differs from the host's: leave by rt_sigreturn */
-	u32 pad0;
+	u32 wait_aborted;          /* 44: host_wait gave up before the host saw the call */
 	u64 scratch[2];
 	struct task *task;
 	struct thread *next, *prev; /* all threads of this address space (thread_list_lock) */
@@ -164,7 +164,8 @@ struct thread { /* at GS; offsets of the first fields are known to host/door.S *
 	u32 event_n;
 	struct event events[EVENTS];
 };
-_Static_assert(offsetof(struct thread, pending) == 24 && offsetof(struct thread, exit_uc) == 32 && offsetof(struct thread, exit_slow) == 40,
+_Static_assert(offsetof(struct thread, pending) == 24 && offsetof(struct thread, exit_uc) == 32 && offsetof(struct thread, exit_slow) == 40 &&
+		       offsetof(struct thread, wait_aborted) == 44,
 	       "host/door.S");
 
 static inline struct thread *thread_self(void)
@@ -268,6 +269,7 @@ s64 sys_dispatch(struct thread *t, s64 nr, const u64 *a);
 /* Special results of a handler, never seen by the program: */
 #define SYS_RESTART (-512)    /* ERESTARTSYS: -EINTR unless every delivered signal's handler has SA_RESTART */
 #define SYS_RESTART_NOHAND (-514) /* -EINTR when a handler runs, else restarted */
+#define SYS_RESTART_ALWAYS (-513) /* the signal came before the call began: handler first, then the call */
 #define SYS_CONTEXT_SET (-4095 - 1)   /* the handler wrote t->uc itself (rt_sigreturn, exec …): leave rax alone */
 
 /* A host call that may wait: gives -EINTR at once when a signal is recorded. Returns the host's result. */

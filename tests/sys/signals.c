@@ -701,6 +701,39 @@ static void storm(void) /* a fast timer over misses, calls and floating point */
 	OK(count > 10);
 }
 
+static long interrupted(long r)
+{
+	return r < 0 && errno == EINTR;
+}
+
+static void no_eintr(void) /* calls that have no reason to sleep do not end for a handler without SA_RESTART */
+{
+	static uint32_t word;
+	long wakes = 0, opens = 0, reads = 0, writes = 0, polls = 0;
+	int p[2];
+	char c = 'x';
+
+	handle(SIGALRM, on, 0);
+	MUST(pipe(p));
+	struct itimerval v = {{0, 400}, {0, 400}};
+	setitimer(ITIMER_REAL, &v, NULL);
+	for (int i = 0; i < t_scaled(20000) || count < 50; i++) {
+		struct pollfd ready = {.fd = p[0], .events = POLLIN};
+		wakes += interrupted(syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0));
+		if (i % 8 == 0) {
+			int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+			opens += interrupted(fd);
+			close(fd);
+		}
+		writes += interrupted(write(p[1], &c, 1));
+		polls += interrupted(poll(&ready, 1, 1000));
+		reads += interrupted(read(p[0], &c, 1));
+	}
+	v = (struct itimerval){{0, 0}, {0, 0}};
+	setitimer(ITIMER_REAL, &v, NULL);
+	say("interrupted: wakes %ld opens %ld writes %ld polls %ld reads %ld\n", wakes, opens, writes, polls, reads);
+}
+
 static void *killed_thread(void *arg)
 {
 	(void)arg;
@@ -727,6 +760,7 @@ static const struct t_case cases[] = {
 	{"basic", basic},     {"masks", masks},	    {"nested", nested},	  {"altstack", altstack}, {"stack_overflow", stack_overflow},
 	{"eintr", eintr},     {"restart", restart}, {"siginfo", siginfo}, {"faults", faults},	  {"context", context},
 	{"ucontexts", ucontexts}, {"suspend", suspend}, {"signal_fd", signal_fd}, {"timers", timers}, {"default_action", default_action},
-	{"stop_cont", stop_cont}, {"fork_inherits", fork_inherits}, {"storm", storm}, {"directed", directed}, {NULL, NULL},
+	{"stop_cont", stop_cont}, {"fork_inherits", fork_inherits}, {"storm", storm}, {"directed", directed},
+	{"no_eintr", no_eintr}, {NULL, NULL},
 };
 T_MAIN(cases)

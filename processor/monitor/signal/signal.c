@@ -162,11 +162,11 @@ static void resolve_restart(struct thread *t, struct kucontext *uc, const struct
 {
 	s64 r = (s64)uc->regs.rax;
 
-	if (t->nr < 0 || (r != SYS_RESTART && r != SYS_RESTART_NOHAND))
+	if (t->nr < 0 || (r != SYS_RESTART && r != SYS_RESTART_NOHAND && r != SYS_RESTART_ALWAYS))
 		return;
 	bool again = true;
 
-	if (first) {
+	if (first && r != SYS_RESTART_ALWAYS) {
 		const struct ksigaction *act = &t->task->action[first->signo];
 		bool caught = act->handler != K_SIG_IGN && act->handler != K_SIG_DFL;
 

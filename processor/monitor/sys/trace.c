@@ -326,7 +326,7 @@ void trace_end(struct trace_line *l, const struct sys_row *row, const u64 *a, s6
 	add_args(l, row, a, l->shown, false, result);
 	if (result == SYS_CONTEXT_SET)
 		add(l, ") = ?");
-	else if (result == SYS_RESTART || result == SYS_RESTART_NOHAND)
+	else if (result == SYS_RESTART || result == SYS_RESTART_NOHAND || result == SYS_RESTART_ALWAYS)
 		add(l, ") = ? %s (To be restarted)", result == SYS_RESTART ? "ERESTARTSYS" : "ERESTARTNOHAND");
 	else if (result < 0 && result > -4096 && errno_name((u32)-result))
 		add(l, ") = -1 %s (%s)", errno_name((u32)-result), errno_text((u32)-result));

@@ -210,7 +210,9 @@ s64 sys_futex(struct thread *t, const u64 *a)
 		arg4 = (u64)&ts;
 	}
 	for (;;) {
-		s64 r = host_wait(SYSNR(futex), a[0], a[1], a[2], arg4, a[4], a[5]);
+		/* Only those that sleep end with -EINTR; of a wake a program (Go) takes it for a broken kernel. */
+		s64 r = has_timeout(cmd) ? host_wait(SYSNR(futex), a[0], a[1], a[2], arg4, a[4], a[5])
+				    : host_door(SYSNR(futex), a[0], a[1], a[2], arg4, a[4], a[5]);
 
 		if (r == -EINTR && cmd == FUTEX_WAIT)
 			return a[3] ? -EINTR : SYS_RESTART; /* with a relative timeout Linux restarts by its own block: see below */

@@ -29,6 +29,7 @@ int on_sigsys(int sig, struct ksiginfo *info, struct kucontext *uc)
 	if (info->code != 2) /* SYS_USER_DISPATCH; else somebody sent it */
 		return on_async(sig, info, uc);
 	t->exit_slow = 0;
+	t->wait_aborted = 0;
 	t->uc = uc;
 	t->nr = (s64)r->rax;
 	t->args[0] = r->rdi;
@@ -41,8 +42,14 @@ int on_sigsys(int sig, struct ksiginfo *info, struct kucontext *uc)
 	s64 result = info->sys.arch == ARCH_X86_64 ? sys_dispatch(t, t->nr, t->args) : -ENOSYS;
 
 	if (result != SYS_CONTEXT_SET) {
+		bool ended = result == -EINTR || result == SYS_RESTART || result == SYS_RESTART_NOHAND;
+
+		/* A call that never sleeps (openat, a wake, a non-blocking connect) must not end with -EINTR for a signal that came
+		 * while the monitor was on its way to the host. */
+		if (ended && t->wait_aborted)
+			result = SYS_RESTART_ALWAYS;
 		r->rax = (u64)result;
-		if (result == SYS_RESTART || result == SYS_RESTART_NOHAND)
+		if (result == SYS_RESTART || result == SYS_RESTART_NOHAND || result == SYS_RESTART_ALWAYS)
 			signal_deliver(t, uc); /* with or without a signal: decides between -EINTR and again */
 	}
 	t->nr = -1;
