@@ -185,7 +185,8 @@ static void o_path(void)
 static void vectors(void)
 {
 	char a[4] = {0}, b[4] = {0};
-	struct iovec v[2] = {{a, 3}, {b, 3}}, w[2] = {{"abc", 3}, {"defg", 4}};
+	char abc[] = "abc", defg[] = "defg";
+	struct iovec v[2] = {{a, 3}, {b, 3}}, w[2] = {{abc, 3}, {defg, 4}};
 	int fd = MUST(open("f", O_RDWR | O_CREAT | O_TRUNC, 0600));
 	R(writev(fd, w, 2));
 	R(pwritev2(fd, w, 2, 10, 0));
@@ -251,7 +252,8 @@ static void moving(void)
 	memset(b, 0, sizeof(b));
 	R(read(q[0], b, sizeof(b)));
 	say("[%s]\n", b);
-	struct iovec v = {"vm", 2};
+	char vm[] = "vm";
+	struct iovec v = {vm, 2};
 	R(vmsplice(q[1], &v, 1, 0));
 	R(read(q[0], b, sizeof(b)));
 	o = 0;
