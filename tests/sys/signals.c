@@ -626,6 +626,7 @@ static void stop_cont(void)
 	pid_t c = fork();
 	if (!c) {
 		raise(SIGSTOP);
+		t_sleep_ms(300); /* "continued" is there until the exit is */
 		_exit(4);
 	}
 	R(waitpid(c, &st, WUNTRACED) == c);
