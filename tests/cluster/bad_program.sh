@@ -27,7 +27,7 @@ expect 126 kernel
 printf '#!/no/such/interpreter\n' >script
 chmod +x script
 run 20 -- ./script
-expect 127 interpreter
+expect 127 script
 # of another machine
 cp "$SYS/hello_static" arm
 printf '\267\000' | dd of=arm bs=1 seek=18 conv=notrunc 2>/dev/null

@@ -12,7 +12,7 @@ kill -USR1 $runner
 wait $runner
 code=$?
 [ $code = 7 ] && grep -qx got sig.out || fail "USR1 to lego run: status $code, said $(cat sig.out sig.err)"
-cat >pty.py <<'END'
+cat >terminal.py <<'END'
 import os, pty, select, sys, time
 lego, cluster = sys.argv[1:3]
 pid, fd = pty.fork()
@@ -60,5 +60,5 @@ while time.monotonic() < end:
         time.sleep(0.05)
 sys.exit("no end after exit")
 END
-try 60 /usr/bin/python3 pty.py "$LEGO" "$cluster"
+try 60 /usr/bin/python3 terminal.py "$LEGO" "$cluster"
 expect_status 0
