@@ -414,9 +414,26 @@ static s64 check_protect(u64 lo, u64 hi, u32 prot, bool *change)
 	return *change && !vma_room(&vm.tree, 2) ? -ENOMEM : 0;
 }
 
+/* Where the first hole at or after lo begins, or hi. */
+static u64 covered_to(u64 lo, u64 hi)
+{
+	const struct vma *v;
+
+	while (lo < hi && (v = vma_find(&vm.tree, lo)))
+		lo = v->end;
+	return MIN(lo, hi);
+}
+
 static s64 protect_locked(u64 lo, u64 hi, u32 prot)
 {
 	bool change;
+	u64 hole = covered_to(lo, hi);
+
+	if (hole > lo && hole < hi) { /* as on Linux: what lies before the hole is changed, then the call fails */
+		s64 before = protect_locked(lo, hole, prot);
+
+		return before ? before : -ENOMEM;
+	}
 	s64 r = check_protect(lo, hi, prot, &change);
 
 	if (r || !change)
