@@ -245,6 +245,7 @@ _Noreturn void mon_exit(int status);           /* ends the process after reports
 s64 mon_format(char *buf, u64 cap, const char *fmt, ...);
 s64 mon_vformat(char *buf, u64 cap, const char *fmt, __builtin_va_list ap);
 void mon_event(u64 what, u64 a, u64 b);
+void mon_dump_events(const struct thread *t); /* its last 24, newest last */
 #define MON_ASSERT(x) (likely(x) ? (void)0 : mon_fatal("assertion %s failed at %s:%u", #x, __FILE__, __LINE__))
 
 /* ------------------------------------------------------------ counters (spec/counters.def) */

@@ -131,7 +131,7 @@ void mon_print(const char *fmt, ...)
 	__builtin_va_end(ap);
 }
 
-static void dump_events(const struct thread *t)
+void mon_dump_events(const struct thread *t)
 {
 	if (t->event_n > 0)
 		mon_print("  thread %u: last events (time, kind, a, b), newest last", t->tid);
@@ -155,7 +155,7 @@ void mon_fatal(const char *fmt, ...)
 	__builtin_va_end(ap);
 	if (!__atomic_exchange_n(&dying, true, __ATOMIC_SEQ_CST) && mon.boot.debug_level)
 		for (struct thread *t = thread_list(); t; t = t->next)
-			dump_events(t);
+			mon_dump_events(t);
 	for (;;)
 		host(SYSNR(exit_group), 125);
 }

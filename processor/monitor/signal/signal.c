@@ -205,7 +205,7 @@ void signal_deliver(struct thread *t, struct kucontext *uc)
 	uc->sigmask &= ~MASK_SYNC;
 }
 
-static void print_crash(const struct kucontext *uc, const struct ksiginfo *info)
+static void print_crash(const struct thread *t, const struct kucontext *uc, const struct ksiginfo *info)
 {
 	const struct sigregs *r = &uc->regs;
 	char path[256] = "";
@@ -217,6 +217,7 @@ static void print_crash(const struct kucontext *uc, const struct ksiginfo *info)
 	mon_print("lego: rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx rbp %lx", r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp);
 	mon_print("lego: r8 %lx r9 %lx r10 %lx r11 %lx r12 %lx r13 %lx r14 %lx r15 %lx", r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14,
 		  r->r15);
+	mon_dump_events(t);
 }
 
 void signal_force(struct thread *t, struct kucontext *uc, const struct ksiginfo *info)
@@ -226,7 +227,7 @@ void signal_force(struct thread *t, struct kucontext *uc, const struct ksiginfo 
 
 	if (blocked || act->handler == K_SIG_DFL || act->handler == K_SIG_IGN) {
 		if (mon.boot.debug_level)
-			print_crash(uc, info);
+			print_crash(t, uc, info);
 		die_of(t, info->signo);
 	}
 	host_sigmask(MASK_ALL);
