@@ -13,7 +13,7 @@
 #include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/uffd.h"
 
-#define DIRECT_BATCH 8u
+#define DIRECT_BATCH 16u
 
 enum outcome { OUT_MOVED, OUT_DROPPED, OUT_STAYED };
 

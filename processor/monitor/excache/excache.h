@@ -166,7 +166,7 @@ bool ring_low(void);
 u32 dirty_victims(void);
 
 /* ---- write-back (writeback.c), ring.drain held */
-u32 writeback_victims(u32 most);	 /* seals up to that many dirty victims from the cursor on, sends, waits. Lines settled */
+u32 writeback_victims(void); /* seals dirty victims from the cursor on, a few batches at once, and waits. How many */
 void writeback_in_place(u64 lo, u64 hi); /* dirty lines in place of a range nobody can write to become clean; range busy */
 
 /* ---- ranges (range.c): busy, vm.lock held */

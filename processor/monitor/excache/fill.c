@@ -13,9 +13,10 @@
 #define ERR_WRITE   2ull
 #define BUFFERS	    64u
 #define GUARD_LINES 8u
+#define WRITES_IN_A_ROW 4ull
 
 /* struct thread's prefetch[] */
-enum { PF_STREAM0, PF_STREAM1, PF_STREAM2, PF_NEXT_STREAM, PF_RIP, PF_LINES, PF_SEGV_AT, PF_SEGV_SEQ };
+enum { PF_STREAM0, PF_STREAM1, PF_STREAM2, PF_WRITES, PF_RIP, PF_LINES, PF_SEGV_AT, PF_SEGV_SEQ };
 #define STREAMS 3u
 
 struct window {		     /* lines that one fault fills: of one aligned block, lowest first */
@@ -27,6 +28,7 @@ struct window {		     /* lines that one fault fills: of one aligned block, lowes
 	u32 dirty;	     /* bits: in place without protection */
 	u32 id[BLOCK_LINES];
 	bool zero, write, fixed;
+	bool writes; /* a stream of writes */
 };
 
 /* ---------------------------------------------------------------- guards and streams */
@@ -50,8 +52,11 @@ u32 guard_of(const struct thread *t)
 	return (t->tid & (GUARDS - 1)) | __atomic_load_n(&ec.guard_gen[t->tid & (GUARDS - 1)], __ATOMIC_RELAXED) << 12;
 }
 
-/* A stream: next page expected << 16 | lines brought along last time << 8 | window. Gives the window for a miss at page. */
-static u32 stream_window(struct thread *t, u64 page, u32 *stream)
+/* A stream: next page expected << 16 | lines brought along last time << 8 | STREAM_WRITES | window. Gives the window for a miss at
+ * page, and whether this one and the last were writes: then the lines brought along will be written too, and need no protection. */
+#define STREAM_WRITES 0x80u
+
+static u32 stream_window(struct thread *t, u64 page, bool write, u32 *stream, bool *writes)
 {
 	for (u32 i = 0; i < STREAMS; i++) {
 		u64 s = t->prefetch[PF_STREAM0 + i];
@@ -60,9 +65,11 @@ static u32 stream_window(struct thread *t, u64 page, u32 *stream)
 			continue;
 		count(CNT_PREFETCH_USED, s >> 8 & 0xff);
 		*stream = i;
-		return MIN(2 * (u32)(s & 0xff), ec.window);
+		*writes = write && s & STREAM_WRITES;
+		return MIN(2 * (u32)(s & 0x7f), ec.window);
 	}
-	*stream = (u32)(t->prefetch[PF_NEXT_STREAM]++ % STREAMS);
+	*writes = false;
+	*stream = (u32)(page >> 4 ^ page >> 9) % STREAMS;
 	return 1;
 }
 
@@ -185,7 +192,7 @@ static void window_build(struct window *w, const struct vma *v, u32 seq, u32 fir
 /* How much of the block to bring along; drops the set's lock. */
 static void window_open(struct thread *t, struct window *w, const struct vma *v, u32 seq)
 {
-	u32 stream, n = stream_window(t, w->base + w->demand, &stream), first = w->demand, last = w->demand;
+	u32 stream, n = stream_window(t, w->base + w->demand, w->write, &stream, &w->writes), first = w->demand, last = w->demand;
 
 	if (v->flags & VMA_FILE && ec.window == BLOCK_LINES) {
 		first = 0;
@@ -197,7 +204,7 @@ static void window_open(struct thread *t, struct window *w, const struct vma *v,
 	u32 top = 31 - (u32)__builtin_clz(w->want), brought = (u32)__builtin_popcount(w->want) - 1;
 
 	count(CNT_PREFETCH, brought);
-	stream_note(t, stream, w->base + top + 1, brought, n);
+	stream_note(t, stream, w->base + top + 1, brought, n | (w->write ? STREAM_WRITES : 0));
 }
 
 /* The window's lines are in place or given up. */
@@ -339,10 +346,10 @@ static bool fetch_place(struct window *w, const struct vma *v, const struct mem_
 		return false;
 	if (checking)
 		check_reply(w, data, zero, bytes);
-	bool alone = w->write && (data | zero) == demand;
+	bool unprotected = w->write && (w->writes || (data | zero) == demand);
 
-	fill_bits(w, data, bytes, !alone);
-	fill_bits(w, zero, NULL, !alone);
+	fill_bits(w, data, bytes, !unprotected);
+	fill_bits(w, zero, NULL, !unprotected);
 	demand_writable(w);
 	count(CNT_FETCH_LINES, (u32)__builtin_popcount(data | zero));
 	count(CNT_BYTES_IN, (u64)__builtin_popcount(data) * LINE_SIZE);
@@ -475,14 +482,33 @@ static enum fill_result take_back(struct thread *t, struct set *s, u32 victim, b
 	return FILL_DONE;
 }
 
+/* Clean lines right after one that a thread writes to, when it has written to several in a row: they are next. Lines of the same set. */
+static u32 write_run(struct thread *t, struct set *s, u64 page, const struct vma *v)
+{
+	u64 *writes = &t->prefetch[PF_WRITES]; /* page expected next << 8 | how many in a row */
+	u64 row = *writes >> 8 == page ? MIN((*writes & 0xff) + 1, WRITES_IN_A_ROW) : 0;
+	u64 end = MIN(ALIGN_UP(page + 1, BLOCK_LINES), v->end >> LINE_SHIFT), next = page + 1;
+
+	while (row == WRITES_IN_A_ROW && ec.block_shift && next < end) {
+		struct line *l = &ec.line[set_find(s, next)];
+
+		if (l->page != next || l->state != L_RESIDENT || l->flags & LF_DIRTY)
+			break;
+		l->flags |= LF_DIRTY;
+		next++;
+	}
+	*writes = next << 8 | row;
+	return (u32)(next - page);
+}
+
 /* In place: a write to a clean line, or somebody else was quicker. */
-static void resident(struct thread *t, struct line *l, bool write, u64 err, const struct vma *v)
+static void resident(struct thread *t, struct set *s, struct line *l, bool write, u64 err, const struct vma *v)
 {
 	if (write && (!(l->flags & LF_DIRTY) || err & ERR_PRESENT)) {
 		l->flags |= LF_DIRTY;
 		if (plain_rw(v->prot))
 			l->flags &= (u8)~LF_FIXED;
-		uffd_protect(page_addr(l->page), LINE_SIZE, false);
+		uffd_protect(page_addr(l->page), write_run(t, s, l->page, v) * LINE_SIZE, false);
 		count(CNT_MISS_WP, 1);
 	}
 	l->guard = guard_of(t);
@@ -510,7 +536,7 @@ enum fill_result cache_fault(struct thread *t, u64 addr, u64 err, const struct v
 		return miss(t, s, page, write, v, seq);
 	switch (ec.line[id].state) {
 	case L_RESIDENT:
-		resident(t, &ec.line[id], write, err, v);
+		resident(t, s, &ec.line[id], write, err, v);
 		lock_drop(&s->lock);
 		return FILL_DONE;
 	case L_VICTIM:

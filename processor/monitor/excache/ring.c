@@ -136,7 +136,7 @@ bool ring_drain(bool all)
 	if (stuck && ec.ring.cursor > ec.ring.tail) /* a dirty one was passed over before */
 		ec.ring.cursor = ec.ring.tail;
 	if (stuck || ec.ring.cursor + ec.nslots < head_now() + want_clean)
-		moved |= writeback_victims(EVICT_BATCH) > 0;
+		moved |= writeback_victims() > 0;
 	return moved;
 }
 

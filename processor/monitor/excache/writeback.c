@@ -9,14 +9,21 @@
 #include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/uffd.h"
 
-struct outgoing {
+#define WB_LINES 16u /* of a batch: a miss may have to wait behind it */
+#define WB_DEPTH 3u  /* batches under way at once */
+
+struct outgoing { /* a batch */
 	u32 n, nsegs;
-	u64 page[EVICT_BATCH];
-	struct wb_line line[EVICT_BATCH];
-	const u8 *bytes[EVICT_BATCH];
-	struct wire_seg seg[EVICT_BATCH + 2];
+	s64 handle; /* of the request; <= 0: not posted */
+	u64 page[WB_LINES];
+	struct wb_line line[WB_LINES];
+	const u8 *bytes[WB_LINES];
+	struct wire_seg seg[WB_LINES + 2];
+	struct mem_writeback_req req;
+	struct mem_writeback_rep rep;
+	struct chan_reply reply;
 };
-static struct outgoing out; /* ring.drain */
+static struct outgoing batches[WB_DEPTH]; /* ring.drain */
 
 static bool all_zero(const u8 *bytes)
 {
@@ -69,10 +76,10 @@ static void release(u64 page, u64 version, bool clean)
 	set_unlock(s);
 }
 
-static void batch_add(u64 page, u64 version, const u8 *bytes)
+static void batch_add(struct outgoing *out, u64 page, u64 version, const u8 *bytes)
 {
 	bool zero = all_zero(bytes);
-	u32 n = out.n;
+	u32 n = out->n;
 
 	if (zero && !written_back(page)) { /* as good as never written */
 		if (checking)
@@ -81,63 +88,71 @@ static void batch_add(u64 page, u64 version, const u8 *bytes)
 		return;
 	}
 	written_set(page);
-	out.page[n] = page;
-	out.bytes[n] = zero ? NULL : bytes;
-	out.line[n] = (struct wb_line){.addr = page_addr(page), .version = version, .flags = zero ? WB_ZERO : 0};
+	out->page[n] = page;
+	out->bytes[n] = zero ? NULL : bytes;
+	out->line[n] = (struct wb_line){.addr = page_addr(page), .version = version, .flags = zero ? WB_ZERO : 0};
 	if (!zero)
-		out.line[n].crc = crc32c(0, bytes, LINE_SIZE);
+		out->line[n].crc = crc32c(0, bytes, LINE_SIZE);
 	if (checking)
-		check_sealed(page, zero ? crc32c(0, zero_lines, LINE_SIZE) : out.line[n].crc, version);
+		check_sealed(page, zero ? crc32c(0, zero_lines, LINE_SIZE) : out->line[n].crc, version);
 	count(CNT_WRITEBACK_LINES, 1);
 	count(CNT_WRITEBACK_ZERO, zero);
-	out.n++;
+	out->n++;
 }
 
-static void batch_segs(const struct mem_writeback_req *req)
+static void batch_segs(struct outgoing *out)
 {
-	out.seg[0] = (struct wire_seg){req, sizeof(*req)};
-	out.seg[1] = (struct wire_seg){out.line, out.n * (u32)sizeof(out.line[0])};
-	out.nsegs = 2;
-	for (u32 i = 0; i < out.n; i++) {
-		struct wire_seg *last = &out.seg[out.nsegs - 1];
+	out->req = (struct mem_writeback_req){.count = out->n};
+	out->seg[0] = (struct wire_seg){&out->req, sizeof(out->req)};
+	out->seg[1] = (struct wire_seg){out->line, out->n * (u32)sizeof(out->line[0])};
+	out->nsegs = 2;
+	for (u32 i = 0; i < out->n; i++) {
+		struct wire_seg *last = &out->seg[out->nsegs - 1];
 
-		if (!out.bytes[i])
+		if (!out->bytes[i])
 			continue;
 		count(CNT_BYTES_OUT, LINE_SIZE);
-		if (out.nsegs > 2 && (const u8 *)last->base + last->len == out.bytes[i])
+		if (out->nsegs > 2 && (const u8 *)last->base + last->len == out->bytes[i])
 			last->len += (u32)LINE_SIZE;
 		else
-			out.seg[out.nsegs++] = (struct wire_seg){out.bytes[i], (u32)LINE_SIZE};
+			out->seg[out->nsegs++] = (struct wire_seg){out->bytes[i], (u32)LINE_SIZE};
 	}
 }
 
-/* Sends the batch and waits. Gives back home's masks. */
-static struct mem_writeback_rep batch_send(void)
+static void batch_post(struct outgoing *out)
 {
-	struct mem_writeback_req req = {.count = out.n};
-	struct mem_writeback_rep rep = {0};
-	struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep)};
-
-	batch_segs(&req);
+	batch_segs(out);
+	out->rep = (struct mem_writeback_rep){0};
+	out->reply = (struct chan_reply){.fixed = &out->rep, .fixed_len = sizeof(out->rep)};
+	out->handle = chan_post(&mon.mem, OP_MEM_WRITEBACK, 0, out->seg, out->nsegs, &out->reply, 0);
 	count(CNT_WRITEBACK, 1);
-	s32 status = owner_call(OP_MEM_WRITEBACK, out.seg, out.nsegs, &r, out.line[0].addr);
-
-	if (status)
-		owner_gone(status, out.line[0].addr);
-	for (u32 i = 0; i < out.n; i++)
-		if (rep.refused >> i & 1)
-			mon_fatal("memory node %s lost the mapping of %lx, whose contents it should keep", mon.boot.memory.name,
-				  out.line[i].addr);
-	return rep;
 }
 
-u32 writeback_victims(u32 most)
+/* Waits for home's masks; sends again what did not get through. */
+static void batch_finish(struct outgoing *out)
+{
+	s32 status = out->handle > 0 ? chan_wait(&mon.mem, out->handle) : (s32)out->handle;
+
+	if (status) {
+		out->reply.status = 0;
+		status = owner_call(OP_MEM_WRITEBACK, out->seg, out->nsegs, &out->reply, out->line[0].addr);
+	}
+	if (status)
+		owner_gone(status, out->line[0].addr);
+	for (u32 i = 0; i < out->n; i++)
+		if (out->rep.refused >> i & 1)
+			mon_fatal("memory node %s lost the mapping of %lx, whose contents it should keep", mon.boot.memory.name,
+				  out->line[i].addr);
+}
+
+/* Claims dirty victims from the cursor on. Returns how many; some may have needed no message. */
+static u32 batch_gather(struct outgoing *out)
 {
 	u64 head = __atomic_load_n(&ec.ring.head, __ATOMIC_ACQUIRE);
 	u32 claimed = 0;
 
-	out.n = 0;
-	for (; ec.ring.cursor < head && claimed < most; ec.ring.cursor++) {
+	out->n = 0;
+	for (; ec.ring.cursor < head && out->n < WB_LINES && claimed < 4 * WB_LINES; ec.ring.cursor++) {
 		u32 id = ec.first_slot + (u32)(ec.ring.cursor % ec.nslots);
 		u64 page;
 
@@ -146,79 +161,92 @@ u32 writeback_victims(u32 most)
 		if (!claim(id, &page))
 			continue;
 		claimed++;
-		batch_add(page, ec.version, (const u8 *)slot_addr(id));
+		batch_add(out, page, ec.version, (const u8 *)slot_addr(id));
 	}
-	if (!out.n)
-		return claimed;
-	struct mem_writeback_rep rep = batch_send();
+	return claimed;
+}
 
-	for (u32 i = 0; i < out.n; i++)
-		release(out.page[i], out.line[i].version, rep.committed >> i & 1);
+u32 writeback_victims(void)
+{
+	u32 claimed = 0, posted = 0;
+
+	while (posted < WB_DEPTH) {
+		struct outgoing *out = &batches[posted];
+		u32 n = batch_gather(out);
+
+		claimed += n;
+		if (out->n) {
+			batch_post(out);
+			posted++;
+		}
+		if (!n)
+			break;
+	}
+	for (u32 b = 0; b < posted; b++) {
+		struct outgoing *out = &batches[b];
+
+		batch_finish(out);
+		for (u32 i = 0; i < out->n; i++)
+			release(out->page[i], out->line[i].version, out->rep.committed >> i & 1);
+	}
 	return claimed;
 }
 
 /* ---------------------------------------------------------------- in place */
 
-static u8 bounce[BLOCK_LINES * LINE_SIZE]; /* ring.drain */
+static u8 bounce[WB_LINES * LINE_SIZE]; /* ring.drain */
 
-static void send_in_place(void)
-{
-	if (!out.n)
-		return;
-	struct mem_writeback_rep rep = batch_send();
-
-	for (u32 i = 0; i < out.n; i++) {
-		u64 page = out.page[i];
-
-		/* Nobody can write to it until the range is no longer busy, so what was sent is what is there. Not taken: once more. */
-		bool taken = rep.committed >> i & 1;
-
-		if (taken)
-			uffd_protect(page_addr(page), LINE_SIZE, true);
-		release(page, out.line[i].version, taken);
-	}
-	out.n = 0;
-}
+struct in_place { /* lines of one batch, their bytes in bounce */
+	u32 n;
+	u64 page[WB_LINES], version[WB_LINES];
+};
 
 static void seal_in_place(struct set *s, u32 id, void *arg)
 {
 	struct line *l = &ec.line[id];
+	struct in_place *p = arg;
 
-	if (l->state != L_RESIDENT || !(l->flags & LF_DIRTY) || out.n == BLOCK_LINES)
+	if (l->state != L_RESIDENT || !(l->flags & LF_DIRTY) || p->n == WB_LINES)
 		return;
-	u8 *bytes = bounce + out.n * LINE_SIZE;
-
-	if (copy_from_user(bytes, page_addr(l->page), LINE_SIZE)) /* present and readable: does not miss */
+	if (copy_from_user(bounce + p->n * LINE_SIZE, page_addr(l->page), LINE_SIZE)) /* present and readable: does not miss */
 		mon_fatal("cannot read the line at %lx", page_addr(l->page));
 	l->flags |= LF_INFLIGHT | LF_SEALED;
 	l->version = ++ec.version;
-	out.page[out.n] = l->page;
-	out.bytes[out.n] = bytes;
-	out.line[out.n] = (struct wb_line){.version = l->version};
-	out.n++;
+	p->page[p->n] = l->page;
+	p->version[p->n++] = l->version;
+}
+
+/* Nobody can write to the lines until the range is no longer busy, so what was sent is what is there. Not taken: once more. */
+static void send_in_place(struct outgoing *out)
+{
+	if (!out->n)
+		return;
+	batch_post(out);
+	batch_finish(out);
+	for (u32 i = 0; i < out->n; i++) {
+		bool taken = out->rep.committed >> i & 1;
+
+		if (taken)
+			uffd_protect(page_addr(out->page[i]), LINE_SIZE, true);
+		release(out->page[i], out->line[i].version, taken);
+	}
 }
 
 void writeback_in_place(u64 lo, u64 hi)
 {
-	u64 page[BLOCK_LINES], version[BLOCK_LINES];
-	u32 n;
+	struct outgoing *out = &batches[0];
+	struct in_place p;
 
 	lock_take(&ec.ring.drain);
 	do {
-		out.n = 0;
-		range_each(lo, hi, seal_in_place, NULL);
-		n = out.n;
-		for (u32 i = 0; i < n; i++) {
-			page[i] = out.page[i];
-			version[i] = out.line[i].version;
+		p.n = out->n = 0;
+		range_each(lo, hi, seal_in_place, &p);
+		for (u32 i = 0; i < p.n; i++) {
+			if (!written_back(p.page[i]) && all_zero(bounce + i * LINE_SIZE))
+				uffd_protect(page_addr(p.page[i]), LINE_SIZE, true);
+			batch_add(out, p.page[i], p.version[i], bounce + i * LINE_SIZE);
 		}
-		out.n = 0;
-		for (u32 i = 0; i < n; i++) {
-			if (!written_back(page[i]) && all_zero(bounce + i * LINE_SIZE))
-				uffd_protect(page_addr(page[i]), LINE_SIZE, true);
-			batch_add(page[i], version[i], bounce + i * LINE_SIZE);
-		}
-		send_in_place();
-	} while (n);
+		send_in_place(out);
+	} while (p.n);
 	lock_drop(&ec.ring.drain);
 }

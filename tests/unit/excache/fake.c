@@ -465,6 +465,22 @@ s32 chan_call(struct chan *c, u16 op, const struct wire_seg *segs, u32 nsegs, st
 	return layout(op, segs[0].base, r->fixed);
 }
 
+static s32 posted[8];
+static u32 nposted;
+
+s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r, u64 timeout_ns)
+{
+	if (chance(fake_faults.timeout))
+		return -WIRE_BUSY;
+	posted[nposted % 8] = chan_call(c, op, segs, nsegs, r, timeout_ns);
+	return ++nposted;
+}
+
+s32 chan_wait(struct chan *c, s64 handle)
+{
+	return posted[(handle - 1) % 8];
+}
+
 /* ---------------------------------------------------------------- the monitor */
 
 void lock_take(struct lock *l)
