@@ -14,6 +14,7 @@
 #include "processor/monitor/vm/uffd.h"
 
 #define DIRECT_BATCH 16u
+#define AHEAD_BATCH  8u
 
 enum outcome { OUT_MOVED, OUT_DROPPED, OUT_STAYED };
 
@@ -190,7 +191,7 @@ static void make_slots(void)
 		ring_wait(tail);
 		return;
 	}
-	bool moved = ring_drain(false);
+	bool moved = ring_drain(MAX(ec.nslots / 4, 1));
 
 	lock_drop(&ec.ring.drain);
 	if (moved)
@@ -222,6 +223,23 @@ bool evict_some(struct set *s)
 	else
 		set_wait(s, seen);
 	return false;
+}
+
+void evict_ahead(struct set *s)
+{
+	struct batch b = {.n = 0};
+	bool no_slot;
+
+	if (__atomic_load_n(&s->nfree, __ATOMIC_RELAXED) >= ec.high)
+		return;
+	lock_take(&s->lock);
+	if (s->nfree < ec.high)
+		batch_pick(s, MIN(ec.high - s->nfree, AHEAD_BATCH), false, &b, &no_slot);
+	lock_drop(&s->lock);
+	if (b.n)
+		batch_evict(&b);
+	if (ring_low())
+		evictor_kick(NULL);
 }
 
 /* ---------------------------------------------------------------- the service thread */
@@ -257,7 +275,7 @@ static void refill_set(struct set *s)
 		u64 tail = __atomic_load_n(&ec.ring.tail, __ATOMIC_ACQUIRE);
 
 		lock_take(&ec.ring.drain);
-		bool moved = ring_drain(false);
+		bool moved = ring_drain(MAX(ec.nslots / 4, 1));
 
 		lock_drop(&ec.ring.drain);
 		if (!moved)
@@ -301,9 +319,9 @@ void evictor_round(void)
 	}
 	if (__atomic_load_n(&ec.nspare_free, __ATOMIC_RELAXED) < ec.nspare / 2)
 		recall_spares();
-	for (bool more = true; more;) {
+	for (bool more = ring_low(); more;) {
 		lock_take(&ec.ring.drain);
-		more = ring_drain(false) && ring_low();
+		more = ring_drain(ring_goal());
 		lock_drop(&ec.ring.drain);
 	}
 }

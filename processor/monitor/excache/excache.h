@@ -155,18 +155,21 @@ static inline bool guarded(const struct line *l)
 
 /* ---- eviction (evict.c) */
 bool evict_some(struct set *s);	  /* lock held, is dropped: makes room in a full set. False: nothing could be done */
+void evict_ahead(struct set *s);  /* lock not held: a little room before it is needed, by a thread that waits anyhow */
 void evictor_kick(struct set *s); /* lock not held: the set fell below its low mark */
 void evictor_round(void);	  /* what the service thread does each time it wakes */
 u64 slot_addr(u32 id);
 /* ---- victims (ring.c) */
 u32 ring_take(u32 want, u32 *got); /* a run of slots: entry number of the first, or 0 */
-bool ring_drain(bool all);	   /* ring.drain held: writes back and drops; true: something moved */
-void ring_wait(u64 tail_seen);	   /* until the tail moved on */
+bool ring_drain(
+    u64 want_free);	       /* ring.drain held: drops clean victims until so many slots are free, and writes back; true: some progress */
+u64 ring_goal(void);	       /* how many slots the evictor frees once it is at it */
+void ring_wait(u64 tail_seen); /* until the tail moved on */
 bool ring_low(void);
 u32 dirty_victims(void);
 
 /* ---- write-back (writeback.c), ring.drain held */
-u32 writeback_victims(void); /* seals dirty victims from the cursor on, a few batches at once, and waits. How many */
+u32 writeback_victims(void);		 /* seals dirty victims from the cursor on, a few batches at once, and waits. How many */
 void writeback_in_place(u64 lo, u64 hi); /* dirty lines in place of a range nobody can write to become clean; range busy */
 
 /* ---- ranges (range.c): busy, vm.lock held */

@@ -9,10 +9,10 @@
 #include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/uffd.h"
 
-#define ERR_PRESENT 1ull
-#define ERR_WRITE   2ull
-#define BUFFERS	    64u
-#define GUARD_LINES 8u
+#define ERR_PRESENT	1ull
+#define ERR_WRITE	2ull
+#define BUFFERS		64u
+#define GUARD_LINES	8u
 #define WRITES_IN_A_ROW 4ull
 
 /* struct thread's prefetch[] */
@@ -373,7 +373,15 @@ static bool fetch(struct window *w, const struct vma *v)
 
 	req.ticket = __atomic_add_fetch(&ec.ticket, BLOCK_LINES, __ATOMIC_RELAXED);
 	count(CNT_FETCH, 1);
-	s32 status = owner_call(OP_MEM_FETCH, &seg, 1, &r, page_addr(w->base + w->demand));
+	s64 handle = chan_post(&mon.mem, OP_MEM_FETCH, 0, &seg, 1, &r, 0);
+	s32 status = (s32)handle;
+
+	if (handle > 0) {
+		evict_ahead(w->set); /* while home is at it */
+		status = chan_wait(&mon.mem, handle);
+	}
+	if (status == -WIRE_TIMEOUT || status == -WIRE_WAIT || status == -WIRE_BUSY || status == -WIRE_DOWN)
+		status = owner_call(OP_MEM_FETCH, &seg, 1, &r, page_addr(w->base + w->demand));
 
 	if (status && (status <= -4096 || !(v->flags & VMA_FILE)))
 		owner_gone(status, page_addr(w->base + w->demand));

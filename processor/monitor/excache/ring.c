@@ -45,12 +45,17 @@ u32 ring_take(u32 want, u32 *got)
 	return n ? first : 0;
 }
 
-/* Slots in use that keep the ring from taking new victims. */
+/* The evictor should make room: victims are kept until a quarter of the slots is left, or, when they are not kept, are a quarter. */
 bool ring_low(void)
 {
-	u64 used = head_now() - tail_now();
+	u64 used = head_now() - tail_now(), quarter = MAX(ec.nslots / 4, 1);
 
-	return ec.nslots - used < MAX(ec.nslots / 4, 1) || (!ec.policy->second_chance && used);
+	return ec.policy->second_chance ? ec.nslots - used < quarter : used >= quarter;
+}
+
+u64 ring_goal(void)
+{
+	return ec.policy->second_chance ? MAX(ec.nslots * 3ull / 8, 1) : ec.nslots;
 }
 
 /* The slot at the tail: a hole, or a clean victim, which is given up here. */
@@ -115,12 +120,9 @@ static u32 drop_tail(u32 most)
 	return n;
 }
 
-bool ring_drain(bool all)
+bool ring_drain(u64 want_free)
 {
-	u64 used = head_now() - ec.ring.tail;
-	bool keep = ec.policy->second_chance && !all;
-	u64 want_free = keep ? MAX(ec.nslots / 4, 1) : ec.nslots;
-	u64 want_clean = keep ? ec.nslots / 2 : ec.nslots; /* of the oldest */
+	u64 used = head_now() - ec.ring.tail, want_clean = MAX(want_free, ec.nslots / 2); /* of the oldest */
 	bool moved = false;
 
 	while (used && ec.nslots - used < want_free) {

@@ -13,7 +13,7 @@ void vm_fork_prepare(struct thread *t)
 	range_settle(0, ~0ull);
 	while (dirty_victims()) {
 		ec.ring.cursor = ec.ring.tail;
-		while (ring_drain(true))
+		while (ring_drain(ec.nslots))
 			;
 	}
 }

@@ -81,7 +81,7 @@ static void evacuate(const struct vma *v, u64 lo, u64 hi)
 	lock_take(&ec.ring.drain);
 	while (dirty_victims()) {
 		ec.ring.cursor = ec.ring.tail;
-		while (ring_drain(true))
+		while (ring_drain(ec.nslots))
 			;
 	}
 	lock_drop(&ec.ring.drain);
