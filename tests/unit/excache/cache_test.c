@@ -159,7 +159,7 @@ static void op_protect(u32 first, u32 n)
 	bool covered = model_covered(first, n);
 
 	must(vm_mprotect(&fake_thread, addr_of(first), n * LINE_SIZE, prot), covered ? 0 : -ENOMEM, "mprotect");
-	for (u32 p = first; covered && p < first + n; p++)
+	for (u32 p = first; p < first + n && model[p].mapped; p++) /* what lies before a hole changes */
 		model[p].prot = (u8)prot;
 }
 
