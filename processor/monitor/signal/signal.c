@@ -13,6 +13,7 @@
 #include "processor/monitor/vm/vm.h"
 
 #define BIT(sig) (1ull << ((sig)-1))
+#define SIGNAL_RT_MIN 32
 #define UNBLOCKABLE (BIT(SIGKILL) | BIT(SIGSTOP))
 
 static bool monitors_own(int sig)
@@ -75,11 +76,17 @@ s64 sys_rt_sigaction(struct thread *t, const u64 *a)
 	return a[2] ? copy_to_user(a[2], &old, sizeof(old)) : 0;
 }
 
+/* The interrupted monitor code runs on with everything masked (trap/handlers.c), so only nesting records more than one. What does not fit is
+ * lost only for a standard signal that is there already: those do not queue. */
 void signal_record(struct thread *t, const struct ksiginfo *info)
 {
-	if (t->nsig < SIG_RECORD_MAX) /* all others are masked while one is handled: only re-entry through nesting adds more */
+	bool there = false;
+
+	for (u32 i = 0; i < t->nsig && info->signo < SIGNAL_RT_MIN; i++)
+		there |= t->sig[i].signo == info->signo;
+	if (!there && t->nsig < SIG_RECORD_MAX)
 		t->sig[t->nsig++] = *info;
-	else
+	else if (!there)
 		host(SYSNR(rt_tgsigqueueinfo), host(SYSNR(getpid)), t->tid, info->signo, info);
 	t->pending = 1;
 	count(CNT_SIGNALS, 1);

@@ -84,6 +84,7 @@ static void fork_child(struct thread *t, const struct clone_request *c, const st
 	threads_fork_child(t);
 	t->nsig = 0;
 	t->pending = 0;
+	t->exit_slow = 1; /* the mask of the moment is not the program's */
 	task_adopt_child_fds(true);
 	mon.boot.asid = space->asid;
 	channels_attach(&space->memory, &space->storage);

@@ -134,6 +134,8 @@ int on_async(int sig, struct ksiginfo *info, struct kucontext *uc)
 		return 0;
 	}
 	signal_record(t, info);
+	if (in_monitor(ip) && ip != (u64)exit_last)
+		uc->sigmask |= MASK_ALL; /* one is enough to come back with: a timer faster than a miss would never let it end */
 	if (ip >= (u64)host_wait_check && ip < (u64)host_wait_end)
 		uc->regs.rip = (u64)host_wait_abort;
 	else if (ip == (u64)exit_last)
