@@ -76,6 +76,8 @@ host_clone:
 	.macro ENTRY name, handler
 	.globl \name
 \name:
+	pushq	$2			/* the kernel clears the direction flag, but not alignment check */
+	popfq
 	sub	$8, %rsp
 	call	\handler
 	add	$16, %rsp
@@ -92,6 +94,8 @@ host_clone:
 /* The asynchronous handlers run with everything masked: only rt_sigreturn gives the mask back. */
 	.globl entry_async
 entry_async:
+	pushq	$2
+	popfq
 	sub	$8, %rsp
 	call	on_async
 	add	$16, %rsp
@@ -188,6 +192,8 @@ exit_sigreturn:
 	ud2
 exit_end:
 exit_deliver:
+	pushq	$2			/* the program's flags may be there already: direction, alignment check */
+	popfq
 	movl	$1, %gs:GS_SLOW
 	mov	%gs:GS_SELF, %rdi
 	mov	%rsp, %rsi

@@ -116,6 +116,21 @@ void signal_release_held(struct thread *t)
 	}
 }
 
+static void print_crash(const struct thread *t, const struct kucontext *uc, const struct ksiginfo *info)
+{
+	const struct sigregs *r = &uc->regs;
+	char path[256] = "";
+	struct vma v = {0};
+
+	vm_next(r->rip, &v, path, sizeof(path));
+	mon_print("lego: signal %d code %d at %lx, rip %lx (%s + %lx) rsp %lx err %lx", info->signo, info->code, info->fault.addr, r->rip, path,
+		  r->rip - v.start + v.file_off, r->rsp, r->err);
+	mon_print("lego: rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx rbp %lx", r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp);
+	mon_print("lego: r8 %lx r9 %lx r10 %lx r11 %lx r12 %lx r13 %lx r14 %lx r15 %lx", r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14,
+		  r->r15);
+	mon_dump_events(t);
+}
+
 /* Ends the process by sig as the host kernel would (core pattern, wait status). */
 static _Noreturn void die_of(struct thread *t, int sig)
 {
@@ -153,6 +168,8 @@ static bool deliver_one(struct thread *t, struct kucontext *uc, const struct ksi
 	if (act.handler == K_SIG_DFL) /* the disposition changed after the host had delivered it */
 		die_of(t, sig);
 	if (signal_frame_push(t, uc, info, &act)) {
+		if (mon.boot.debug_level)
+			print_crash(t, uc, info);
 		if (sig == SIGSEGV)
 			task->action[SIGSEGV].handler = K_SIG_DFL;
 		die_of(t, SIGSEGV);
@@ -210,21 +227,6 @@ void signal_deliver(struct thread *t, struct kucontext *uc)
 	/* uc->sigmask becomes the host's when the frame is left. SIGSYS, SIGBUS, SIGSEGV must never be blocked there. */
 	t->virtual_mask_sync = uc->sigmask & MASK_SYNC;
 	uc->sigmask &= ~MASK_SYNC;
-}
-
-static void print_crash(const struct thread *t, const struct kucontext *uc, const struct ksiginfo *info)
-{
-	const struct sigregs *r = &uc->regs;
-	char path[256] = "";
-	struct vma v = {0};
-
-	vm_next(r->rip, &v, path, sizeof(path));
-	mon_print("lego: signal %d code %d at %lx, rip %lx (%s + %lx) rsp %lx err %lx", info->signo, info->code, info->fault.addr, r->rip, path,
-		  r->rip - v.start + v.file_off, r->rsp, r->err);
-	mon_print("lego: rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx rbp %lx", r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp);
-	mon_print("lego: r8 %lx r9 %lx r10 %lx r11 %lx r12 %lx r13 %lx r14 %lx r15 %lx", r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14,
-		  r->r15);
-	mon_dump_events(t);
 }
 
 void signal_force(struct thread *t, struct kucontext *uc, const struct ksiginfo *info)
