@@ -161,6 +161,8 @@ static _Noreturn void refuse(struct thread *t, const char *what, s64 r)
 
 	if (r == -WIRE_DOWN || r == -WIRE_TIMEOUT)
 		mon_print("lego: %s: storage node %s or memory node %s does not answer", what, mon.boot.storage.name, mon.boot.memory.name);
+	else if (text && program.nprefix)
+		mon_print("lego: %s: its interpreter %s: %s", what, program.prefix[0], text);
 	else if (text)
 		mon_print("lego: %s: %s", what, text);
 	else
