@@ -52,13 +52,6 @@ static void note(struct check *c, u32 what)
 	c->note[0] = what << 24 | (thread_self()->tid & 0xffffff);
 }
 
-void check_note(u64 page, u32 what)
-{
-	lock_take(&check_lock);
-	note(entry(page, true), what);
-	lock_drop(&check_lock);
-}
-
 void check_sealed(u64 page, u32 crc, u64 version)
 {
 	lock_take(&check_lock);

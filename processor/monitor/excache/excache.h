@@ -210,7 +210,6 @@ void check_filled(u64 page, const void *bytes);
 void check_clean(u64 page, const void *bytes); /* a clean line is about to be dropped */
 void check_forget(u64 page, u64 n);
 void check_move(u64 page, u64 n, u64 to);
-void check_note(u64 page, u32 what);
 
 /* ---- latency (latency.c) */
 static inline u64 cycles(void)

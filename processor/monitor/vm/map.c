@@ -228,28 +228,22 @@ static bool is_dev_zero(int fd)
 static s64 map_host_private(struct thread *t, struct map_args *m)
 {
 	u32 prot = m->prot;
+	u8 byte;
 
-	if (!is_dev_zero(m->fd)) {
-		u8 byte;
-		s64 r = host(SYSNR(pread64), m->fd, &byte, 1, m->off);
+	if (is_dev_zero(m->fd))
+		return map_private(m, NULL);
+	if (host(SYSNR(pread64), m->fd, &byte, 1, m->off) < 0)
+		return -ENODEV;
+	m->prot |= PROT_READ | PROT_WRITE;
+	s64 at = map_private(m, NULL), r = at;
 
-		if (r < 0)
-			return -ENODEV;
-		m->prot |= PROT_READ | PROT_WRITE;
-	}
-	s64 at = map_private(m, NULL);
-
-	if (at < 0 || m->prot == prot)
-		return is_dev_zero(m->fd) || at < 0 ? at : (copy_host_file(t, m, (u64)at), at);
-	s64 r = copy_host_file(t, m, (u64)at);
-
-	if (!r)
+	if (r >= 0)
+		r = copy_host_file(t, m, (u64)at);
+	if (!r && m->prot != prot)
 		r = vm_mprotect(t, (u64)at, m->len, prot);
-	if (r) {
+	if (at >= 0 && r < 0)
 		vm_munmap(t, (u64)at, m->len);
-		return r;
-	}
-	return at;
+	return r < 0 ? r : at;
 }
 
 /* ---------------------------------------------------------------- what mmap accepts */
