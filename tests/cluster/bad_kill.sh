@@ -2,56 +2,34 @@
 # timeout: 120
 . "$TOP/tests/cluster/lib.sh"
 up
-held() {
-	"$LEGO" status --cluster "$cluster" --json | jq '[.components[] | select(.kind == "memory") | .used_bytes] | add'
-}
-processes() {
-	"$LEGO" status --cluster "$cluster" --json | jq '.processes | length'
-}
-run 20 -- "$SYS/hello_static"
-sleep 1
-before=$(held)
 busy='a = bytearray(50000000); import os
 for i in range(0, len(a), 4096): a[i] = 1
 os.write(1, b"ready\n")
 while True: a[5] = 6'
 timeout 60 "$LEGO" run --cluster "$cluster" --excache 2M -- /usr/bin/python3 -c "$busy" >busy.out 2>busy.err </dev/null &
 runner=$!
-for i in $(seq 100); do
-	grep -q ready busy.out && break
-	sleep 0.1
-done
-grep -q ready busy.out || fail "the program did not start: $(cat busy.err)"
+soon 20 grep -q ready busy.out || fail "the program did not start: $(cat busy.err)"
 try 10 "$LEGO" ps --cluster "$cluster"
 grep -q python3 "$out" || fail "lego ps does not show it: $(cat "$out")"
-[ "$(held)" -gt "$before" ] || fail "the memory node holds nothing for it"
+soon 10 holds_more 40000000 || fail "the memory node holds nothing for it"
 host_pid=$("$LEGO" status --cluster "$cluster" --json | jq '.processes[] | select(.command | test("python3")) | .host_pid')
 kill -9 "$host_pid" || fail "no host pid in the status"
 wait $runner
 code=$?
 [ $code = 137 ] || fail "exit status $code after kill -9, not 137"
-freed=
-for i in $(seq 80); do
-	[ "$(held)" -le "$before" ] && freed=yes && break
-	sleep 0.1
-done
-[ -n "$freed" ] || fail "memory of a killed program is not freed: $(held) bytes, $before before"
-[ "$(processes)" = 0 ] || fail "the status still shows a process"
+soon 10 holds_at_most 0 || fail "memory of a killed program is not freed: $(held) bytes"
+soon 10 runs_exactly 0 || fail "the status still shows a process"
 # the launcher dies: the program must not stay
-"$LEGO" run --cluster "$cluster" -- sh -c 'sleep 1000 & sleep 1000' >/dev/null 2>&1 </dev/null &
+"$LEGO" run --cluster "$cluster" -- sh -c 'sleep 1000 & exec sleep 1000' >/dev/null 2>&1 </dev/null &
 runner=$!
-sleep 1.5
+soon 20 runs_exactly 2 || fail "the shell and its child do not run"
 kill -9 $runner
 wait $runner 2>/dev/null
-for i in $(seq 50); do
-	[ "$(processes)" = 0 ] && break
-	sleep 0.1
-done
-[ "$(processes)" = 0 ] || fail "programs outlive a killed lego run"
+soon 10 runs_exactly 0 || fail "programs outlive a killed lego run"
 # the processor node dies: its programs end
 timeout 60 "$LEGO" run --cluster "$cluster" -- sleep 1000 >/dev/null 2>p.err </dev/null &
 runner=$!
-sleep 1.5
+soon 20 runs_exactly 1 || fail "the program does not run"
 kill -9 "$(component_pid p0)"
 start=$SECONDS
 wait $runner

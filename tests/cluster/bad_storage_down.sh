@@ -4,9 +4,9 @@
 up
 pid=$(component_pid s0)
 [ -n "$pid" ] || fail "no pid of s0 in the status"
-timeout 60 "$LEGO" run --cluster "$cluster" -- sh -c 'sleep 3; cat /etc/debian_version; echo status $?' >run.out 2>run.err </dev/null &
+timeout 60 "$LEGO" run --cluster "$cluster" -- sh -c 'echo ready; sleep 3; cat /etc/debian_version; echo status $?' >run.out 2>run.err </dev/null &
 runner=$!
-sleep 1.5
+soon 20 grep -q ready run.out || fail "the program does not start"
 kill -9 "$pid"
 wait $runner
 code=$?

@@ -50,6 +50,38 @@ run() { # run LIMIT [OPTION...] -- CMD...
 	try "$limit" "$LEGO" run --cluster "$cluster" "$@"
 }
 
+# soon SECONDS CMD...: true as soon as CMD is, false after SECONDS of trying. What nodes report travels by heartbeat: ask, never guess a time.
+soon() {
+	local tries=$(($1 * 10))
+	shift
+	while ! "$@"; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+# Bytes that the memory nodes hold, and the number of programs that run, as the manager knows them.
+held() {
+	"$LEGO" status --cluster "$cluster" --json | jq '[.components[] | select(.kind == "memory") | .used_bytes] | add'
+}
+
+processes() {
+	"$LEGO" status --cluster "$cluster" --json | jq '.processes | length'
+}
+
+holds_more() {
+	[ "$(held)" -gt "$1" ]
+}
+
+holds_at_most() {
+	[ "$(held)" -le "$1" ]
+}
+
+runs_exactly() {
+	[ "$(processes)" = "$1" ]
+}
+
 # Processes of this test that still run: daemons and programs have our LEGO_HOME in their environment.
 leftovers() {
 	local p

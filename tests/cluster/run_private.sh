@@ -9,15 +9,15 @@ try 30 "$LEGO" run --transport tcp --excache 1M --memory 256M -- /usr/bin/python
 expect_status 0
 [ "$(cat "$out")" = 4999950000 ] || fail "said $(cat "$out" "$err")"
 nothing_left
-"$LEGO" run -- sleep 1000 >/dev/null 2>&1 </dev/null &
+"$LEGO" run -- sh -c "echo ready; exec sleep 1000" >private.out 2>&1 </dev/null &
 runner=$!
-sleep 2
+soon 20 grep -q ready private.out || fail "the program does not start"
 kill -9 $runner
 wait $runner 2>/dev/null
 nothing_left
-"$LEGO" run -- sleep 1000 >/dev/null 2>&1 </dev/null &
+"$LEGO" run -- sh -c "echo ready; exec sleep 1000" >private2.out 2>&1 </dev/null &
 runner=$!
-sleep 2
+soon 20 grep -q ready private2.out || fail "the program does not start"
 kill -TERM $runner
 wait $runner
 code=$?
