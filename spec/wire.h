@@ -393,7 +393,7 @@ struct sd_io_req { /* SD_READ (len wanted), SD_WRITE (data follows), SD_FSYNC, S
 	u64 off;
 	u64 len;
 	u32 flags; /* enum sd_io_flags; FALLOCATE: mode; SEEK: whence; FSYNC: 1 = data only */
-	u32 pad0;
+	u32 uid;   /* WRITE, FALLOCATE: who acts; checked against the channel's */
 };
 _Static_assert(sizeof(struct sd_io_req) == 72, "wire");
 enum sd_io_flags { SDIO_APPEND = 1, SDIO_SYNC = 2 };
@@ -406,7 +406,7 @@ struct sd_io_rep {
 };
 _Static_assert(sizeof(struct sd_io_rep) == 40, "wire");
 
-struct sd_setattr_req { /* then the path (len bytes), or with SDP_BY_ID 16 bytes of id */
+struct sd_setattr_req { /* then the path (len bytes), or with SDP_BY_ID 16 bytes of id, or a whole file_ref (SDA_SIZE by its right to write) */
 	u32 len;
 	u32 flags; /* enum sd_path_flags */
 	u32 mask;  /* enum sd_attr_mask */
@@ -414,8 +414,9 @@ struct sd_setattr_req { /* then the path (len bytes), or with SDP_BY_ID 16 bytes
 	u32 uid, gid;
 	u64 size;
 	s64 atime_ns, mtime_ns;
+	u32 by_uid, by_gid; /* who acts; checked against the channel's */
 };
-_Static_assert(sizeof(struct sd_setattr_req) == 48, "wire");
+_Static_assert(sizeof(struct sd_setattr_req) == 56, "wire");
 enum sd_attr_mask {
 	SDA_MODE = 1,
 	SDA_UID = 2,
@@ -474,8 +475,17 @@ struct sd_xattr_req { /* then path, then name, then value (SET) */
 	u32 path_len, name_len;
 	u32 value_len; /* SET: bytes that follow; GET, LIST: room */
 	u32 flags;     /* enum sd_path_flags; bits 16…: XATTR_CREATE, XATTR_REPLACE */
+	u32 uid, gid;  /* who acts; checked against the channel's */
 };
-_Static_assert(sizeof(struct sd_xattr_req) == 16, "wire");
+_Static_assert(sizeof(struct sd_xattr_req) == 24, "wire");
+
+/* SD_GROUPS, on a channel of root: the supplementary groups of who acts on it from here on. Data: `count` numbers of 4 bytes. */
+struct sd_groups_req {
+	u32 count;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct sd_groups_req) == 8, "wire");
+#define SD_GROUPS_MAX 1024u
 
 /* ------------------------------------------------------------------ processor */
 

@@ -74,7 +74,9 @@ static int copy_one(struct sd *sd, struct vnode *vn, const struct source *src, i
 	char temp[24];
 	sd_temp_name(sd, temp);
 	int fd = make_copy(sd, vn, temp, src, with_data);
-	int rc = fd < 0 ? fd : set_attributes(fd, &src->attr);
+	int rc = fd < 0 ? fd : xattrs_copy(sd, src->fd, fd);
+	if (!rc)
+		rc = set_attributes(fd, &src->attr);
 	hf_close(fd);
 	if (!rc)
 		rc = move_in(vn, temp, dir, name);
@@ -96,7 +98,9 @@ static int upper_dir(struct sd *sd, struct vnode *vn, char *path)
 	*slash = '/';
 	if (parent < 0)
 		return parent;
-	d.fd = vn->lower < 0 ? -ENOENT : hf_open(vn->lower, path + 1, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+	d.fd = lower_path(sd, vn, path, (u32)strlen(path), sd->lower);
+	if (d.fd >= 0)
+		d.fd = hf_open(vn->lower, layer_rel(vn, LAYER_LOWER, 0, sd->lower), O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
 	int rc = d.fd < 0 ? d.fd : hf_stat(d.fd, &d.attr);
 	if (!rc)
 		rc = copy_one(sd, vn, &d, parent, slash + 1, true);

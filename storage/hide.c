@@ -161,7 +161,7 @@ bool hide_covers(const struct hide *h, const char *path, u32 len)
 
 int hide_mark(struct hide *h, const char *path, u32 len)
 {
-	if (hide_covers(h, path, len))
+	if (hide_marked(h, path, len))
 		return 0;
 	u32 size = (u32)ALIGN_UP(sizeof(struct record) + len, 8u);
 	u8 *buf = calloc(1, size);

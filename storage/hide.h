@@ -1,5 +1,5 @@
-/* Which paths of a vNode's lower directory are hidden: removed names, and directories that replaced what the lower has. A mark on a
- * path hides the lower there and everywhere below it, for good; what the upper has there is visible all the same. So one mark serves as
+/* Which paths of a vNode's lower directory are hidden: removed names, and directories that replaced what the lower has. Paths are the
+ * lower's own (lower.c says which one a path of the vNode leads to). A mark on a path hides the lower there and everywhere below it, for good; what the upper has there is visible all the same. So one mark serves as
  * whiteout (nothing in the upper) and as opaque directory (a directory in the upper), and no step between needs to be undone.
  *
  * Kept in a file of records, each written by one call: after kill -9 a mark is there or not. In memory it is a set of hashes. */

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -72,6 +73,32 @@ int hf_reopen(int fd, int flags)
 {
 	char link[32];
 	return result(open(fd_link(fd, link), flags | O_CLOEXEC | O_NOCTTY));
+}
+
+s64 hf_getxattr(int fd, const char *name, void *buf, u64 len)
+{
+	char link[32];
+	ssize_t n = getxattr(fd_link(fd, link), name, buf, len);
+	return n < 0 ? -errno : n;
+}
+
+s64 hf_listxattr(int fd, char *buf, u64 len)
+{
+	char link[32];
+	ssize_t n = listxattr(fd_link(fd, link), buf, len);
+	return n < 0 ? -errno : n;
+}
+
+int hf_setxattr(int fd, const char *name, const void *value, u64 len, int flags)
+{
+	char link[32];
+	return result(setxattr(fd_link(fd, link), name, value, len, flags));
+}
+
+int hf_removexattr(int fd, const char *name)
+{
+	char link[32];
+	return result(removexattr(fd_link(fd, link), name));
 }
 
 int hf_open_handle(int mount_fd, const struct hf_handle *h, int flags)

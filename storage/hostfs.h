@@ -78,6 +78,12 @@ int hf_chown(int fd, u32 uid, u32 gid); /* ~0u: leave */
 #define HF_TIME_OMIT INT64_MIN
 int hf_utimens(int fd, s64 atime_ns, s64 mtime_ns);
 
+/* ---- extended attributes (O_PATH serves, links are not followed) */
+s64 hf_getxattr(int fd, const char *name, void *buf, u64 len);
+s64 hf_listxattr(int fd, char *buf, u64 len);
+int hf_setxattr(int fd, const char *name, const void *value, u64 len, int flags);
+int hf_removexattr(int fd, const char *name);
+
 /* What is created between the two, called with the same, belongs to uid and gid (root only; else nothing happens). */
 void hf_become(u32 uid, u32 gid);
 void hf_be_self(u32 uid, u32 gid);

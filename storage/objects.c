@@ -178,7 +178,9 @@ static int lower_with_id(struct sd *sd, struct vnode *vn, const char *path, cons
 {
 	struct hf_attr a;
 	struct file_id id;
-	int fd = vn->lower < 0 ? -ESTALE : hf_open(vn->lower, layer_rel(vn, LAYER_LOWER, 0, path), O_PATH | O_NOFOLLOW, 0);
+	int fd = lower_path(sd, vn, path, (u32)strlen(path), sd->lower);
+	if (fd >= 0)
+		fd = hf_open(vn->lower, layer_rel(vn, LAYER_LOWER, 0, sd->lower), O_PATH | O_NOFOLLOW, 0);
 	if (fd >= 0 && !hf_stat(fd, &a) && !id_of(sd, vn, fd, &a, &id) && same_id(&id, want))
 		return fd;
 	hf_close(fd);
@@ -191,7 +193,7 @@ static bool shows(struct sd *sd, struct vnode *vn, const struct loc *l, const st
 	struct file_id id;
 	if (!id_of_loc(sd, vn, l, &id) && same_id(&id, want))
 		return true;
-	if (l->layer != LAYER_UPPER || is_dir(l) || hide_covers(vn->hide, l->path, l->len))
+	if (l->layer != LAYER_UPPER || is_dir(l))
 		return false;
 	int fd = lower_with_id(sd, vn, l->path, want);
 	hf_close(fd);

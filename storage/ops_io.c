@@ -59,12 +59,12 @@ void op_read(struct req *r)
 }
 
 /* What a write by somebody else than root does to a program's borrowed authority. */
-static void drop_suid(struct req *r, int fd)
+void drop_suid(struct req *r, int fd)
 {
 	struct hf_attr a;
 	if (!r->cred.check || hf_stat(fd, &a) || !(a.mode & (S_ISUID | S_ISGID)))
 		return;
-	u32 drop = S_ISUID | (a.mode & S_IXGRP ? S_ISGID : 0);
+	u32 drop = S_ISUID | (a.mode & S_IXGRP || !in_group(&r->cred, a.gid) ? S_ISGID : 0);
 	hf_chmod(fd, a.mode & 07777 & ~drop);
 }
 
@@ -99,6 +99,7 @@ void op_write(struct req *r)
 		sd_fail(r, -WIRE_BAD_MESSAGE, NULL);
 		return;
 	}
+	take_cred_of(r, q->uid, r->cred.gid);
 	int fd = in_range(q->off, q->len) ? object_fd(r->sd, r->vn, &id, true) : -EINVAL;
 	if (fd < 0)
 		sd_fail(r, fd, NULL);

@@ -220,14 +220,14 @@ int dir_empty(struct sd *sd, struct vnode *vn, const struct loc *l)
 	int fd = hf_open(l->fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fd;
-	int rc = shows_nothing(vn, fd, l->layer == LAYER_LOWER ? l->path : NULL, sd->cand);
+	int rc = shows_nothing(vn, fd, l->layer == LAYER_LOWER ? l->lower : NULL, sd->cand);
 	hf_close(fd);
 	if (rc <= 0 || l->lower_fd < 0)
 		return rc;
 	fd = hf_open(l->lower_fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fd;
-	rc = shows_nothing(vn, fd, l->path, sd->cand);
+	rc = shows_nothing(vn, fd, l->lower, sd->cand);
 	hf_close(fd);
 	return rc;
 }
@@ -269,8 +269,8 @@ static int remove_name(struct req *r, struct loc *l)
 	int dir = parent_fd(r->sd, vn, l), rc = 0;
 	if (dir < 0)
 		return dir;
-	if (overlay && lower_visible(vn, l->path, l->len))
-		rc = hide_mark(vn->hide, l->path, l->len);
+	if (overlay && lower_visible(r->sd, vn, l->path, l->len))
+		rc = hide_mark(vn->hide, r->sd->lower, (u32)strlen(r->sd->lower));
 	if (!rc && l->layer == LAYER_LOWER)
 		rc = hf_utimens(dir, HF_TIME_OMIT, HF_TIME_NOW);
 	else if (!rc && is_dir(l))

@@ -1,4 +1,4 @@
-/* Requests that look at a path or open it: STAT, OPEN, OPEN_ID, ACCESS, READLINK, STATFS, extended attributes. */
+/* Requests that look at a path or open it: STAT, OPEN, OPEN_ID, ACCESS, READLINK, STATFS. */
 #include "storage/slots.h"
 
 /* ---- decoding */
@@ -19,9 +19,14 @@ bool take_paths(struct req *r, struct paths *p)
 void take_cred(struct req *r)
 {
 	const struct sd_path_req *q = r->m->fixed;
-	if (r->conn->uid)
-		return;
-	r->cred = (struct cred){.uid = q->uid, .gid = q->gid, .check = sd_must_check(r->sd, q->uid)};
+	take_cred_of(r, q->uid, q->gid);
+}
+
+void take_cred_of(struct req *r, u32 uid, u32 gid)
+{
+	const struct conn *c = r->conn;
+	if (!c->uid)
+		r->cred = (struct cred){.uid = uid, .gid = gid, .check = sd_must_check(r->sd, uid), .ngroups = c->ngroups, .groups = c->groups};
 }
 
 u32 walk_flags_of(u32 sdp)
@@ -232,7 +237,7 @@ static int open_regular(struct req *r, struct loc *l, const struct opening *o, s
 		rc = id_of_loc(r->sd, r->vn, l, id);
 	if (!rc)
 		rc = open_data(r, l, id, writes);
-	if (!rc && o->flags & O_TRUNC && l->attr.size)
+	if (!rc && o->flags & O_TRUNC)
 		rc = cut(r, id, l);
 	return rc;
 }
@@ -304,8 +309,8 @@ static void open_create(struct req *r, const struct paths *p, const struct openi
 	} while (rc == -EEXIST && !exclusive && --tries);
 	if (!rc && exclusive && !r->resumed)
 		rc = -EEXIST;
-	if (!rc && l->slash && !is_dir(l))
-		rc = -ENOTDIR;
+	if (!rc && l->slash)
+		rc = -EISDIR;
 	if (rc)
 		sd_fail(r, rc, l);
 	else
@@ -377,40 +382,4 @@ void op_open_id(struct req *r)
 	else
 		open_existing(r, l, &o, false);
 	loc_close(l);
-}
-
-/* ---- extended attributes: none are kept */
-
-static void take_xattr(struct req *r, bool sets, s32 otherwise)
-{
-	const struct sd_xattr_req *q = r->m->fixed;
-	u64 want = (u64)q->path_len + q->name_len + (sets ? q->value_len : 0);
-	struct loc *l = &r->sd->a;
-	if (want != r->m->data_len) {
-		sd_fail(r, -WIRE_BAD_MESSAGE, NULL);
-		return;
-	}
-	int rc = locate(r, (const char *)r->m->data, q->path_len, q->flags & 0xffff, l);
-	sd_fail(r, rc ? rc : otherwise, l);
-	loc_close(l);
-}
-
-void op_getxattr(struct req *r)
-{
-	take_xattr(r, false, -ENODATA);
-}
-
-void op_setxattr(struct req *r)
-{
-	take_xattr(r, true, -EOPNOTSUPP);
-}
-
-void op_listxattr(struct req *r)
-{
-	take_xattr(r, false, 0);
-}
-
-void op_removexattr(struct req *r)
-{
-	take_xattr(r, false, -ENODATA);
 }

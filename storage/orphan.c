@@ -249,7 +249,14 @@ void orphan_undo(struct sd *sd, struct vnode *vn, const struct file_id *undo)
 
 /* ---- unnamed files */
 
-static int make_in_orphans(struct sd *sd, struct vnode *vn, u32 mode, const struct cred *c, struct file_id *id)
+/* As a file made in dir. */
+static int give_to(int fd, const struct loc *dir, const struct cred *c)
+{
+	bool sgid = dir->attr.mode & S_ISGID;
+	return c->check || sgid ? hf_chown(fd, c->check ? c->uid : ~0u, sgid ? dir->attr.gid : c->gid) : 0;
+}
+
+static int make_in_orphans(struct sd *sd, struct vnode *vn, const struct loc *dir, u32 mode, const struct cred *c, struct file_id *id)
 {
 	char temp[24], name[ID_NAME];
 	struct hf_attr a;
@@ -257,7 +264,7 @@ static int make_in_orphans(struct sd *sd, struct vnode *vn, u32 mode, const stru
 	int fd = hf_create(vn->orphans, temp, O_RDWR, mode);
 	if (fd < 0)
 		return fd;
-	int rc = c->check ? hf_chown(fd, c->uid, c->gid) : 0;
+	int rc = give_to(fd, dir, c);
 	if (!rc)
 		rc = hf_stat(fd, &a);
 	if (!rc)
@@ -280,7 +287,7 @@ static int make_on_bind(struct sd *sd, struct vnode *vn, const struct loc *dir, 
 {
 	struct hf_attr a;
 	int fd = hf_tmpfile(dir->fd, mode);
-	int rc = fd < 0 ? fd : c->check ? hf_chown(fd, c->uid, c->gid) : 0;
+	int rc = fd < 0 ? fd : give_to(fd, dir, c);
 	if (!rc)
 		rc = hf_stat(fd, &a);
 	if (!rc)
@@ -297,7 +304,7 @@ static int make_on_bind(struct sd *sd, struct vnode *vn, const struct loc *dir, 
 
 int orphan_make(struct sd *sd, struct vnode *vn, const struct loc *dir, u32 mode, const struct cred *c, struct file_id *id)
 {
-	return dir->layer == LAYER_BIND ? make_on_bind(sd, vn, dir, mode, c, id) : make_in_orphans(sd, vn, mode, c, id);
+	return dir->layer == LAYER_BIND ? make_on_bind(sd, vn, dir, mode, c, id) : make_in_orphans(sd, vn, dir, mode, c, id);
 }
 
 int orphan_adopt(struct sd *sd, struct vnode *vn, const struct file_id *id, int dir, const char *name)

@@ -159,14 +159,34 @@ static bool in_upper(const struct listing *s, const char *name)
 static bool hidden(const struct listing *s, u8 layer, const char *name)
 {
 	char *path = s->sd->cand;
-	u32 n = (u32)strlen(name), len = s->l->len;
+	bool lower = layer == LAYER_LOWER;
+	u32 n = (u32)strlen(name), len = lower ? s->l->lower_len : s->l->len;
 	if (len + 1 + n >= PATH_CAP)
+		return false;
+	memcpy(path, lower ? s->l->lower : s->l->path, len);
+	path[len] = '/';
+	memcpy(path + len + 1, name, n + 1);
+	return (lower && hide_marked(s->vn->hide, path, len + 1 + n)) ||
+	       vnode_secret(s->vn, layer, s->l->bind, path, len + 1 + n);
+}
+
+/* What the lower has for a name of this directory, of the vNode's view: a directory moved here may bring its own. */
+static bool lower_attr_of(struct listing *s, const char *name, struct hf_attr *a)
+{
+	struct sd *sd = s->sd;
+	char *path = sd->cand;
+	u32 n = (u32)strlen(name), len = s->l->len;
+	if (s->vn->lower < 0 || s->l->layer == LAYER_BIND || len + 1 + n >= PATH_CAP)
 		return false;
 	memcpy(path, s->l->path, len);
 	path[len] = '/';
 	memcpy(path + len + 1, name, n + 1);
-	return (layer == LAYER_LOWER && hide_marked(s->vn->hide, path, len + 1 + n)) ||
-	       vnode_secret(s->vn, layer, s->l->bind, path, len + 1 + n);
+	if (lower_path(sd, s->vn, path, len + 1 + n, sd->lower) < 0)
+		return false;
+	int fd = hf_open(s->vn->lower, layer_rel(s->vn, LAYER_LOWER, 0, sd->lower), O_PATH | O_NOFOLLOW, 0);
+	bool there = fd >= 0 && !hf_stat(fd, a);
+	hf_close(fd);
+	return there;
 }
 
 /* An entry of the upper. A directory that is merged shows the lower's number. */
@@ -179,8 +199,7 @@ static void list_upper(struct listing *s, const struct host_dent *d, u64 next)
 		s->cookie = next;
 		return;
 	}
-	if (d->type == DT_DIR && l->lower_fd >= 0 && !hidden(s, LAYER_LOWER, d->name) && !hf_stat_at(l->lower_fd, d->name, &a) &&
-	    S_ISDIR(a.mode))
+	if (d->type == DT_DIR && lower_attr_of(s, d->name, &a) && S_ISDIR(a.mode))
 		ino = id_ino(s->sd, &a);
 	emit(s, d->name, ino, d->type, next);
 }

@@ -2,7 +2,7 @@
  *
  * Within a bind the host's rename serves. In the overlay the source is brought to the upper, the lower is hidden at the source (the
  * upper's object still shows, so nothing is seen of it) and, where a directory takes the place of another, at the target too; then one
- * rename of the host's moves it all. A directory of which the lower has a part is not moved (EXDEV, as overlayfs does: mv copies). */
+ * rename of the host's moves it all. A directory of which the lower has a part takes along where that lies (lower.c). */
 #include "storage/slots.h"
 
 #include <linux/fs.h>
@@ -69,22 +69,21 @@ static int check_rights(struct req *r, const struct move *m)
 /* Readies one end for the upper's rename: in the upper, and the lower hidden where it would come out again. */
 static int ready_end(struct req *r, struct loc *l, bool leaves, bool dir_comes)
 {
+	struct sd *sd = r->sd;
 	struct vnode *vn = r->vn;
-	u32 kind = lower_visible(vn, l->path, l->len);
-	if (leaves && is_dir(l) && kind)
-		return -EXDEV;
-	int rc = l->exists && (leaves || (dir_comes && l->layer == LAYER_LOWER)) ? copy_up(r->sd, vn, l, true) : 0;
-	if (!rc && kind && (leaves || dir_comes))
-		rc = hide_mark(vn->hide, l->path, l->len);
-	return rc;
+	int rc = l->exists && (leaves || (dir_comes && l->layer == LAYER_LOWER)) ? copy_up(sd, vn, l, true) : 0;
+	if (rc || !(leaves || dir_comes) || !lower_visible(sd, vn, l->path, l->len))
+		return rc;
+	u32 len = (u32)strlen(sd->lower);
+	memcpy(sd->cand, sd->lower, len + 1);
+	if (leaves && is_dir(l) && l->lower_fd >= 0)
+		rc = lower_bind(sd, vn, l->fd, sd->cand, len);
+	return rc ? rc : hide_mark(vn->hide, sd->cand, len);
 }
 
 static int ready_overlay(struct req *r, const struct move *m)
 {
 	struct loc *f = m->from, *t = m->to;
-	bool dir_leaves_lower = m->exchange && is_dir(t) && lower_visible(r->vn, t->path, t->len);
-	if (dir_leaves_lower || (is_dir(f) && lower_visible(r->vn, f->path, f->len)))
-		return -EXDEV; /* before anything is copied */
 	int rc = ready_end(r, t, m->exchange, is_dir(f));
 	return rc ? rc : ready_end(r, f, true, m->exchange && is_dir(t));
 }
@@ -133,6 +132,8 @@ static int do_rename(struct req *r, struct move *m)
 	struct file_id id;
 	if (!m->from->exists)
 		return r->resumed && m->to->exists ? 0 : -ENOENT;
+	if (m->from->slash + m->to->slash && !is_dir(m->from) && !m->exchange)
+		return -ENOTDIR;
 	if (m->from->len == m->to->len && !memcmp(m->from->path, m->to->path, m->from->len))
 		return m->flags & RENAME_NOREPLACE ? -EEXIST : 0;
 	int rc = id_of_loc(r->sd, r->vn, m->from, &id);

@@ -32,6 +32,7 @@ static handler *const handlers[] = {
     [OP_SD_UNLINK & 0xff] = op_unlink,	     [OP_SD_RENAME & 0xff] = op_rename,
     [OP_SD_GETXATTR & 0xff] = op_getxattr,   [OP_SD_SETXATTR & 0xff] = op_setxattr,
     [OP_SD_LISTXATTR & 0xff] = op_listxattr, [OP_SD_REMOVEXATTR & 0xff] = op_removexattr,
+    [OP_SD_GROUPS & 0xff] = op_groups,
 };
 
 /* ---- connections */
@@ -82,6 +83,7 @@ static void closed(void *self, conn_id id)
 	if (vn)
 		vn->idle_since_ns = now;
 	sd->channels -= c->role == ROLE_VNODE;
+	free(c->groups);
 	free(c);
 }
 
@@ -188,6 +190,25 @@ static bool repeated(struct req *r)
 		sd_reply(r, -WIRE_BAD_SEQ, NULL, NULL, 0);
 		return true;
 	}
+}
+
+/* Only a channel of root says whose requests it carries: of any other the groups would have to be believed. */
+void op_groups(struct req *r)
+{
+	const struct sd_groups_req *q = r->m->fixed;
+	struct conn *c = conn_find(r->sd, r->conn->id);
+	if (q->count > SD_GROUPS_MAX || r->m->data_len != q->count * sizeof(u32)) {
+		sd_fail(r, -WIRE_BAD_MESSAGE, NULL);
+		return;
+	}
+	u32 *groups = c->uid ? NULL : malloc(r->m->data_len + 1);
+	if (groups) {
+		memcpy(groups, r->m->data, r->m->data_len);
+		free(c->groups);
+		c->groups = groups;
+		c->ngroups = q->count;
+	}
+	sd_reply(r, groups ? 0 : c->uid ? -EPERM : -ENOMEM, NULL, NULL, 0);
 }
 
 static void message(void *self, conn_id id, const struct msg *m)
@@ -395,6 +416,7 @@ void sd_free(struct sd *sd)
 	for (u32 i = 0; i < SD_CONN_BUCKETS; i++)
 		for (struct conn *c = sd->conns[i], *next; c; c = next) {
 			next = c->next;
+			free(c->groups);
 			free(c);
 		}
 	while (sd->vnodes) {

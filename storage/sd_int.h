@@ -44,6 +44,8 @@ struct file_id {
 
 struct cred {
 	u32 uid, gid;
+	u32 ngroups;
+	const u32 *groups; /* supplementary */
 	bool check; /* permissions are this node's to check: the host does not know uid */
 };
 
@@ -82,6 +84,8 @@ struct conn {
 	u8 role, kind;
 	u32 vnode, uid, gid;
 	u64 session;
+	u32 ngroups;
+	u32 *groups; /* of who acts on a root channel; SD_GROUPS */
 };
 
 struct loc {
@@ -92,6 +96,8 @@ struct loc {
 	u32 bind;		   /* index, for LAYER_BIND */
 	int fd;			   /* O_PATH of the visible object, or -1 */
 	int lower_fd;		   /* of the lower's directory when merged, or -1 */
+	u32 lower_len;		   /* of lower */
+	char lower[PATH_CAP];	   /* where in the lower tree its part of the object lies (LAYER_LOWER, or merged) */
 	bool special;		   /* the path ended in "." or ".." */
 	bool slash;		   /* the path ended in "/" */
 	bool nameless;		   /* an object without a path: only fd and attr count */
@@ -139,7 +145,7 @@ struct sd {
 	/* scratch of the request under way */
 	struct loc a, b, c;
 	char walk_rest[WALK_REST];
-	char cand[PATH_CAP], tmp_path[PATH_CAP], link[PATH_CAP];
+	char cand[PATH_CAP], tmp_path[PATH_CAP], link[PATH_CAP], lower[PATH_CAP], prefix[PATH_CAP];
 	u8 data[MSG_MAX_DATA];
 	_Alignas(8) u8 dents[HOST_DENTS];
 };
@@ -189,13 +195,26 @@ int loc_at(struct sd *sd, struct vnode *vn, const char *path, u32 len, struct lo
 void loc_init(struct loc *l);
 void loc_close(struct loc *l);
 bool loc_readonly(const struct vnode *vn, const struct loc *l); /* on a read-only bind */
-/* The lower has something at path that no mark hides (binds do not cover path). Its type bits, or 0. */
-u32 lower_visible(struct vnode *vn, const char *path, u32 len);
+/* The lower has something for path that no mark hides (binds do not cover path). Its type bits, or 0; sd->lower says where. */
+u32 lower_visible(struct sd *sd, struct vnode *vn, const char *path, u32 len);
 const char *last_name(const char *path);
 static inline bool is_dir(const struct loc *l)
 {
 	return S_ISDIR(l->attr.mode);
 }
+
+bool in_group(const struct cred *c, u32 gid);
+
+/* ---- lower.c */
+/* Where in the lower tree path leads: its length, out (PATH_CAP) NUL-ended; -ENOENT: hidden, or there is no lower. */
+int lower_path(struct sd *sd, struct vnode *vn, const char *path, u32 len, char *out);
+/* The upper's directory fd shows the lower's at `lower` wherever it is moved to. */
+int lower_bind(struct sd *sd, struct vnode *vn, int fd, const char *lower, u32 len);
+
+/* ---- xattr.c */
+bool xattr_private(const char *name);
+/* What a copy in the upper is to have. */
+int xattrs_copy(struct sd *sd, int from, int to);
 
 /* ---- copyup.c */
 /* Brings the object of l (in the lower) to the upper; l then shows it there. with_data false: the file arrives empty. */
@@ -262,6 +281,9 @@ int orphan_adopt(struct sd *sd, struct vnode *vn, const struct file_id *id, int 
 void orphans_conn_closed(struct sd *sd, conn_id c);
 void orphans_tick(struct sd *sd, u64 now_ns);
 
+/* ---- ops_io.c: what a write by somebody else than root does to a program's borrowed authority */
+void drop_suid(struct req *r, int fd);
+
 /* ---- handlers: ops_path.c ops_name.c rename.c ops_io.c readdir.c setattr.c */
 void op_vnode(struct req *r);
 void op_open_ids(struct req *r);
@@ -289,6 +311,7 @@ void op_getxattr(struct req *r);
 void op_setxattr(struct req *r);
 void op_listxattr(struct req *r);
 void op_removexattr(struct req *r);
+void op_groups(struct req *r);
 
 /* Decoding shared by handlers. */
 struct paths {
@@ -299,6 +322,7 @@ struct paths {
 bool take_paths(struct req *r, struct paths *p);
 /* The identity the request acts under: the channel's; a root channel may act for others. */
 void take_cred(struct req *r);
+void take_cred_of(struct req *r, u32 uid, u32 gid);
 u32 walk_flags_of(u32 sdp);
 /* The object a path (or with SDP_BY_ID an id) names. l is to be closed in any case. */
 int locate(struct req *r, const char *path, u32 len, u32 sdp, struct loc *l);

@@ -1,6 +1,17 @@
 /* SETATTR: mode, owner, size and times, by path or by file id. */
 #include "storage/slots.h"
 
+/* A whole handle instead of an id: whoever has it opened the file for writing, whatever its mode is now. */
+static bool may_by_handle(struct req *r)
+{
+	const struct sd_setattr_req *q = r->m->fixed;
+	struct file_ref h;
+	if (!(q->flags & SDP_BY_ID) || q->len != sizeof(h))
+		return false;
+	memcpy(&h, r->m->data, sizeof(h));
+	return h.vnode == r->conn->vnode && h.rights & FILE_W && handle_ok(r->sd, &h);
+}
+
 static int check_size(struct req *r, const struct loc *l)
 {
 	const struct sd_setattr_req *q = r->m->fixed;
@@ -8,25 +19,26 @@ static int check_size(struct req *r, const struct loc *l)
 		return 0;
 	if (!S_ISREG(l->attr.mode))
 		return is_dir(l) ? -EISDIR : -EINVAL;
-	return q->size > INT64_MAX ? -EINVAL : may(r, l, 2);
+	return q->size > INT64_MAX ? -EINVAL : may_by_handle(r) ? 0 : may(r, l, 2);
 }
 
 static int check_owner(struct req *r, const struct loc *l)
 {
 	const struct sd_setattr_req *q = r->m->fixed;
 	const struct cred *c = &r->cred;
-	bool owner = !c->check || c->uid == l->attr.uid;
+	bool owner = c->uid == l->attr.uid;
 	if (!c->check)
 		return 0;
-	if (q->mask & SDA_UID && q->uid != l->attr.uid)
+	const u32 touch = SDA_ATIME_NOW | SDA_MTIME_NOW;
+	if (q->mask & SDA_UID && !(owner && q->uid == l->attr.uid))
 		return -EPERM;
-	if (q->mask & SDA_GID && q->gid != l->attr.gid && !(owner && q->gid == c->gid))
+	if (q->mask & SDA_GID && !(owner && (q->gid == l->attr.gid || in_group(c, q->gid))))
 		return -EPERM;
 	if (q->mask & (SDA_MODE | SDA_ATIME | SDA_MTIME) && !owner)
 		return -EPERM;
-	if (q->mask & (SDA_ATIME_NOW | SDA_MTIME_NOW) && !owner)
-		return may(r, l, 2);
-	return 0;
+	if (!(q->mask & touch) || owner)
+		return 0;
+	return (q->mask & touch) == touch ? may(r, l, 2) : -EPERM;
 }
 
 static int check(struct req *r, const struct loc *l)
@@ -52,7 +64,10 @@ static s64 time_of(u32 mask, u32 now_bit, u32 set_bit, s64 ns)
 static int resize(struct req *r, const struct file_id *id, u64 size)
 {
 	int fd = object_fd(r->sd, r->vn, id, true);
-	return fd < 0 ? fd : hf_truncate(fd, size);
+	int rc = fd < 0 ? fd : hf_truncate(fd, size);
+	if (!rc)
+		drop_suid(r, fd);
+	return rc;
 }
 
 static int apply(struct req *r, const struct loc *l, const struct file_id *id)
@@ -60,9 +75,9 @@ static int apply(struct req *r, const struct loc *l, const struct file_id *id)
 	const struct sd_setattr_req *q = r->m->fixed;
 	u32 mask = q->mask, mode = q->mode & 07777;
 	int rc = mask & SDA_SIZE ? resize(r, id, q->size) : 0;
-	if (!rc && mask & (SDA_UID | SDA_GID))
+	if (!rc && (mask & (SDA_UID | SDA_GID) || !mask)) /* chown to nobody new: the change time moves */
 		rc = hf_chown(l->fd, mask & SDA_UID ? q->uid : ~0u, mask & SDA_GID ? q->gid : ~0u);
-	if (r->cred.check && r->cred.gid != l->attr.gid && !is_dir(l))
+	if (r->cred.check && !in_group(&r->cred, l->attr.gid) && !is_dir(l))
 		mode &= ~(u32)S_ISGID;
 	if (!rc && mask & SDA_MODE)
 		rc = hf_chmod(l->fd, mode);
@@ -78,7 +93,7 @@ static int ready(struct req *r, struct loc *l, struct file_id *id)
 	const struct sd_setattr_req *q = r->m->fixed;
 	bool data = !(q->mask & SDA_SIZE && !q->size);
 	int rc = id_of_loc(r->sd, r->vn, l, id);
-	if (rc || !q->mask)
+	if (rc)
 		return rc;
 	if (l->nameless)
 		return orphans_has(r->sd, id) ? 0 : -EROFS;
@@ -97,7 +112,9 @@ void op_setattr(struct req *r)
 		sd_fail(r, -WIRE_BAD_MESSAGE, NULL);
 		return;
 	}
-	int rc = locate(r, (const char *)r->m->data, q->len, q->flags, l);
+	take_cred_of(r, q->by_uid, q->by_gid);
+	bool handle = q->flags & SDP_BY_ID && q->len == sizeof(struct file_ref);
+	int rc = locate(r, (const char *)r->m->data, handle ? sizeof(struct file_id) : q->len, q->flags, l);
 	if (!rc)
 		rc = check(r, l);
 	if (!rc)

@@ -27,6 +27,14 @@ struct walker {
 	struct hf_attr dir; /* attributes of the directory being searched, when cred->check */
 };
 
+bool in_group(const struct cred *c, u32 gid)
+{
+	bool in = c->gid == gid;
+	for (u32 i = 0; i < c->ngroups && !in; i++)
+		in = c->groups[i] == gid;
+	return in;
+}
+
 bool perm_ok(const struct cred *c, const struct hf_attr *a, u32 mask)
 {
 	if (!c->check)
@@ -34,7 +42,7 @@ bool perm_ok(const struct cred *c, const struct hf_attr *a, u32 mask)
 	u32 bits = a->mode;
 	if (c->uid == a->uid)
 		bits >>= 6;
-	else if (c->gid == a->gid)
+	else if (in_group(c, a->gid))
 		bits >>= 3;
 	return !(mask & ~bits & 7);
 }
@@ -46,8 +54,8 @@ const char *last_name(const char *path)
 
 void loc_init(struct loc *l)
 {
-	l->len = 0;
-	l->path[0] = 0;
+	l->len = l->lower_len = 0;
+	l->path[0] = l->lower[0] = 0;
 	l->exists = l->special = l->slash = l->nameless = false;
 	l->layer = LAYER_UPPER;
 	l->bind = 0;
@@ -79,17 +87,26 @@ static int open_rel(const struct vnode *vn, u8 layer, u32 bind, const char *path
 	return hf_open(layer_fd(vn, layer, bind), layer_rel(vn, layer, bind, path), flags, 0);
 }
 
-u32 lower_visible(struct vnode *vn, const char *path, u32 len)
+u32 lower_visible(struct sd *sd, struct vnode *vn, const char *path, u32 len)
 {
 	struct hf_attr a;
-	if (vn->lower < 0 || hide_covers(vn->hide, path, len))
+	if (lower_path(sd, vn, path, len, sd->lower) < 0)
 		return 0;
-	int fd = open_rel(vn, LAYER_LOWER, 0, path, PATH_FLAGS);
+	int fd = open_rel(vn, LAYER_LOWER, 0, sd->lower, PATH_FLAGS);
 	if (fd < 0)
 		return 0;
 	int rc = hf_stat(fd, &a);
 	hf_close(fd);
 	return rc ? 0 : a.mode & S_IFMT;
+}
+
+/* Sets where in the lower l->path leads; false: nowhere. */
+static bool has_lower(struct walker *w)
+{
+	struct loc *l = w->l;
+	int n = lower_path(w->sd, w->vn, l->path, l->len, l->lower);
+	l->lower_len = n < 0 ? 0 : (u32)n;
+	return n >= 0;
 }
 
 /* l->fd was just opened: fills in what it is. */
@@ -102,9 +119,9 @@ static int took(struct walker *w, u8 layer)
 		return rc;
 	l->layer = layer;
 	l->exists = true;
-	if (layer != LAYER_UPPER || !is_dir(l) || vn->lower < 0 || hide_covers(vn->hide, l->path, l->len))
+	if (layer != LAYER_UPPER || !is_dir(l) || !has_lower(w))
 		return 0;
-	l->lower_fd = open_rel(vn, LAYER_LOWER, 0, l->path, PATH_FLAGS | O_DIRECTORY);
+	l->lower_fd = open_rel(vn, LAYER_LOWER, 0, l->lower, PATH_FLAGS | O_DIRECTORY);
 	return l->lower_fd >= 0 ? hf_stat(l->lower_fd, &l->lower_attr) : 0;
 }
 
@@ -132,9 +149,9 @@ static int look(struct walker *w)
 		return took(w, LAYER_UPPER);
 	if (!not_there(l->fd))
 		return l->fd;
-	if (vn->lower < 0 || hide_covers(vn->hide, l->path, l->len))
+	if (!has_lower(w))
 		return -ENOENT;
-	l->fd = open_rel(vn, LAYER_LOWER, 0, l->path, PATH_FLAGS);
+	l->fd = open_rel(vn, LAYER_LOWER, 0, l->lower, PATH_FLAGS);
 	if (l->fd >= 0)
 		return took(w, LAYER_LOWER);
 	return not_there(l->fd) ? -ENOENT : l->fd;
@@ -157,9 +174,9 @@ static int look_whole(struct walker *w)
 		return UNSURE;
 	if (layer == LAYER_BIND || vn->lower < 0)
 		return -ENOENT;
-	if (hide_covers(vn->hide, l->path, l->len))
+	if (!has_lower(w))
 		return UNSURE;
-	l->fd = open_rel(vn, LAYER_LOWER, 0, l->path, PATH_FLAGS);
+	l->fd = open_rel(vn, LAYER_LOWER, 0, l->lower, PATH_FLAGS);
 	if (l->fd >= 0)
 		return took(w, LAYER_LOWER);
 	return l->fd == -ENOENT ? -ENOENT : UNSURE;

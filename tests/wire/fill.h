@@ -393,6 +393,7 @@ static void fill_sd_io_req(void *at)
 	NUM(off);
 	NUM(len);
 	NUM(flags);
+	NUM(uid);
 }
 
 static void fill_sd_io_rep(void *at)
@@ -419,6 +420,8 @@ static void fill_sd_setattr_req(void *at)
 	NUM(size);
 	NUM(atime_ns);
 	NUM(mtime_ns);
+	NUM(by_uid);
+	NUM(by_gid);
 }
 
 static void fill_sd_dirent(void *at)
@@ -477,6 +480,13 @@ static void fill_sd_open_ids_req(void *at)
 	NUM(parts);
 }
 
+static void fill_sd_groups_req(void *at)
+{
+	struct sd_groups_req *s = at;
+
+	NUM(count);
+}
+
 static void fill_sd_xattr_req(void *at)
 {
 	struct sd_xattr_req *s = at;
@@ -485,6 +495,8 @@ static void fill_sd_xattr_req(void *at)
 	NUM(name_len);
 	NUM(value_len);
 	NUM(flags);
+	NUM(uid);
+	NUM(gid);
 }
 
 static void fill_pd_run_req(void *at)

@@ -202,36 +202,40 @@ s64 sys_statx(struct thread *t, const u64 *a)
 struct access_args {
 	u32 mask; /* first: local_access reads it */
 	u32 sdp;
+	u32 uid, gid; /* who asks: the real user, unless told otherwise */
 };
 
 static s64 access_sd(struct thread *t, struct where *w, void *arg)
 {
 	const struct access_args *x = arg;
 	struct sd_path_req q = {.mode = x->mask, .flags = x->sdp};
-	s64 r = sd_path(w, OP_SD_ACCESS, &q, NULL, 0, NULL);
+	s64 r = sd_path_as(w, OP_SD_ACCESS, &q, x->uid, x->gid);
 
 	return MIN(r, 0);
 }
 
-static s64 access_fd(struct thread *t, int fd, u32 mask)
+static s64 access_fd(struct thread *t, int fd, const struct access_args *x)
 {
 	struct statx sx;
 	s64 r = stat_fd(t, fd, &sx);
 
-	if (r < 0 || !mask || !cred_get()->fsuid)
+	if (r < 0 || !x->mask || !x->uid)
 		return r;
 	u32 bits = sx.stx_mode;
 
-	if (sx.stx_uid == cred_get()->fsuid)
+	if (sx.stx_uid == x->uid)
 		bits >>= 6;
-	else if (sx.stx_gid == cred_get()->fsgid)
+	else if (sx.stx_gid == x->gid)
 		bits >>= 3;
-	return mask & ~bits & 7 ? -EACCES : 0;
+	return x->mask & ~bits & 7 ? -EACCES : 0;
 }
 
 static s64 do_access(struct thread *t, int dirfd, u64 name, u32 mask, u32 flags)
 {
-	struct access_args x = {mask, flags & AT_SYMLINK_NOFOLLOW ? SDP_NOFOLLOW : 0};
+	const struct cred *c = cred_get();
+	bool effective = flags & AT_EACCESS;
+	struct access_args x = {.mask = mask, .sdp = flags & AT_SYMLINK_NOFOLLOW ? SDP_NOFOLLOW : 0,
+				.uid = effective ? c->fsuid : c->ruid, .gid = effective ? c->fsgid : c->rgid};
 	struct where w;
 
 	if (mask & ~7u || flags & ~(u32)(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
@@ -241,7 +245,7 @@ static s64 do_access(struct thread *t, int dirfd, u64 name, u32 mask, u32 flags)
 	if (r < 0)
 		return r;
 	if (!w.name_len && dirfd != AT_FDCWD)
-		r = access_fd(t, dirfd, mask);
+		r = access_fd(t, dirfd, &x);
 	else
 		r = path_run(t, &w, access_sd, local_access, &x);
 	path_done(&w);

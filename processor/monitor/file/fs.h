@@ -97,7 +97,10 @@ s64 path_run(struct thread *t, struct where *w, where_fn *sd, where_fn *local, v
 
 /* A path request: fixed part and up to two paths. rep may be NULL. On -WIRE_REDIRECT w has the new path. Resolved path: SLOT_REPLY. */
 s64 sd_path(struct where *w, u16 op, struct sd_path_req *q, const char *second, u64 second_len, struct sd_open_rep *rep);
+s64 sd_path_as(struct where *w, u16 op, struct sd_path_req *q, u32 uid, u32 gid); /* for access, which asks as the real user */
 s64 sd_setattr(struct where *w, struct sd_setattr_req *q);
+/* How much of a write of len bytes at off the limit on file sizes allows: 0 and SIGXFSZ where none. */
+u64 fsize_allows(u64 off, u64 len);
 
 /* ------------------------------------------------------------ opening */
 s64 open_where(struct thread *t, struct where *w, u32 flags, u32 mode, u32 sdp); /* fd or -errno */

@@ -4,6 +4,7 @@
  * back, so two that share the open never read or write the same bytes. */
 #include <linux/fs.h>
 #include <asm/poll.h>
+#include <asm/signal.h>
 #include <asm/stat.h>
 
 #include "processor/monitor/file/fs.h"
@@ -60,6 +61,18 @@ static u32 sync_flag(const struct file *f, u32 rwf)
 	return (f->flags & (O_DSYNC | O_SYNC)) || (rwf & (RWF_SYNC | RWF_DSYNC)) ? SDIO_SYNC : 0;
 }
 
+u64 fsize_allows(u64 off, u64 len)
+{
+	u64 limit = limit_fsize();
+
+	if (!len || off + len <= limit)
+		return len;
+	if (off < limit)
+		return limit - off;
+	host(SYSNR(tgkill), host(SYSNR(getpid)), host(SYSNR(gettid)), SIGXFSZ);
+	return 0;
+}
+
 /* Appends: the node says where the bytes went. */
 static s64 lego_append(struct thread *t, int fd, struct file *f, struct uio *u, bool move, u32 flags)
 {
@@ -95,8 +108,12 @@ static s64 lego_write(struct thread *t, int fd, struct file *f, struct uio *u, s
 
 	if (start < 0)
 		return start;
-	while (done < total) {
-		u64 chunk = uio_in(u, t->bounce, MIN(total - done, BOUNCE_DATA));
+	u64 allowed = fsize_allows((u64)start, total);
+
+	if (!allowed)
+		r = -EFBIG;
+	while (done < allowed) {
+		u64 chunk = uio_in(u, t->bounce, MIN(allowed - done, BOUNCE_DATA));
 
 		r = chunk ? sto_io(OP_SD_WRITE, f, (u64)start + done, chunk, flags, t->bounce, chunk, NULL, NULL) : -EFAULT;
 		if (r <= 0)

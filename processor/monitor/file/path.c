@@ -18,6 +18,18 @@ s64 path_set(struct where *w, const char *path, u64 len)
 	return 0;
 }
 
+/* A name as long as a path may be does not fit behind a base: what says nothing in it goes. */
+static u64 squeeze(char *path, u64 len)
+{
+	u64 n = 0;
+
+	for (u64 i = 0; i < len; i++)
+		if (path[i] != '/' || !n || path[n - 1] != '/')
+			path[n++] = path[i];
+	path[n] = 0;
+	return n;
+}
+
 /* base->path + "/" + name in w->path. name may not lie in it. */
 static s64 join(struct where *w, const struct file *base, const char *name, u64 name_len)
 {
@@ -32,6 +44,8 @@ static s64 join(struct where *w, const struct file *base, const char *name, u64 
 		w->path[blen++] = '/';
 	}
 	memcpy(w->path + blen, name, name_len);
+	if (blen + name_len >= WIRE_PATH_MAX)
+		name_len = squeeze(w->path + blen, name_len);
 	w->len = (u32)(blen + name_len);
 	w->path[w->len] = 0;
 	w->name_len = (u32)name_len;
@@ -206,9 +220,8 @@ static s64 path_reply(struct where *w, s64 status, const struct chan_reply *r)
 	return e < 0 ? e : status;
 }
 
-s64 sd_path(struct where *w, u16 op, struct sd_path_req *q, const char *second, u64 second_len, struct sd_open_rep *rep)
+static s64 path_send(struct where *w, u16 op, struct sd_path_req *q, const char *second, u64 second_len, struct sd_open_rep *rep)
 {
-	struct cred *c = cred_get();
 	struct wire_seg segs[3] = {{q, sizeof(*q)}, {w->path, w->len}, {second, (u32)second_len}};
 	struct sd_open_rep own;
 	/* ops whose reply is `nothing` send data only */
@@ -220,13 +233,25 @@ s64 sd_path(struct where *w, u16 op, struct sd_path_req *q, const char *second, 
 
 	q->len = w->len;
 	q->len2 = (u32)second_len;
-	q->uid = c->fsuid;
-	q->gid = c->fsgid;
 	s64 status = sto_call(op, segs, second_len ? 3 : 2, &r);
 
 	if (nothing && status >= 0)
 		status = (s64)MIN(r.data_len, r.data_cap); /* READLINK: length of the text */
 	return path_reply(w, status, &r);
+}
+
+s64 sd_path(struct where *w, u16 op, struct sd_path_req *q, const char *second, u64 second_len, struct sd_open_rep *rep)
+{
+	q->uid = cred_get()->fsuid;
+	q->gid = cred_get()->fsgid;
+	return path_send(w, op, q, second, second_len, rep);
+}
+
+s64 sd_path_as(struct where *w, u16 op, struct sd_path_req *q, u32 uid, u32 gid)
+{
+	q->uid = uid;
+	q->gid = gid;
+	return path_send(w, op, q, NULL, 0, NULL);
 }
 
 s64 sd_setattr(struct where *w, struct sd_setattr_req *q)
@@ -237,6 +262,8 @@ s64 sd_setattr(struct where *w, struct sd_setattr_req *q)
 		.fixed = &rep, .fixed_len = sizeof(rep), .data = path_slot(w->t, SLOT_REPLY), .data_cap = WIRE_PATH_MAX - 1};
 
 	q->len = w->len;
+	q->by_uid = cred_get()->fsuid;
+	q->by_gid = cred_get()->fsgid;
 	s64 status = sto_call(OP_SD_SETATTR, segs, 2, &r);
 
 	return path_reply(w, status, &r);

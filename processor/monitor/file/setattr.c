@@ -22,11 +22,14 @@ static bool is_lego(const struct file *f)
 
 static s64 set_id(struct file *f, struct sd_setattr_req *q)
 {
-	struct wire_seg segs[2] = {{q, sizeof(*q)}, {f->handle.id, 16}};
+	u32 len = q->mask & SDA_SIZE ? sizeof(f->handle) : sizeof(f->handle.id); /* a size is set by the right the fd was opened with */
+	struct wire_seg segs[2] = {{q, sizeof(*q)}, {&f->handle, len}};
 	struct chan_reply r = {0};
 
-	q->len = 16;
+	q->len = len;
 	q->flags = SDP_BY_ID;
+	q->by_uid = cred_get()->fsuid;
+	q->by_gid = cred_get()->fsgid;
 	return sto_call(OP_SD_SETATTR, segs, 2, &r);
 }
 
@@ -278,6 +281,11 @@ static s64 truncate_local(struct thread *t, struct where *w, void *arg)
 	return r;
 }
 
+static bool size_allowed(u64 size)
+{
+	return !size || fsize_allows(size - 1, 1);
+}
+
 s64 sys_truncate(struct thread *t, const u64 *a)
 {
 	struct set_args s = {.q = {.mask = SDA_SIZE, .size = a[1]}};
@@ -285,7 +293,7 @@ s64 sys_truncate(struct thread *t, const u64 *a)
 
 	if ((s64)a[1] < 0)
 		return -EINVAL;
-	s64 r = path_at(t, &w, SLOT_A, AT_FDCWD, a[0], false);
+	s64 r = size_allowed(a[1]) ? path_at(t, &w, SLOT_A, AT_FDCWD, a[0], false) : -EFBIG;
 
 	if (r < 0)
 		return r;
@@ -307,7 +315,7 @@ s64 sys_ftruncate(struct thread *t, const u64 *a)
 	else if (f->kind == FILE_PATH)
 		r = -EBADF;
 	else if (f->kind == FILE_LEGO)
-		r = (f->flags & O_ACCMODE) == O_RDONLY ? -EINVAL : set_id(f, &q);
+		r = (f->flags & O_ACCMODE) == O_RDONLY ? -EINVAL : !size_allowed(a[1]) ? -EFBIG : set_id(f, &q);
 	else
 		r = host(SYSNR(ftruncate), a[0], a[1]);
 	file_put(f);
@@ -347,6 +355,8 @@ s64 sys_fallocate(struct thread *t, const u64 *a)
 		return host_wait(SYSNR(fallocate), a[0], a[1], a[2], a[3], 0, 0);
 	if ((s64)a[2] < 0 || (s64)a[3] <= 0)
 		r = -EINVAL;
+	else if (!(a[1] & FALLOC_FL_KEEP_SIZE) && !size_allowed(a[2] + a[3]))
+		r = -EFBIG;
 	else
 		r = MIN(sto_io(OP_SD_FALLOCATE, f, a[2], a[3], (u32)a[1], NULL, 0, NULL, NULL), 0);
 	file_put(f);

@@ -25,10 +25,28 @@ static u64 op_timeout_ns(u16 op)
 	}
 }
 
+/* The node checks what others than root may do by their groups too: it hears of them before the first request they count for. */
+static void tell_groups(void)
+{
+	static u64 told_session;
+	static u32 told_change;
+	const struct cred *c = cred_get();
+	struct sd_groups_req q = {.count = c->ngroups};
+	struct wire_seg segs[2] = {{&q, sizeof(q)}, {c->groups, c->ngroups * (u32)sizeof(c->groups[0])}};
+	struct chan_reply r = {0};
+
+	if (!c->fsuid || (told_session == mon.sto.session && told_change == c->groups_change) || !(c->ngroups + c->groups_change))
+		return;
+	told_session = mon.sto.session;
+	told_change = c->groups_change;
+	chan_call(&mon.sto, OP_SD_GROUPS, segs, c->ngroups ? 2 : 1, &r, op_timeout_ns(OP_SD_GROUPS));
+}
+
 s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r)
 {
 	u64 pause[2] = {0, WAIT_NS};
 
+	tell_groups();
 	for (u32 i = 0;; i++) {
 		r->data_len = 0;
 		s32 status = chan_call(&mon.sto, op, segs, nsegs, r, op_timeout_ns(op));
@@ -42,7 +60,7 @@ s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *
 /* Data goes to `in` (in_len bytes) or comes to `out` (room: len). Returns rep->n. */
 s64 sto_io(u16 op, struct file *f, u64 off, u64 len, u32 flags, const void *in, u64 in_len, void *out, struct sd_io_rep *rep)
 {
-	struct sd_io_req q = {.file = f->handle, .off = off, .len = len, .flags = flags};
+	struct sd_io_req q = {.file = f->handle, .off = off, .len = len, .flags = flags, .uid = cred_get()->fsuid};
 	struct wire_seg segs[2] = {{&q, sizeof(q)}, {in, (u32)in_len}};
 	struct sd_io_rep own;
 	struct chan_reply r = {.fixed = rep ? rep : &own, .fixed_len = sizeof(own), .data = out, .data_cap = out ? (u32)len : 0};

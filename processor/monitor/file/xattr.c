@@ -20,6 +20,8 @@ static s64 xattr_send(struct thread *t, const void *path, u32 path_len, struct x
 			       .data_cap = set ? WIRE_PATH_MAX - 1 : VALUE_MAX + WIRE_PATH_MAX};
 
 	x->q.path_len = path_len;
+	x->q.uid = cred_get()->fsuid;
+	x->q.gid = cred_get()->fsgid;
 	s64 status = sto_call(x->op, segs, set && x->q.value_len ? 4 : 3, &r);
 
 	x->got = MIN(r.data_len, r.data_cap);

@@ -202,6 +202,7 @@ s64 sys_setgroups(struct thread *t, const u64 *a)
 		return -EFAULT;
 	memcpy(c->groups, groups, sizeof(groups));
 	c->ngroups = (u32)a[0];
+	c->groups_change++;
 	return 0;
 }
 

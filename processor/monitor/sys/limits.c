@@ -41,6 +41,21 @@ void limits_export(struct boot *b)
 	b->nofile_hard = own[RLIMIT_NOFILE].hard;
 }
 
+/* Asked at each write: kept here. */
+static u64 fsize;
+static bool fsize_known;
+
+u64 limit_fsize(void)
+{
+	struct sys_limit l;
+
+	if (!fsize_known && limit_get(RLIMIT_FSIZE, &l) >= 0) {
+		fsize = l.soft;
+		fsize_known = true;
+	}
+	return fsize_known ? fsize : (u64)RLIM_INFINITY;
+}
+
 s64 limit_get(u32 resource, struct sys_limit *out)
 {
 	limit_nofile();
@@ -55,6 +70,8 @@ static s64 limit_set(u32 resource, const struct sys_limit *l)
 {
 	if (l->soft > l->hard)
 		return -EINVAL;
+	if (resource == RLIMIT_FSIZE)
+		fsize_known = false;
 	if (!is_own(resource))
 		return host(SYSNR(prlimit64), 0, resource, l, 0);
 	limit_nofile();

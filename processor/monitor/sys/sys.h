@@ -27,12 +27,14 @@ struct cred {
 	u32 ruid, euid, suid, fsuid;
 	u32 rgid, egid, sgid, fsgid;
 	u32 ngroups, groups[32];
+	u32 groups_change; /* how often they were set */
 };
 struct cred *cred_get(void);
 void cred_export(struct boot *b); /* for exec */
 
 /* limits as the program sees them (sys/limits.c) */
 u64 limit_nofile(void); /* soft */
+u64 limit_fsize(void);
 void limits_export(struct boot *b);
 struct sys_limit {
 	u64 soft, hard;

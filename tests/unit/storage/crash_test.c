@@ -36,6 +36,7 @@ WRAP(int, hf_unlink, (int dir, const char *name, bool is_dir), (dir, name, is_di
 WRAP(int, hf_rename, (int from_dir, const char *from, int dir, const char *name, u32 flags), (from_dir, from, dir, name, flags))
 WRAP(int, hf_copy, (int from, int to, u64 size), (from, to, size))
 WRAP(int, hf_chmod, (int fd, u32 mode), (fd, mode))
+WRAP(int, hf_setxattr, (int fd, const char *name, const void *value, u64 len, int flags), (fd, name, value, len, flags))
 WRAP(int, hf_truncate, (int fd, u64 size), (fd, size))
 WRAP(int, hf_utimens, (int fd, s64 atime_ns, s64 mtime_ns), (fd, atime_ns, mtime_ns))
 
@@ -141,6 +142,9 @@ ACTION(move_lower, t_rename(w, "/low/f", "/low/sub/moved", 0))
 ACTION(move_over, t_rename(w, "/up/f", "/low/f", 0))
 ACTION(move_over_open, t_rename(w, "/up/f", "/up/g", 0))
 ACTION(move_dir, t_rename(w, "/up", "/low/empty", 0))
+ACTION(move_lower_dir, t_rename(w, "/low/sub", "/up/sub", 0))
+ACTION(move_lower_dir_over, t_rename(w, "/low/sub", "/low/empty", 0))
+ACTION(exchange_dirs, t_rename(w, "/low/sub", "/up", RENAME_EXCHANGE))
 ACTION(exchange, t_rename(w, "/up/f", "/low/f", RENAME_EXCHANGE))
 
 static const struct action actions[] = {
@@ -151,6 +155,7 @@ static const struct action actions[] = {
     A(append),	   A(create),	 A(copy_up),	    A(cut),	     A(change_mode), A(make_dir),
     A(make_link),  A(hard_link), A(remove_lower),   A(remove_upper), A(remove_both), A(remove_dir),
     A(move_lower), A(move_over), A(move_over_open), A(move_dir),     A(exchange),
+    A(move_lower_dir), A(move_lower_dir_over), A(exchange_dirs),
 };
 
 static void plant(struct world *w)

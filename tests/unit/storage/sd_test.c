@@ -238,7 +238,10 @@ static void test_rename(void **state)
 	expect_text(w, "/up", "lx");
 	expect_text(w, "/ldir/x", "up");
 	/* directories */
-	assert_int_equal(t_rename(w, "/ldir", "/other", 0), -EXDEV);
+	assert_int_equal(t_rename(w, "/ldir", "/other", 0), 0);
+	assert_int_equal(t_stat(w, "/ldir"), -ENOENT);
+	expect_text(w, "/other/x", "up");
+	assert_int_equal(t_rename(w, "/other", "/ldir", 0), 0);
 	assert_int_equal(t_mkdir(w, "/new"), 0);
 	assert_int_equal(t_put(w, "/new/f", "nf"), 0);
 	assert_int_equal(t_rename(w, "/new", "/ldir", 0), -ENOTEMPTY);
@@ -423,9 +426,12 @@ static void test_xattr(void **state)
 	READY(state);
 	struct sd_xattr_req q = {.path_len = 1, .name_len = 6};
 	assert_int_equal(call(w, w->conn, OP_SD_GETXATTR, &q, sizeof(q), "/user.x", 7), -ENODATA);
-	assert_int_equal(call(w, w->conn, OP_SD_LISTXATTR, &q, sizeof(q), "/user.x", 7), 0);
 	q.value_len = 3;
-	assert_int_equal(call(w, w->conn, OP_SD_SETXATTR, &q, sizeof(q), "/user.xabc", 10), -EOPNOTSUPP);
+	assert_int_equal(call(w, w->conn, OP_SD_SETXATTR, &q, sizeof(q), "/lego.xabc", 10), -EOPNOTSUPP);
+	q.name_len = 15;
+	assert_int_equal(call(w, w->conn, OP_SD_SETXATTR, &q, sizeof(q), "/user.lego.lowerabc", 19), -EOPNOTSUPP);
+	q.name_len = 6;
+	q.value_len = 0;
 	q.path_len = 2;
 	assert_int_equal(call(w, w->conn, OP_SD_GETXATTR, &q, sizeof(q), "/nuser.x", 8), -ENOENT);
 }
