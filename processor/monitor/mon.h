@@ -234,6 +234,7 @@ struct mon {
 	u64 arg_start, arg_end, env_start, env_end;
 	char exe[WIRE_PATH_MAX]; /* resolved path of the program, for /proc/self/exe */
 	char comm[16];
+	u32 dumpable; /* PR_SET_DUMPABLE as the program knows it; the host's is 0 */
 	bool have_move;
 };
 extern struct mon mon;

@@ -232,6 +232,8 @@ static int explain(const struct child_word *w, char err[LAUNCH_TEXT])
 		return fails(err, "cannot enter the vNode's namespaces: %s", why);
 	case STEP_CLONE:
 		return fails(err, "cannot start a process in the vNode: %s", why);
+	case STEP_CONFINE:
+		return fails(err, "cannot confine the process (seccomp filter, capabilities): %s", why);
 	case STEP_FDS:
 		return fails(err, "cannot arrange the process's descriptors: %s", why);
 	default:
@@ -299,7 +301,9 @@ static int spawn(const struct child_plan *plan, struct launched *p, char err[LAU
 
 static int start_with(const struct launch *l, const struct handed *h, struct launched *p, char err[LAUNCH_TEXT])
 {
-	struct child_plan plan = {.l = l, .fd = *h};
+	static struct host_filter filter;
+	struct child_plan plan = {.l = l, .fd = *h, .filter = &filter};
+	host_filter_build(&filter);
 	block_signals(p);
 	plan.mask = p->old_mask;
 	plan.chld = p->old_chld;

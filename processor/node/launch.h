@@ -32,6 +32,7 @@ struct launch {
 	u32 nbind;
 	char **argv, **envp;
 	int stats_fd, strace_fd; /* -1: none; stay the caller's */
+	bool unfiltered; /* no seccomp filter: for a test whose stand-in of the monitor is an ordinary program */
 	struct boot *boot;	 /* the caller filled: flags, assoc, policy, exit_mode, debug_level, spin_us, yield_us, cwd */
 };
 

@@ -59,6 +59,18 @@ static bool close_rest(void)
 	return !close_range(3, MON_FD_BASE - 1, 0) && !close_range(MON_FD_END, REPORT_FD - 1, 0) && !close_range(REPORT_FD + 1, ~0u, 0);
 }
 
+/* From here on only what spec/host_calls.def lists. */
+static void confine(const struct child_plan *plan, int report)
+{
+	int err = host_caps_drop();
+	if (!err && !plan->l->unfiltered)
+		err = host_filter_enter(plan->filter);
+	if (!err)
+		return;
+	errno = -err;
+	give_up(report, STEP_CONFINE);
+}
+
 static void child_main(const struct child_plan *plan, int report) __attribute__((noreturn));
 static void child_main(const struct child_plan *plan, int report)
 {
@@ -70,6 +82,7 @@ static void child_main(const struct child_plan *plan, int report)
 		give_up(report, STEP_EXEC);
 	sigaction(SIGCHLD, &plan->chld, NULL);
 	sigprocmask(SIG_SETMASK, &plan->mask, NULL);
+	confine(plan, report);
 	syscall(SYS_execveat, MON_FD_IMAGE, "", plan->l->argv, plan->l->envp, AT_EMPTY_PATH);
 	give_up(report, STEP_EXEC);
 }

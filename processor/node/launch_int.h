@@ -2,6 +2,7 @@
 #ifndef LEGO_PROCESSOR_NODE_LAUNCH_INT_H
 #define LEGO_PROCESSOR_NODE_LAUNCH_INT_H
 
+#include "processor/node/filter.h"
 #include "processor/node/launch.h"
 
 struct handed { /* what pd gave; -1 where there is none */
@@ -14,9 +15,10 @@ struct child_plan { /* what helper and child need; read after fork, nothing is a
 	int boot_fd;
 	sigset_t mask;
 	struct sigaction chld;
+	const struct host_filter *filter;
 };
 
-enum child_step { STEP_PID, STEP_LIMIT, STEP_ENTER, STEP_CLONE, STEP_FDS, STEP_EXEC };
+enum child_step { STEP_PID, STEP_LIMIT, STEP_ENTER, STEP_CLONE, STEP_FDS, STEP_CONFINE, STEP_EXEC };
 struct child_word { /* helper or child → launcher; end of file after STEP_PID: the monitor runs */
 	s32 step;   /* enum child_step: what was done (PID) or failed */
 	s32 value;  /* PID: the child's pid; else -errno */

@@ -158,6 +158,9 @@ static void enter_root(int sock)
 		setup_failed(sock, "pivot_root");
 	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL))
 		setup_failed(sock, "making the root read-only");
+	/* Files of /proc/sys and /proc/sysrq-trigger ask who owns them, not for a capability */
+	if (mount(NULL, "/proc", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
+		setup_failed(sock, "making /proc read-only");
 }
 
 static int init_setup(int sock, const struct ns_start *req)

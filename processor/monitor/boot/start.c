@@ -4,6 +4,7 @@
  * which is disaggregated memory like all its memory, and the kernel's stack is not used again. */
 #include <elf.h>
 #include <linux/mman.h>
+#include <linux/prctl.h>
 #include <linux/resource.h>
 
 #include "base/string.h"
@@ -58,6 +59,13 @@ static void read_boot(void)
 
 	if (r != sizeof(mon.boot) || mon.boot.magic != BOOT_MAGIC || mon.boot.size != sizeof(mon.boot))
 		mon_fatal("this image is started by `lego run`, not by hand (no boot block)");
+}
+
+/* Other processes of the vNode run as the same host user: without this they could open /proc/PID/mem. */
+static void hide_memory(void)
+{
+	host(SYSNR(prctl), PR_SET_DUMPABLE, 0);
+	mon.dumpable = 1; /* what the program is told */
 }
 
 /* Where the program's memory may lie: below the kernel's stack and vDSO, outside the monitor's own range. */
@@ -317,6 +325,7 @@ void mon_start(u64 *sp)
 	struct thread *t = task_init_main();
 
 	read_boot();
+	hide_memory();
 	lay_out(&k);
 	open_log();
 	vm_init();

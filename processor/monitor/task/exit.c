@@ -149,8 +149,6 @@ s64 sys_prctl(struct thread *t, const u64 *a)
 	}
 	case PR_SET_PDEATHSIG:
 	case PR_SET_CHILD_SUBREAPER:
-	case PR_GET_DUMPABLE:
-	case PR_SET_DUMPABLE:
 	case PR_SET_KEEPCAPS:
 	case PR_GET_KEEPCAPS:
 	case PR_SET_TIMERSLACK:
@@ -159,10 +157,18 @@ s64 sys_prctl(struct thread *t, const u64 *a)
 	case PR_GET_NO_NEW_PRIVS:
 	case PR_SET_THP_DISABLE:
 	case PR_GET_THP_DISABLE:
-	case PR_CAPBSET_READ:
 	case PR_GET_SECUREBITS:
 	case PR_SET_PTRACER:
 		return host(SYSNR(prctl), a[0], a[1], a[2], a[3], a[4]);
+	case PR_GET_DUMPABLE:
+		return mon.dumpable;
+	case PR_SET_DUMPABLE:
+		if (a[1] > 1)
+			return -EINVAL;
+		mon.dumpable = (u32)a[1];
+		return 0;
+	case PR_CAPBSET_READ: /* virtual, as capget: root has them all */
+		return a[1] > 40 ? -EINVAL : 1;
 	case PR_GET_SECCOMP:
 		return 0;
 	case PR_GET_TID_ADDRESS:

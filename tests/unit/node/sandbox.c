@@ -147,6 +147,7 @@ static int launcher(const char *what, const char *vnode, const char *pd_addr)
 	static struct boot boot;
 	char *argv[] = {(char *)(uintptr_t) "program", (char *)(uintptr_t)what, NULL}, err[LAUNCH_TEXT] = "", path[128];
 	struct launch l = {.pd_addr = pd_addr,
+			   .unfiltered = true,
 			   .key = w.key,
 			   .vnode = vnode,
 			   .bind = &bind_tmp,
