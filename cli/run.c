@@ -205,7 +205,7 @@ static bool boot_options(const struct run_request *r, struct boot *b)
 	static const char *const policies[] = {"fifo", "sfifo", "clock", "random"};
 	static const char *const exits[] = {"sigreturn", "iretq", "jump"};
 	const char *exit = getenv("LEGO_EXIT");
-	b->flags = r->boot_flags | (r->no_move ? BOOT_NO_MOVE : 0u);
+	b->flags = r->boot_flags | (r->no_move ? BOOT_NO_MOVE : 0u) | (r->no_rewrite ? BOOT_NO_REWRITE : 0u);
 	if (env_lists("LEGO_CHECK", "lines"))
 		b->flags |= BOOT_CHECK_LINES;
 	if (env_lists("LEGO_CHECK", "host"))

@@ -12,7 +12,7 @@ struct run_request {
 	const char *cluster, *vnode, *stats, *workdir, *transport, *policy;
 	u64 excache_bytes, memory_bytes;
 	u32 replicas, assoc;
-	bool no_move;
+	bool no_move, no_rewrite;
 	const char *env[RUN_MAX_ENV]; /* K=V */
 	u32 nenv;
 	const char *volume[LAUNCH_MAX_BINDS]; /* HOSTDIR:DIR[:ro] */
@@ -43,6 +43,7 @@ int run_program(struct run_request *r);
 	    {"memory", 0, OPT_SIZE, "SIZE", "of a private cluster's memory node", &(r).memory_bytes},                                      \
 	    {"assoc", 0, OPT_U32, "N", "lines in a set of the ExCache", &(r).assoc, NULL, 1, 65536},                                       \
 	    {"policy", 0, OPT_STRING, "WORD", "who leaves the ExCache: fifo, sfifo (default), clock or random", &(r).policy},              \
+	    {"no-rewrite", 0, OPT_FLAG, NULL, "let every system call trap; program text stays untouched", &(r).no_rewrite},               \
 	{                                                                                                                                  \
 		"no-move", 0, OPT_FLAG, NULL, "as on a kernel without UFFDIO_MOVE", &(r).no_move                                           \
 	}

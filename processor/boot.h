@@ -47,6 +47,7 @@ enum boot_flags {
 	BOOT_STATS = 1u << 4,
 	BOOT_DEBUG_HOST = 1u << 5, /* checked host door */
 	BOOT_STRACE_FOLLOW = 1u << 6,
+	BOOT_NO_REWRITE = 1u << 7, /* every system call traps */
 };
 
 enum boot_exit { EXIT_SIGRETURN, EXIT_IRETQ, EXIT_JUMP };

@@ -72,6 +72,7 @@ host_clone:
 #define GS_PENDING 24
 #define GS_UC 32
 #define GS_SLOW 40
+#define GS_MASK 48
 
 	.macro ENTRY name, handler
 	.globl \name
@@ -115,6 +116,8 @@ exit_begin:
 	mov	%gs:GS_UC, %rsp
 	cmpl	$0, %gs:GS_PENDING
 	jne	exit_deliver
+	mov	296(%rsp), %rax		/* the mask it leaves with; a rewritten call has no frame that says it */
+	mov	%rax, %gs:GS_MASK
 	cmpl	$0, %gs:GS_SLOW
 	jne	exit_sigreturn
 	mov	exit_mode(%rip), %eax

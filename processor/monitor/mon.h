@@ -125,7 +125,7 @@ struct clone_request { /* clone, clone3, fork and vfork in one shape; addresses 
 	u32 exit_signal;
 };
 
-struct thread { /* at GS; offsets of the first fields are known to host/door.S */
+struct thread { /* at GS; offsets of the first fields are known to host/door.S and rewrite/stub.S */
 	u64 exit_rsp;         /* 0 */
 	u64 exit_rip;         /* 8 */
 	struct thread *self;  /* 16 */
@@ -134,15 +134,19 @@ struct thread { /* at GS; offsets of the first fields are known to host/door.S *
 	struct kucontext *exit_uc; /* 32: what is being left */
 	u32 exit_slow;             /* 40: the frame's mask differs from the host's: leave by rt_sigreturn */
 	u32 wait_aborted;          /* 44: host_wait gave up before the host saw the call */
-	u64 scratch[2];
+	u64 mask;                  /* 48: the program's, on the host, as it was last left for */
+	u64 stub_stack;            /* 56: where a rewritten call's monitor stack begins */
+	u64 stub_rsp, stub_flags;  /* 64, 72: the program's, at a rewritten call */
+	u64 stub_ret;              /* 80: where it goes on */
+	u64 stub_result;           /* 88 */
+	u64 args[6];               /* 96: of the system call in progress */
 	struct task *task;
 	struct thread *next, *prev; /* all threads of this address space (thread_list_lock) */
 	u32 host_tid_word;          /* cleared by the host kernel when the thread is really gone */
 	u32 tid_stored;             /* handshake for *parent_tid */
 	struct clone_request clone; /* how this thread was made; read by itself as it starts */
-	struct kucontext *uc;       /* of the system call in progress */
+	struct kucontext *uc;       /* of the system call in progress; NULL when it came from a rewritten site */
 	s64 nr;                     /* its number, -1 outside */
-	u64 args[6];
 	u64 clear_tid;              /* program address, or 0 */
 	u64 robust_head, robust_len;
 	struct kstack altstack;     /* the program's */
@@ -165,8 +169,11 @@ struct thread { /* at GS; offsets of the first fields are known to host/door.S *
 	struct event events[EVENTS];
 };
 _Static_assert(offsetof(struct thread, pending) == 24 && offsetof(struct thread, exit_uc) == 32 && offsetof(struct thread, exit_slow) == 40 &&
-		       offsetof(struct thread, wait_aborted) == 44,
+		       offsetof(struct thread, wait_aborted) == 44 && offsetof(struct thread, mask) == 48,
 	       "host/door.S");
+_Static_assert(offsetof(struct thread, stub_stack) == 56 && offsetof(struct thread, stub_result) == 88 && offsetof(struct thread, args) == 96,
+	       "rewrite/stub.S");
+_Static_assert(offsetof(struct kucontext, sigmask) == 296, "host/door.S");
 
 static inline struct thread *thread_self(void)
 {

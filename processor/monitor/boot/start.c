@@ -348,6 +348,7 @@ void mon_start(u64 *sp)
 	u64 mask = mon.boot.sigmask;
 
 	t->virtual_mask_sync = mask & MASK_SYNC;
+	t->mask = mask & ~MASK_SYNC;
 	thread_arm();
 	host_sigmask(mask & ~MASK_SYNC);
 	enter_program(entry, stack);

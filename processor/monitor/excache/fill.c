@@ -6,6 +6,7 @@
 
 #include "base/crc.h"
 #include "processor/monitor/excache/excache.h"
+#include "processor/monitor/rewrite/rewrite.h"
 #include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/uffd.h"
 
@@ -334,7 +335,7 @@ static void demand_writable(struct window *w)
 }
 
 /* False: there is no such line, or home could not read it. */
-static bool fetch_place(struct window *w, const struct vma *v, const struct mem_fetch_rep *rep, const u8 *bytes)
+static bool fetch_place(struct window *w, const struct vma *v, const struct mem_fetch_rep *rep, u8 *bytes)
 {
 	u32 data = (u32)rep->data & w->want, zero = (u32)rep->zero & w->want, demand = 1u << w->demand;
 	u32 lost = (u32)rep->no_line & w->want;
@@ -346,6 +347,8 @@ static bool fetch_place(struct window *w, const struct vma *v, const struct mem_
 		return false;
 	if (checking)
 		check_reply(w, data, zero, bytes);
+	for (u32 bits = v->flags & VMA_FILE && v->prot & PROT_EXEC ? data : 0, n = 0; bits; bits &= bits - 1)
+		rewrite_fill(w->base + (u32)__builtin_ctz(bits), bytes + n++ * LINE_SIZE);
 	bool unprotected = w->write && (w->writes || (data | zero) == demand);
 
 	fill_bits(w, data, bytes, !unprotected);

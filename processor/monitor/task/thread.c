@@ -58,6 +58,7 @@ static struct thread *area_init(char *area, struct task *task)
 	t->nr = -1;
 	t->stack_lo = (u8 *)area + LINE_SIZE;
 	t->stack_hi = t->stack_lo + MON_STACK_BYTES;
+	t->stub_stack = (u64)t->stack_hi - 64;
 	t->bounce = t->stack_hi;
 	return t;
 }

@@ -6,14 +6,16 @@
 #include <asm/siginfo.h>
 
 #include "processor/monitor/mon.h"
+#include "processor/monitor/rewrite/rewrite.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/trap/trap.h"
-#include "processor/monitor/vm/vm.h"
 #include "processor/monitor/vm/vm.h"
 
 #define ARCH_X86_64 0xc000003eu
 #define FAULT_WRITE 2ull
+#define TRAP_PROTECTION 13u
 #define TRAP_PAGE_FAULT 14u
+#define SYSCALL_BYTES 2
 
 #define EV_SYSCALL 0x6c6c6163737973ull /* "syscall" */
 #define EV_MISS 0x7373696dull          /* "miss" */
@@ -21,13 +23,30 @@
 
 u32 exit_mode; /* enum boot_exit; read by host/door.S */
 
-int on_sigsys(int sig, struct ksiginfo *info, struct kucontext *uc)
+static bool ended(s64 result)
 {
-	struct thread *t = thread_self();
+	return result == -EINTR || result == SYS_RESTART || result == SYS_RESTART_NOHAND;
+}
+
+/* A call is over; uc is where the program goes on, behind its `syscall`. */
+static void call_done(struct thread *t, struct kucontext *uc, s64 result)
+{
+	if (result != SYS_CONTEXT_SET) {
+		/* A call that never sleeps (openat, a wake, a non-blocking connect) must not end with -EINTR for a signal that came
+		 * while the monitor was on its way to the host. */
+		if (ended(result) && t->wait_aborted)
+			result = SYS_RESTART_ALWAYS;
+		uc->regs.rax = (u64)result;
+		if (result == SYS_RESTART || result == SYS_RESTART_NOHAND || result == SYS_RESTART_ALWAYS)
+			signal_deliver(t, uc); /* with or without a signal: decides between -EINTR and again */
+	}
+	t->nr = -1;
+}
+
+static void trapped_call(struct thread *t, struct kucontext *uc, bool known_abi)
+{
 	struct sigregs *r = &uc->regs;
 
-	if (info->code != 2) /* SYS_USER_DISPATCH; else somebody sent it */
-		return on_async(sig, info, uc);
 	t->exit_slow = 0;
 	t->wait_aborted = 0;
 	t->uc = uc;
@@ -39,20 +58,75 @@ int on_sigsys(int sig, struct ksiginfo *info, struct kucontext *uc)
 	t->args[4] = r->r8;
 	t->args[5] = r->r9;
 	mon_event(EV_SYSCALL, (u64)t->nr, t->args[0]);
-	s64 result = info->sys.arch == ARCH_X86_64 ? sys_dispatch(t, t->nr, t->args) : -ENOSYS;
+	call_done(t, uc, known_abi ? sys_dispatch(t, t->nr, t->args) : -ENOSYS);
+}
 
-	if (result != SYS_CONTEXT_SET) {
-		bool ended = result == -EINTR || result == SYS_RESTART || result == SYS_RESTART_NOHAND;
+/* From rewrite/stub.S, with the arguments in t->args. What cannot leave by registers alone makes the thread look as if a signal were there. */
+s64 rewrite_call(s64 nr)
+{
+	struct thread *t = thread_self();
 
-		/* A call that never sleeps (openat, a wake, a non-blocking connect) must not end with -EINTR for a signal that came
-		 * while the monitor was on its way to the host. */
-		if (ended && t->wait_aborted)
-			result = SYS_RESTART_ALWAYS;
-		r->rax = (u64)result;
-		if (result == SYS_RESTART || result == SYS_RESTART_NOHAND || result == SYS_RESTART_ALWAYS)
-			signal_deliver(t, uc); /* with or without a signal: decides between -EINTR and again */
+	t->wait_aborted = 0;
+	t->uc = NULL;
+	t->nr = nr;
+	mon_event(EV_SYSCALL, (u64)nr, t->args[0]);
+	count(CNT_SYS_REWRITTEN, 1);
+	s64 result = sys_dispatch(t, nr, t->args);
+
+	if (unlikely(ended(result)))
+		t->pending = 1;
+	else
+		t->nr = -1;
+	return result;
+}
+
+/* The `hlt` of rewrite/stub.S: its frame becomes the program's, at the end of its call. */
+static void stub_done(struct thread *t, struct kucontext *uc)
+{
+	struct sigregs *r = &uc->regs;
+
+	r->rdi = t->args[0];
+	r->rsi = t->args[1];
+	r->rdx = t->args[2];
+	r->r10 = t->args[3];
+	r->r8 = t->args[4];
+	r->r9 = t->args[5];
+	r->rsp = t->stub_rsp;
+	r->rip = r->rcx = t->stub_ret;
+	r->eflags = r->r11 = t->stub_flags;
+	uc->sigmask = t->mask;
+	t->exit_slow = 1;
+	t->uc = uc;
+	call_done(t, uc, (s64)t->stub_result);
+}
+
+/* A general protection fault of the program's: ours when it is the second half of a rewritten site. */
+static bool half_a_site(struct thread *t, struct kucontext *uc)
+{
+	struct sigregs *r = &uc->regs;
+	enum rewrite_half half = rewrite_half(r->rip);
+
+	if (half == HALF_CALL) {
+		r->rip += SYSCALL_BYTES;
+		r->rcx = r->rip;
+		r->r11 = r->eflags;
+		trapped_call(t, uc, true);
 	}
-	t->nr = -1;
+	return half != HALF_NONE;
+}
+
+int on_sigsys(int sig, struct ksiginfo *info, struct kucontext *uc)
+{
+	struct thread *t = thread_self();
+	struct sigregs *r = &uc->regs;
+
+	if (info->code != 2) /* SYS_USER_DISPATCH; else somebody sent it */
+		return on_async(sig, info, uc);
+	u64 rip = r->rip;
+	s64 nr = (s64)r->rax;
+
+	trapped_call(t, uc, info->sys.arch == ARCH_X86_64);
+	rewrite_trapped(t, rip, nr);
 	return 1;
 }
 
@@ -108,8 +182,14 @@ int on_sigsegv(int sig, struct ksiginfo *info, struct kucontext *uc)
 
 	if (code <= 0)
 		return on_async(sig, info, uc);
+	if (ip == (u64)rewrite_leave) {
+		stub_done(t, uc);
+		return 1;
+	}
 	if (!nested)
 		t->exit_slow = 0;
+	if (uc->regs.trapno == TRAP_PROTECTION && !nested && half_a_site(t, uc))
+		return 1;
 	if (uc->regs.trapno == TRAP_PAGE_FAULT && (!nested || copy)) { /* the host has the program's unmapped ranges as inaccessible ones */
 		enum fault_result r = vm_segv(t, addr, uc->regs.err);
 
@@ -120,27 +200,56 @@ int on_sigsegv(int sig, struct ksiginfo *info, struct kucontext *uc)
 	return program_fault(t, uc, sig, code, addr);
 }
 
+/* A program that steps itself: the trap behind the jump of a rewritten site is shown where the jump's first half ends, before `syscall`. */
+static bool step_into_stub(struct thread *t, struct kucontext *uc)
+{
+	u64 ip = uc->regs.rip;
+
+	if (ip < (u64)rewrite_stubs || ip >= (u64)rewrite_stubs_end)
+		return false;
+	const struct rewrite_site *site = &rewrite_sites[(ip - (u64)rewrite_stubs) / REWRITE_STUB_BYTES];
+
+	uc->regs.rip = site->ret - SYSCALL_BYTES;
+	uc->regs.rax = site->nr;
+	return true;
+}
+
+/* The way out of the monitor that a signal interrupted begins again, or at its last instruction is over. Gives RIP as it is now. */
+static u64 rewind_exit(struct thread *t, struct kucontext *uc)
+{
+	u64 ip = uc->regs.rip;
+
+	if (ip >= (u64)host_wait_check && ip < (u64)host_wait_end)
+		uc->regs.rip = (u64)host_wait_abort;
+	else if (ip == (u64)exit_last)
+		uc->regs.rip = t->exit_rip;
+	else if (ip >= (u64)exit_begin && ip < (u64)exit_end)
+		uc->regs.rip = (u64)exit_begin;
+	else if (ip == (u64)rewrite_exit_last)
+		uc->regs.rip = uc->regs.rcx;
+	else if (ip >= (u64)rewrite_exit_begin && ip <= (u64)rewrite_leave)
+		uc->regs.rip = (u64)rewrite_exit_begin;
+	return uc->regs.rip;
+}
+
 int on_async(int sig, struct ksiginfo *info, struct kucontext *uc)
 {
 	struct thread *t = thread_self();
 	u64 ip = uc->regs.rip;
 
 	mon_event(EV_SIGNAL, (u64)sig, ip);
-	if (sig != SIGSEGV && sig != SIGBUS && sig != SIGSYS && in_monitor(ip) && info->code > 0 &&
-	    (sig == SIGFPE || sig == SIGILL || sig == SIGTRAP))
-		mon_fatal("monitor fault: signal %d code %d, rip %lx", sig, info->code, ip);
+	if (info->code > 0 && in_monitor(ip) && (sig == SIGFPE || sig == SIGILL || sig == SIGTRAP)) {
+		if (sig != SIGTRAP || !step_into_stub(t, uc))
+			mon_fatal("monitor fault: signal %d code %d, rip %lx", sig, info->code, ip);
+		ip = uc->regs.rip;
+	}
 	if (MASK_SYNC & t->virtual_mask_sync & (1ull << (sig - 1))) {
 		signal_hold(t, info);
 		return 0;
 	}
 	signal_record(t, info);
-	if (in_monitor(ip) && ip != (u64)exit_last)
+	ip = rewind_exit(t, uc);
+	if (in_monitor(ip))
 		uc->sigmask |= MASK_ALL; /* one is enough to come back with: a timer faster than a miss would never let it end */
-	if (ip >= (u64)host_wait_check && ip < (u64)host_wait_end)
-		uc->regs.rip = (u64)host_wait_abort;
-	else if (ip == (u64)exit_last)
-		uc->regs.rip = ip = t->exit_rip;
-	else if (ip >= (u64)exit_begin && ip < (u64)exit_end)
-		uc->regs.rip = (u64)exit_begin;
 	return !in_monitor(ip);
 }

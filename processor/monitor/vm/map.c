@@ -5,6 +5,7 @@
 #include "base/string.h"
 #include "processor/monitor/excache/excache.h"
 #include "processor/monitor/file/fs.h"
+#include "processor/monitor/rewrite/rewrite.h"
 #include "processor/monitor/vm/map.h"
 
 #define LOW_START 0x40000000ull /* MAP_32BIT's range */
@@ -86,6 +87,7 @@ s64 place_clear(u64 addr, u64 len)
 
 		if (shared)
 			shared_flush(addr, addr + len, false);
+		rewrite_forget(addr, addr + len);
 		r = unmap_host(addr, addr + len);
 		vma_remove(&vm.tree, addr, addr + len);
 		if (shared)
@@ -385,6 +387,10 @@ static s64 protect_part(const struct vma *v, u64 lo, u64 hi, u32 prot)
 	}
 	if (plain && prot & PROT_WRITE) {
 		charged_clear(lo, hi); /* home charges what is writable when it is asked to */
+		if (v->flags & VMA_FILE && rewrite_count) {
+			range_settle(lo, hi);
+			rewrite_undo(lo, hi);
+		}
 		range_unbare(lo, hi);
 	}
 	r = host_protect(lo, hi - lo, prot);

@@ -7,6 +7,7 @@
 #include "base/string.h"
 #include "processor/monitor/excache/excache.h"
 #include "processor/monitor/sys/sys.h"
+#include "processor/monitor/rewrite/rewrite.h"
 #include "processor/monitor/vm/map.h"
 #include "processor/monitor/vm/uffd.h"
 
@@ -163,6 +164,7 @@ static s64 move_private(struct remap *m)
 	busy_set(0, m->old, old_end);
 	busy_set(1, m->to, to_end);
 	range_settle(m->old, old_end);
+	rewrite_undo(m->old, old_end);
 	if (!same_sets)
 		evacuate(&m->v, m->old, m->old + keep);
 	range_settle(m->old, old_end); /* write-backs of both ranges could begin meanwhile */
