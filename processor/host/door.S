@@ -123,6 +123,8 @@ exit_begin:
 	mov	exit_mode(%rip), %eax
 	test	%eax, %eax
 	jz	exit_sigreturn
+	testl	$0x100, 176(%rsp)	/* a program that steps itself: popfq would step the monitor */
+	jnz	exit_sigreturn
 	mov	224(%rsp), %rdi		/* fpstate, with the frame's own feature mask */
 	test	%rdi, %rdi
 	jz	exit_sigreturn

@@ -1,5 +1,6 @@
 /* The register check: loads known patterns in every general register, the flags, the x87 and SSE control words and all vector and mask
- * registers there are, and fills the red zone; then makes a system call, or touches memory that is not in the cache, or just runs, while a
+ * registers there are, and fills the red zone; then makes a system call
+ * (from a site that the monitor may rewrite, or one that it cannot), or touches memory that is not in the cache, or just runs, while a
  * 60 us timer fires with a handler that uses registers itself; then verifies that everything is as it was. Prints the number of
  * corruptions, which must be 0, and which register was hit (on stderr).
  *
@@ -13,7 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
-enum what { SYSCALL, LOAD, STORE, SPIN, WHATS };
+enum what { SITE, LOAD, STORE, SPIN, TRAP, WHATS };
 
 /* Layout known to the assembly below. */
 struct round {
@@ -47,7 +48,7 @@ void reg_round(const struct round *in, struct round *out);
 #define LK(n) "kmovw 256+8*" #n "(%rdi),%k" #n "\n"
 #define SK(n) "kmovw %k" #n ",256+8*" #n "(%rdi)\n"
 
-__asm__(".text\n.globl reg_round\nreg_round:\n" GP_SAVE "push %rsi\n" /* out */
+__asm__(".text\n.globl reg_round\n.type reg_round,@function\nreg_round:\n.cfi_startproc\n" GP_SAVE "push %rsi\n" /* out */
 	"stmxcsr -8(%rsp); fnstcw -16(%rsp); pushq -8(%rsp); pushq -16+8(%rsp)\n" /* the caller's control words */
 	"sub $512,%rsp\n"
 	"ldmxcsr 152(%rdi); fldcw 156(%rdi)\n"
@@ -62,13 +63,14 @@ __asm__(".text\n.globl reg_round\nreg_round:\n" GP_SAVE "push %rsi\n" /* out */
 	"mov 64(%rdi),%r9; mov 72(%rdi),%r10; mov 80(%rdi),%r11; mov 88(%rdi),%r12; mov 96(%rdi),%r13; mov 104(%rdi),%r14; mov 112(%rdi),%r15\n"
 	"mov 16(%rdi),%rcx\n"
 	"mov 24(%rdi),%rdx\n"
-	"xchg %rax,%rcx; jrcxz 10f; lea -1(%rcx),%rcx; jrcxz 11f; lea -1(%rcx),%rcx; jrcxz 12f; jmp 13f\n"
-	"10: mov %rax,%rcx; mov $110,%eax; mov 40(%rdi),%rdi; syscall; jmp 20f\n" /* getppid */
+	"xchg %rax,%rcx; jrcxz 10f; lea -1(%rcx),%rcx; jrcxz 11f; lea -1(%rcx),%rcx; jrcxz 12f; lea -1(%rcx),%rcx; jrcxz 13f; jmp 16f\n"
+	"10: mov %rax,%rcx; mov 40(%rdi),%rdi; mov $110,%eax; syscall; jmp 20f\n" /* getppid */
 	"11: mov %rax,%rcx; mov 144(%rdi),%rax; mov 40(%rdi),%rdi; mov (%rax),%rax; jmp 20f\n"
 	"12: mov %rax,%rcx; mov 144(%rdi),%rax; mov 40(%rdi),%rdi; mov %rbx,(%rax); jmp 20f\n"
 	"13: mov %rax,%rcx; mov $300,%eax; mov 40(%rdi),%rdi\n"
 	"14: xchg %rax,%rcx; lea -1(%rcx),%rcx; jrcxz 15f; xchg %rax,%rcx; jmp 14b\n"
 	"15: xchg %rax,%rcx; jmp 20f\n"
+	"16: mov %rax,%rcx; mov $110,%eax; mov 40(%rdi),%rdi; syscall; jmp 20f\n"
 	/* save: move past the red zone without touching flags, then push all */
 	"20: lea -128(%rsp),%rsp\n"
 	"pushfq; push %rdi\n"
@@ -84,7 +86,7 @@ __asm__(".text\n.globl reg_round\nreg_round:\n" GP_SAVE "push %rsi\n" /* out */
 	"mov 224(%rdi),%rax\ncmp $1,%rax\nje 1f\nja 2f\n" V16(SX) "jmp 3f\n1:" V16(SY) "jmp 3f\n2:" V32(SZ) K8(SK) "3:\n"
 	"cmpq $0,224(%rdi); je 4f; vzeroupper\n4:\n"
 	"add $512,%rsp\n"
-	"fldcw (%rsp); ldmxcsr 8(%rsp); add $24,%rsp\n" GP_RESTORE "ret\n");
+	"fldcw (%rsp); ldmxcsr 8(%rsp); add $24,%rsp\n" GP_RESTORE "ret\n.cfi_endproc\n.size reg_round,.-reg_round\n");
 
 static int vectors;
 static volatile long fired, handler_sum;
@@ -117,7 +119,7 @@ static void compare(const struct round *in, const struct round *out)
 {
 	static const char *const names[] = {"rax#", "rbx#", "rcx#", "rdx#", "rsi#", "rdi#", "rbp#", "r8#", "r9#", "r10#", "r11#", "r12#", "r13#", "r14#", "r15#"};
 	for (int i = 1; i < 15; i++) {
-		if (in->what == SYSCALL && (i == 2 || i == 10)) /* rcx and r11 belong to the call */
+		if ((in->what == SITE || in->what == TRAP) && (i == 2 || i == 10)) /* rcx and r11 belong to the call */
 			continue;
 		if (in->gp[i] != out->gp[i])
 			wrong(names[i], i, in->gp[i], out->gp[i], in->what);

@@ -16,6 +16,7 @@
 #define TRAP_PROTECTION 13u
 #define TRAP_PAGE_FAULT 14u
 #define SYSCALL_BYTES 2
+#define FLAG_RESUME 0x10000ull
 
 #define EV_SYSCALL 0x6c6c6163737973ull /* "syscall" */
 #define EV_MISS 0x7373696dull          /* "miss" */
@@ -108,6 +109,7 @@ static bool half_a_site(struct thread *t, struct kucontext *uc)
 
 	if (half == HALF_CALL) {
 		r->rip += SYSCALL_BYTES;
+		r->eflags &= ~FLAG_RESUME; /* a fault's, not the program's */
 		r->rcx = r->rip;
 		r->r11 = r->eflags;
 		trapped_call(t, uc, true);
