@@ -31,18 +31,18 @@ static bool no_table;
 static bool wants_frame(s64 nr)
 {
 	switch (nr) {
-	case SYSNR(rt_sigprocmask):
-	case SYSNR(rt_sigreturn):
-	case SYSNR(rt_sigsuspend):
-	case SYSNR(sigaltstack):
-	case SYSNR(clone):
-	case SYSNR(clone3):
-	case SYSNR(fork):
-	case SYSNR(vfork):
-	case SYSNR(execve):
-	case SYSNR(execveat):
-	case SYSNR(exit):
-	case SYSNR(exit_group):
+	case SYS_NR_rt_sigprocmask:
+	case SYS_NR_rt_sigreturn:
+	case SYS_NR_rt_sigsuspend:
+	case SYS_NR_sigaltstack:
+	case SYS_NR_clone:
+	case SYS_NR_clone3:
+	case SYS_NR_fork:
+	case SYS_NR_vfork:
+	case SYS_NR_execve:
+	case SYS_NR_execveat:
+	case SYS_NR_exit:
+	case SYS_NR_exit_group:
 		return true;
 	default:
 		return nr < 0 || nr > 0x7fffffff;
