@@ -662,7 +662,7 @@ static void big(void)
 	R(lseek(fd, 0, SEEK_SET));
 	R(read(fd, c, LEN));
 	OK(!memcmp(b, c, LEN));
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 30; i++) {
 		uint64_t off = t_next(&s) % (LEN - 10000), len = t_next(&s) % 10000;
 		uint64_t to = t_next(&s) % (LEN - 10000);
 		memmove(b + to, b + off, len);
