@@ -362,7 +362,7 @@ _Static_assert(sizeof(struct file_attr) == 112, "wire");
 struct sd_path_req {
 	u32 len, len2;
 	u32 flags; /* enum sd_path_flags, or the op's */
-	u32 mode;  /* creation mode after umask, or access mask */
+	u32 mode;  /* creation mode after umask, or access mask; OPEN_READ: bytes of the file's beginning that are wanted */
 	u64 arg;   /* the op's: rdev of MKNOD, RENAME_* flags, O_* flags of OPEN */
 	u32 uid, gid; /* owner of what is created; checked against the channel's */
 };
@@ -374,7 +374,7 @@ enum sd_path_flags {
 	SDP_NO_SYMLINKS = 8,
 	SDP_BY_ID = 16, /* "path" is the 16-byte file id: LINK from an open file, SETATTR, GETATTR … */
 };
-struct sd_open_rep { /* SD_OPEN, SD_OPEN_ID, SD_STAT (rights 0 in handle) ; then the resolved path (no NUL) as data */
+struct sd_open_rep { /* SD_OPEN, SD_OPEN_ID, SD_STAT (rights 0 in handle) ; then the resolved path (no NUL) as data; OPEN_READ: then file data */
 	struct file_ref handle;
 	struct file_attr attr;
 	u32 created; /* 1: this request made it */

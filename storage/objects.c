@@ -360,6 +360,16 @@ void fill_attr(struct sd *sd, const struct loc *l, const struct file_id *id, str
 		out->nlink--; /* the name it is kept under */
 }
 
+/* The path, and behind it the file's beginning. What cannot be read is left for the process to find out. */
+static u32 path_and_data(struct req *r, const struct loc *l, const struct file_id *id, u32 path_len)
+{
+	struct sd *sd = r->sd;
+	memcpy(sd->data, l->len ? l->path : "/", path_len);
+	int fd = object_fd(sd, r->vn, id, false);
+	s64 n = fd < 0 ? 0 : hf_pread(fd, sd->data + path_len, MIN(r->bring, sizeof(sd->data) - path_len), 0);
+	return path_len + (n > 0 ? (u32)n : 0);
+}
+
 void reply_open(struct req *r, struct loc *l, const struct file_id *known, u32 rights, bool keep, bool created)
 {
 	struct sd *sd = r->sd;
@@ -378,5 +388,8 @@ void reply_open(struct req *r, struct loc *l, const struct file_id *known, u32 r
 	if (rights)
 		orphans_handed(sd, &id);
 	rep.path_len = l->nameless ? 0 : l->len ? l->len : 1;
-	sd_reply(r, 0, &rep, l->len ? l->path : "/", rep.path_len);
+	if (r->bring && known)
+		sd_reply(r, 0, &rep, sd->data, path_and_data(r, l, known, rep.path_len));
+	else
+		sd_reply(r, 0, &rep, l->len ? l->path : "/", rep.path_len);
 }

@@ -365,6 +365,24 @@ void op_open(struct req *r)
 	loc_close(l);
 }
 
+/* Opens for reading only, changes nothing, and so may be repeated; brings the file's beginning along. */
+void op_open_read(struct req *r)
+{
+	const struct sd_path_req *q = r->m->fixed;
+	const u64 harmless = O_NOFOLLOW | O_DIRECTORY | O_NOATIME | O_NONBLOCK | O_CLOEXEC | O_LARGEFILE | O_NOCTTY | O_DSYNC | O_SYNC;
+	struct opening o = opening_of(q->arg);
+	if (q->arg & ~harmless) {
+		sd_fail(r, -EINVAL, NULL);
+		return;
+	}
+	struct loc *l = locate_one(r, o.flags & O_NOFOLLOW ? SDP_NOFOLLOW : 0);
+	if (!l)
+		return;
+	r->bring = q->mode;
+	open_existing(r, l, &o, false);
+	loc_close(l);
+}
+
 void op_open_id(struct req *r)
 {
 	const struct sd_open_id_req *q = r->m->fixed;

@@ -32,7 +32,7 @@ static handler *const handlers[] = {
     [OP_SD_UNLINK & 0xff] = op_unlink,	     [OP_SD_RENAME & 0xff] = op_rename,
     [OP_SD_GETXATTR & 0xff] = op_getxattr,   [OP_SD_SETXATTR & 0xff] = op_setxattr,
     [OP_SD_LISTXATTR & 0xff] = op_listxattr, [OP_SD_REMOVEXATTR & 0xff] = op_removexattr,
-    [OP_SD_GROUPS & 0xff] = op_groups,
+    [OP_SD_GROUPS & 0xff] = op_groups,	     [OP_SD_OPEN_READ & 0xff] = op_open_read,
 };
 
 /* ---- connections */

@@ -158,6 +158,7 @@ struct req {
 	const struct op_row *row;
 	struct cred cred;
 	bool once, replied;
+	u32 bring; /* bytes of the file that an open brings along */
 	bool resumed; /* a ONCE request whose first run this sd, or the one before it, may have begun: see slots.h */
 };
 
@@ -289,6 +290,7 @@ void op_vnode(struct req *r);
 void op_open_ids(struct req *r);
 void op_stat(struct req *r);
 void op_open(struct req *r);
+void op_open_read(struct req *r);
 void op_open_id(struct req *r);
 void op_getattr(struct req *r);
 void op_setattr(struct req *r);

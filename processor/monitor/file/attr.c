@@ -109,6 +109,8 @@ static s64 stat_at(struct thread *t, int dirfd, u64 name, u32 flags, struct stat
 	r = path_at(t, &w, SLOT_A, dirfd, name, flags & AT_EMPTY_PATH);
 	if (r < 0)
 		return r;
+	if (w.name_len || dirfd == AT_FDCWD)
+		ahead_drop();
 	if (!w.name_len && dirfd != AT_FDCWD)
 		r = stat_fd(t, dirfd, &s.sx);
 	else

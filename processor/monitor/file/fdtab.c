@@ -163,6 +163,7 @@ void files_fork_parent(struct files *fs)
 void files_fork_child(struct files *fs)
 {
 	lock_reset(&fs->lock);
+	ahead_fork_child();
 }
 
 /* ------------------------------------------------------------ exec */

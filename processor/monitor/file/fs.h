@@ -73,6 +73,22 @@ s64 sto_status(s32 status);
 s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r);
 s64 sto_io(u16 op, struct file *f, u64 off, u64 len, u32 flags, const void *in, u64 in_len, void *out, struct sd_io_rep *rep);
 s64 sto_getattr(struct file *f, struct sd_open_rep *rep);
+s64 sto_read(struct file *f, u64 off, u64 len, void *out);
+
+/* ------------------------------------------------------------ what the last open brought along (ahead.c) */
+#define AHEAD_BYTES (16u * 1024)
+extern u32 ahead_live;
+void ahead_keep(const struct sd_open_rep *rep, const u8 *data, u32 len);
+void ahead_drop(void);
+void ahead_fork_child(void);
+bool ahead_attr(const struct file *f, struct sd_open_rep *rep);
+s64 ahead_read(const struct file *f, u64 off, u64 len, void *out); /* bytes, or -1: ask the node */
+bool ahead_quiet(s64 nr, const u64 *a);
+static inline void ahead_call(s64 nr, const u64 *a) /* before every system call */
+{
+	if (unlikely(__atomic_load_n(&ahead_live, __ATOMIC_RELAXED)) && !ahead_quiet(nr, a))
+		ahead_drop();
+}
 
 /* ------------------------------------------------------------ paths (path.c) */
 struct where { /* a path on its way to an object */
@@ -97,6 +113,8 @@ s64 path_run(struct thread *t, struct where *w, where_fn *sd, where_fn *local, v
 
 /* A path request: fixed part and up to two paths. rep may be NULL. On -WIRE_REDIRECT w has the new path. Resolved path: SLOT_REPLY. */
 s64 sd_path(struct where *w, u16 op, struct sd_path_req *q, const char *second, u64 second_len, struct sd_open_rep *rep);
+/* SD_OPEN_READ: what comes along goes to ahead.c. */
+s64 sd_path_read(struct where *w, u32 flags, u32 sdp, struct sd_open_rep *rep);
 s64 sd_path_as(struct where *w, u16 op, struct sd_path_req *q, u32 uid, u32 gid); /* for access, which asks as the real user */
 s64 sd_setattr(struct where *w, struct sd_setattr_req *q);
 /* How much of a write of len bytes at off the limit on file sizes allows: 0 and SIGXFSZ where none. */

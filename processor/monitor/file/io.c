@@ -39,7 +39,7 @@ static s64 lego_read(struct thread *t, int fd, struct file *f, struct uio *u, s6
 	while (done < total) {
 		u64 chunk = MIN(total - done, BOUNCE_DATA);
 
-		r = sto_io(OP_SD_READ, f, (u64)start + done, chunk, 0, NULL, 0, t->bounce, NULL);
+		r = sto_read(f, (u64)start + done, chunk, t->bounce);
 		if (r <= 0)
 			break;
 		u64 out = uio_out(u, t->bounce, (u64)r);
@@ -216,6 +216,7 @@ static s64 do_read(struct thread *t, int fd, struct uio *u, s64 pos, u32 rwf)
 	} else {
 		bool bad = f->kind == FILE_PATH || (f->kind == FILE_SYNTH && (f->flags & O_ACCMODE) == O_WRONLY);
 
+		ahead_drop();
 		r = bad ? -EBADF : host_read(t, fd, u, pos, rwf);
 	}
 	file_put(f);

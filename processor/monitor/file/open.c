@@ -79,7 +79,9 @@ static s64 open_sd(struct thread *t, struct where *w, void *arg)
 		q.flags |= SDP_NOFOLLOW;
 	if (o->flags & O_DIRECTORY)
 		q.flags |= SDP_DIRECTORY;
-	s64 r = sd_path(w, o->flags & O_PATH ? OP_SD_STAT : OP_SD_OPEN, &q, NULL, 0, &rep);
+	bool reads = !(o->flags & (O_ACCMODE | O_PATH | O_CREAT | O_TRUNC | O_TMPFILE));
+	s64 r = reads ? sd_path_read(w, o->flags & O_NOFOLLOW, q.flags, &rep)
+		      : sd_path(w, o->flags & O_PATH ? OP_SD_STAT : OP_SD_OPEN, &q, NULL, 0, &rep);
 
 	return r < 0 ? r : open_reply(t, o->flags, &rep);
 }
@@ -243,9 +245,8 @@ struct exec_args {
 static s64 exec_sd(struct thread *t, struct where *w, void *arg)
 {
 	struct exec_args *e = arg;
-	struct sd_path_req q = {.arg = O_RDONLY};
 	struct sd_open_rep rep;
-	s64 r = sd_path(w, OP_SD_OPEN, &q, NULL, 0, &rep);
+	s64 r = sd_path_read(w, O_RDONLY, 0, &rep);
 
 	if (r < 0)
 		return r;

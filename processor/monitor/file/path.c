@@ -247,6 +247,28 @@ s64 sd_path(struct where *w, u16 op, struct sd_path_req *q, const char *second, 
 	return path_send(w, op, q, second, second_len, rep);
 }
 
+s64 sd_path_read(struct where *w, u32 flags, u32 sdp, struct sd_open_rep *rep)
+{
+	struct sd_path_req q = {
+		.len = w->len, .flags = sdp, .mode = AHEAD_BYTES, .arg = flags, .uid = cred_get()->fsuid, .gid = cred_get()->fsgid};
+	struct wire_seg segs[2] = {{&q, sizeof(q)}, {w->path, w->len}};
+	u8 *data = w->t->bounce;
+	struct chan_reply r = {.fixed = rep, .fixed_len = sizeof(*rep), .data = data, .data_cap = WIRE_PATH_MAX - 1 + AHEAD_BYTES};
+	s64 status = sto_call(OP_SD_OPEN_READ, segs, 2, &r);
+
+	if (status)
+		return path_reply(w, status, &r);
+	u64 n = MIN(r.data_len, r.data_cap);
+
+	if (rep->path_len >= WIRE_PATH_MAX || rep->path_len > n)
+		return -EIO;
+	memcpy(path_slot(w->t, SLOT_REPLY), data, rep->path_len);
+	path_slot(w->t, SLOT_REPLY)[rep->path_len] = 0;
+	if ((rep->attr.mode & S_IFMT) == S_IFREG)
+		ahead_keep(rep, data + rep->path_len, (u32)n - rep->path_len);
+	return 0;
+}
+
 s64 sd_path_as(struct where *w, u16 op, struct sd_path_req *q, u32 uid, u32 gid)
 {
 	q->uid = uid;

@@ -76,11 +76,20 @@ s64 sto_io(u16 op, struct file *f, u64 off, u64 len, u32 flags, const void *in, 
 
 s64 sto_getattr(struct file *f, struct sd_open_rep *rep)
 {
+	if (ahead_attr(f, rep))
+		return 0;
 	struct sd_io_req q = {.file = f->handle};
 	struct wire_seg seg = {&q, sizeof(q)};
 	struct chan_reply r = {.fixed = rep, .fixed_len = sizeof(*rep)};
 
 	return sto_call(OP_SD_GETATTR, &seg, 1, &r);
+}
+
+s64 sto_read(struct file *f, u64 off, u64 len, void *out)
+{
+	s64 n = ahead_read(f, off, len, out);
+
+	return n >= 0 ? n : sto_io(OP_SD_READ, f, off, len, 0, NULL, 0, out, NULL);
 }
 
 s64 file_pread(struct file *f, void *buf, u64 len, u64 off)
@@ -91,7 +100,7 @@ s64 file_pread(struct file *f, void *buf, u64 len, u64 off)
 		return -EACCES;
 	while (done < len) {
 		u64 chunk = MIN(len - done, MSG_MAX_DATA);
-		s64 n = sto_io(OP_SD_READ, f, off + done, chunk, 0, NULL, 0, (u8 *)buf + done, NULL);
+		s64 n = sto_read(f, off + done, chunk, (u8 *)buf + done);
 
 		if (n < 0)
 			return done ? (s64)done : n;

@@ -2,6 +2,7 @@
  *
  * Budget of the plain path: two counters, no lock, no host call of its own. */
 #include "base/string.h"
+#include "processor/monitor/file/fs.h"
 #include "processor/monitor/sys/args.h"
 
 /* A row that says BODY names sys_<name>, so a missing body fails to link. */
@@ -89,6 +90,7 @@ static s64 invoke_traced(struct thread *t, const struct sys_row *row, s64 nr, co
 s64 sys_dispatch(struct thread *t, s64 nr, const u64 *a)
 {
 	count(CNT_SYSCALLS, 1);
+	ahead_call(nr, a);
 	if (unlikely((u64)nr >= SYS_NR_MAX || !rows[nr].name))
 		return sys_unknown(nr);
 	const struct sys_row *row = &rows[nr];

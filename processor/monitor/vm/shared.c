@@ -27,6 +27,12 @@ struct shared {		  /* a lego file mapped shared and writable by this process */
 };
 static struct shared table[SHARED_MAX];
 static u8 *chunk; /* CHUNK bytes */
+static bool shares;
+
+bool vm_shares(void)
+{
+	return __atomic_load_n(&shares, __ATOMIC_RELAXED);
+}
 
 /* ---------------------------------------------------------------- the entry */
 
@@ -374,6 +380,7 @@ s64 map_shared(struct thread *t, struct map_args *m)
 		return r;
 	if (lego && v.flags & VMA_RDONLY && !entry_in_use(m))
 		return vm_mmap(t, m->addr, m->len, m->prot, (m->flags & ~(u32)MAP_TYPE) | MAP_PRIVATE, m->file, m->off);
+	__atomic_store_n(&shares, true, __ATOMIC_SEQ_CST);
 	lock_take(&vm.lock);
 	r = lego ? share_lego(m, &v) : share_locked(m, &v, m->file ? m->fd : -1);
 	lock_drop(&vm.lock);

@@ -55,6 +55,7 @@ void vm_fork_parent(struct thread *t);
 void vm_fork_child(struct thread *t);
 /* Last words of the address space: shared file mappings are written back. */
 void vm_exit(struct thread *t);
+bool vm_shares(void); /* memory was ever shared with other processes */
 u64 vm_lseq(void); /* the last layout operation sent */
 
 /* excache counters for --stats: fault latency histogram etc. as JSON members (no braces); returns bytes written */

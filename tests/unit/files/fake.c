@@ -155,6 +155,11 @@ u64 vm_total_bytes(void)
 	return 3 * LINE_SIZE;
 }
 
+bool vm_shares(void)
+{
+	return false;
+}
+
 u64 vm_resident_bytes(void)
 {
 	return LINE_SIZE;
@@ -191,6 +196,7 @@ static s32 answer(struct chan_reply *r, s32 status, const struct fake_file *f)
 	rep.attr = (struct file_attr){.id = {(u64)(f - fake_files) + 1, 1}, .mode = f->mode, .size = f->size, .nlink = 1};
 	rep.handle.id[0] = rep.attr.id[0];
 	rep.handle.id[1] = 1;
+	rep.path_len = (u32)strlen(f->path);
 	memcpy(r->fixed, &rep, MIN(r->fixed_len, sizeof(rep)));
 	if (r->data) {
 		r->data_len = (u32)strlen(f->path);
@@ -258,6 +264,19 @@ s32 chan_call(struct chan *c, u16 op, const struct wire_seg *segs, u32 nsegs, st
 	case OP_SD_STAT:
 	case OP_SD_OPEN:
 		return by_path(segs, r);
+	case OP_SD_OPEN_READ: {
+		s32 status = by_path(segs, r);
+		const struct sd_open_rep *rep = r->fixed;
+
+		if (!status && (rep->attr.mode & S_IFMT) == S_IFREG) {
+			const struct fake_file *f = &fake_files[rep->attr.id[0] - 1];
+			u32 n = (u32)MIN(f->size, (u64)AHEAD_BYTES);
+
+			memcpy((u8 *)r->data + r->data_len, f->data, n);
+			r->data_len += n;
+		}
+		return status;
+	}
 	case OP_SD_OPEN_ID:
 		return answer(r, 0, &fake_files[((const struct sd_open_id_req *)segs[0].base)->id[0] - 1]);
 	case OP_SD_GETATTR:

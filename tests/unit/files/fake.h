@@ -22,8 +22,13 @@ extern char fake_trace[4096];           /* what went to MON_FD_STRACE */
 void fake_start(void);
 void fake_end(void); /* removes the directory */
 struct fake_file *fake_add(const char *path, u32 mode, const char *text);
-/* A system call of the program. */
-#define CALL(name, ...) sys_##name(&fake_thread, (const u64[6]){__VA_ARGS__})
+/* A system call of the program, as sys_dispatch makes it. */
+#define CALL(name, ...) fake_call(SYS_NR_##name, sys_##name, (const u64[6]){__VA_ARGS__})
+static inline s64 fake_call(s64 nr, sys_fn *fn, const u64 *a)
+{
+	ahead_call(nr, a);
+	return fn(&fake_thread, a);
+}
 #define P(p) ((u64)(p))
 
 #endif

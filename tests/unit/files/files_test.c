@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <asm/stat.h>
 #include <cmocka.h>
 
 #include "tests/unit/files/fake.h"
@@ -18,6 +19,80 @@ static int setup(void **state)
 static s64 open_(const char *path, u32 flags)
 {
 	return CALL(openat, (u64)AT_FDCWD, P(path), flags, 0666);
+}
+
+/* ---------------------------------------------------------------- what an open brings along */
+
+/* open, fstat, read to the end. Gives the requests after the first. */
+static u32 open_and_read(s64 *fd)
+{
+	struct stat st;
+	char buf[16] = "";
+
+	*fd = open_("/a", O_RDONLY);
+	fake_calls = 0;
+	assert_int_equal(CALL(fstat, (u64)*fd, P(&st)), 0);
+	assert_int_equal(st.st_size, 5);
+	assert_int_equal(CALL(read, (u64)*fd, P(buf), 3), 3);
+	assert_int_equal(CALL(read, (u64)*fd, P(buf + 3), 10), 2);
+	assert_int_equal(CALL(read, (u64)*fd, P(buf), 10), 0);
+	assert_memory_equal(buf, "hello", 5);
+	return fake_calls;
+}
+
+/* One request for all; any call that could tell of a change, and a change is seen. */
+static void brought_along(void **state)
+{
+	struct fake_file *f = fake_add("/a", S_IFREG | 0644, "hello");
+	struct stat st;
+	char buf[16];
+	s64 fd;
+	u32 calls = open_and_read(&fd);
+
+	for (u32 i = 0; i < 100 && calls; i++) { /* what is kept does not outlast a loss of the core */
+		CALL(close, (u64)fd);
+		calls = open_and_read(&fd);
+	}
+	assert_int_equal(calls, 0);
+	memcpy(f->data, "HELLO!", 6);
+	f->size = 6;
+	ahead_call(SYS_NR_getppid, (const u64[6]){0});
+	assert_int_equal(CALL(fstat, (u64)fd, P(&st)), 0);
+	assert_int_equal(st.st_size, 6);
+	assert_int_equal(CALL(pread64, (u64)fd, P(buf), 10, 0), 6);
+	assert_memory_equal(buf, "HELLO!", 6);
+	assert_int_equal(fake_calls, 2);
+	CALL(close, (u64)fd);
+}
+
+/* A look at another file ends it; one's own write does; time does. */
+static void brought_along_whole(void **state)
+{
+	struct fake_file *f = fake_add("/a", S_IFREG | 0644, "hello");
+	struct stat st;
+	char buf[16];
+
+	fake_add("/b", S_IFREG | 0644, "b");
+	s64 b = open_("/b", O_RDWR), fd = open_("/a", O_RDONLY);
+
+	f->size = 4;
+	assert_int_equal(CALL(read, (u64)b, P(buf), 1), 1);
+	assert_int_equal(CALL(fstat, (u64)fd, P(&st)), 0);
+	assert_int_equal(st.st_size, 4);
+	CALL(close, (u64)fd);
+	fd = open_("/a", O_RDONLY);
+	f->size = 3;
+	assert_int_equal(CALL(write, (u64)b, P("x"), 1), 1);
+	assert_int_equal(CALL(fstat, (u64)fd, P(&st)), 0);
+	assert_int_equal(st.st_size, 3);
+	CALL(close, (u64)fd);
+	fd = open_("/a", O_RDONLY);
+	f->size = 2;
+	for (st.st_size = 3; st.st_size == 3;) /* ends */
+		assert_int_equal(CALL(fstat, (u64)fd, P(&st)), 0);
+	assert_int_equal(st.st_size, 2);
+	CALL(close, (u64)fd);
+	CALL(close, (u64)b);
 }
 
 /* ---------------------------------------------------------------- paths */
@@ -386,6 +461,7 @@ static void traces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(brought_along, setup), cmocka_unit_test_setup(brought_along_whole, setup),
 		cmocka_unit_test_setup(relative_paths, setup), cmocka_unit_test_setup(local_prefixes, setup),
 		cmocka_unit_test_setup(a_link_into_proc, setup), cmocka_unit_test_setup(a_renamed_directory, setup),
 		cmocka_unit_test_setup(offsets, setup), cmocka_unit_test_setup(vectors, setup), cmocka_unit_test_setup(directories, setup),
