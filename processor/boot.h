@@ -19,7 +19,7 @@ enum mon_fd {
 	 * unlinks entries that nobody has open: after open(O_CREAT) look at st_nlink, and open again when it is 0. */
 	MON_FD_FILES,
 	MON_FD_LOG,   /* where LEGO_DEBUG and fatal messages go: dup of the first stderr */
-	MON_FD_CHECK, /* LEGO_CHECK=lines and flight recorders: memfd shared with pd; may be absent */
+	MON_FD_CHECK, /* flight recorders: memfd shared with pd (processor/flight.h); may be absent */
 	MON_FD_UFFD,
 	MON_FD_CHILD_CTL, /* scratch numbers while a fork or exec is prepared */
 	MON_FD_CHILD_MEM,
@@ -34,8 +34,6 @@ enum mon_fd {
 	MON_FD_END,
 };
 #define MON_FD_COUNT 64
-
-#define MON_CHECK_BYTES (64 * MIB) /* of MON_FD_CHECK: sparse, sealed against change of size */
 
 #define BOOT_MAGIC 0x544f4f424f47454cull /* "LEGOBOOT" */
 

@@ -15,6 +15,7 @@
 
 #include "base/types.h"
 #include "processor/boot.h"
+#include "processor/flight.h"
 #include "processor/monitor/host.h"
 #include "rpc/chan.h"
 
@@ -113,11 +114,6 @@ struct task {   /* what Linux keeps per thread group. A vfork child has its own 
 	u64 exec_args_bytes;
 };
 
-struct event { /* flight recorder */
-	u64 time, what, a, b;
-};
-#define EVENTS 256
-
 struct clone_request { /* clone, clone3, fork and vfork in one shape; addresses are the program's */
 	u64 flags; /* CLONE_*, without the exit signal */
 	u64 stack; /* stack pointer of the child, or 0 */
@@ -165,8 +161,8 @@ struct thread { /* at GS; offsets of the first fields are known to host/door.S a
 	u8 *bounce;      /* BOUNCE_BYTES, for the system call in progress */
 	struct trace_line *trace; /* `lego strace`: the call's line so far (sys/table.c) */
 	u8 *stack_lo, *stack_hi;
-	u32 event_n;
-	struct event events[EVENTS];
+	struct flight_slot *flight; /* where its events go: a slot of the shared recorder, or own_flight */
+	struct flight_slot own_flight;
 };
 _Static_assert(offsetof(struct thread, pending) == 24 && offsetof(struct thread, exit_uc) == 32 && offsetof(struct thread, exit_slow) == 40 &&
 		       offsetof(struct thread, wait_aborted) == 44 && offsetof(struct thread, mask) == 48,
@@ -254,6 +250,11 @@ s64 mon_format(char *buf, u64 cap, const char *fmt, ...);
 s64 mon_vformat(char *buf, u64 cap, const char *fmt, __builtin_va_list ap);
 void mon_event(u64 what, u64 a, u64 b);
 void mon_dump_events(const struct thread *t); /* its last 24, newest last */
+void flight_init(void);
+void flight_attach(struct thread *t);
+void flight_detach(struct thread *t);
+/* What the thread is about to wait for: a lock and who holds it, or the reply to an opcode or to a line's address. FLIGHT_RUNS: the wait is over. */
+void flight_waits(enum flight_wait what, u64 on, u32 held_by);
 #define MON_ASSERT(x) (likely(x) ? (void)0 : mon_fatal("assertion %s failed at %s:%u", #x, __FILE__, __LINE__))
 
 /* ------------------------------------------------------------ counters (spec/counters.def) */

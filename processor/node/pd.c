@@ -213,8 +213,9 @@ static void message(void *self, conn_id c, const struct msg *m)
 		beat_soon(pd);
 }
 
-static void every_second(struct pd *pd)
+static void every_second(struct pd *pd, u64 now_ns)
 {
+	pd->host.every_second(pd->host.ctx, now_ns);
 	pd_space_stats(pd);
 	for (struct vnode *v = pd->vnodes; v; v = v->next)
 		pd_vnode_open_ids(pd, v);
@@ -230,7 +231,7 @@ static u64 tick(void *self, u64 now_ns)
 	next = MIN(next, pd_doomed_tick(pd, now_ns));
 	if (now_ns >= pd->beat_ns) {
 		pd->beat_ns = now_ns + BEAT_NS;
-		every_second(pd);
+		every_second(pd, now_ns);
 	}
 	/* What the ticks above sent has deadlines of its own. */
 	next = MIN(next, node_calls_tick(pd->calls, now_ns));

@@ -23,13 +23,16 @@ struct pd_host {
 	/* A control socket: one end is adopted as a connection, the other comes back to be handed over. 0: no connection. */
 	conn_id (*ctl_open)(void *ctx, const struct hello *h, int *other_end);
 	int (*image)(void *ctx);     /* the monitor, borrowed */
-	int (*check_new)(void *ctx); /* a line-check memfd, to be closed; PD_NO_FD: none */
+	/* Flight recorders (recorder.h): one for a process that `lego run` starts, to be closed; PD_NO_FD: none. Its descendants share it. */
+	int (*recorder)(void *ctx, u64 process);
+	void (*recorder_share)(void *ctx, u64 parent, u64 child);
 	void (*close_fd)(void *ctx, int fd);
 	/* Looks up who is `pid` in the vNode; ends in pd_process_found if there is one. */
 	void (*find)(void *ctx, u32 vnode, u32 pid, u64 process);
 	/* Signals a process: the one found for `process`, else `pid` of the vNode. 0 or -errno. */
 	int (*kill)(void *ctx, u32 vnode, u32 pid, u64 process, s32 sig);
 	void (*forget)(void *ctx, u64 process);
+	void (*every_second)(void *ctx, u64 now_ns);
 	/* Looks at up to `work` more entries of the vNode's files in use: writes the ids of those that somebody has open, unlinks the
 	 * others. Returns how many ids; *end: that was the last entry, the next call begins again. */
 	u32 (*open_ids)(void *ctx, u32 vnode, u8 (*ids)[PD_ID_BYTES], u32 work, bool *end);

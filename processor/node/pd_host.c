@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "processor/boot.h"
+#include "processor/node/recorder.h"
 #include "processor/node/vnode_ns.h"
 
 struct sandbox {
@@ -44,6 +45,7 @@ struct pd_real {
 	int helper, image;
 	struct sandbox *boxes;
 	struct found *found;
+	struct recorders *recorders;
 };
 
 static void close_if(int fd)
@@ -236,16 +238,19 @@ static int image(void *ctx)
 	return ((struct pd_real *)ctx)->image;
 }
 
-static int check_new(void *ctx)
+static int recorder(void *ctx, u64 process)
 {
-	int fd = memfd_create("lego-check", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return PD_NO_FD;
-	if (ftruncate(fd, MON_CHECK_BYTES) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
-		close(fd);
-		return PD_NO_FD;
-	}
-	return fd;
+	return recorder_new(((struct pd_real *)ctx)->recorders, process);
+}
+
+static void share_recorder(void *ctx, u64 parent, u64 child)
+{
+	recorder_share(((struct pd_real *)ctx)->recorders, parent, child);
+}
+
+static void every_second(void *ctx, u64 now_ns)
+{
+	recorders_watch(((struct pd_real *)ctx)->recorders, now_ns);
 }
 
 static void close_fd(void *ctx, int fd)
@@ -325,6 +330,7 @@ static int order(struct pd_real *r, u32 vnode, const struct init_order *o)
 static void find(void *ctx, u32 vnode, u32 pid, u64 process)
 {
 	struct init_order o = {.what = INIT_FIND, .pid = pid, .process = process};
+	recorder_named(((struct pd_real *)ctx)->recorders, process, pid);
 	(void)order(ctx, vnode, &o);
 }
 
@@ -340,9 +346,11 @@ static int kill_process(void *ctx, u32 vnode, u32 pid, u64 process, s32 sig)
 
 static void forget(void *ctx, u64 process)
 {
-	struct found *f = found_by(ctx, process);
+	struct pd_real *r = ctx;
+	struct found *f = found_by(r, process);
 	if (f)
-		found_free(ctx, f);
+		found_free(r, f);
+	recorder_drop(r->recorders, process);
 }
 
 /* ---- files in use */
@@ -417,9 +425,11 @@ struct pd_real *pd_real_new(struct host_driver *driver, int helper, int image_fd
 	r->driver = driver;
 	r->helper = helper;
 	r->image = image_fd;
+	r->recorders = recorders_new(stderr);
 	fcntl(helper, F_SETFL, O_NONBLOCK);
 	signal(SIGIO, SIG_IGN); /* a lease that somebody wants tells its holder so */
-	if (host_driver_watch(driver, helper, on_helper, r)) {
+	if (!r->recorders || host_driver_watch(driver, helper, on_helper, r)) {
+		recorders_free(r->recorders);
 		free(r);
 		return NULL;
 	}
@@ -434,11 +444,13 @@ struct pd_host pd_real_host(struct pd_real *r)
 	    .vnode_fds = vnode_fds,
 	    .ctl_open = ctl_open,
 	    .image = image,
-	    .check_new = check_new,
+	    .recorder = recorder,
+	    .recorder_share = share_recorder,
 	    .close_fd = close_fd,
 	    .find = find,
 	    .kill = kill_process,
 	    .forget = forget,
+	    .every_second = every_second,
 	    .open_ids = open_ids,
 	};
 }
@@ -465,6 +477,7 @@ void pd_real_free(struct pd_real *r)
 		close(f->pidfd);
 		free(f);
 	}
+	recorders_free(r->recorders);
 	close_if(r->helper);
 	close_if(r->image);
 	free(r);

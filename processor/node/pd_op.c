@@ -516,22 +516,22 @@ static enum step_result deliver(struct pd *pd, struct op *op, struct process *p,
 static enum step_result finish_run(struct pd *pd, struct op *op)
 {
 	struct parcel parcel = {.n = 0};
-	int files, init, check;
+	int files, init, recorder;
 	struct process *p = born_in_new_space(pd, op, op->command);
 	if (!p)
 		return STEP_END;
 	p->launcher = op->asker;
 	pd->host.vnode_fds(pd->host.ctx, op->vnode->id, &files, &init);
-	check = pd->host.check_new(pd->host.ctx);
+	recorder = pd->host.recorder(pd->host.ctx, p->number);
 	pack(&parcel, pd->host.image(pd->host.ctx));
 	pack(&parcel, files);
 	pack(&parcel, init);
 	pack(&parcel, op->ctl_fd);
 	pack_channels(&parcel, op);
-	pack(&parcel, check);
+	pack(&parcel, recorder);
 	(void)deliver(pd, op, p, &parcel);
-	if (check != PD_NO_FD)
-		pd->host.close_fd(pd->host.ctx, check);
+	if (recorder != PD_NO_FD)
+		pd->host.close_fd(pd->host.ctx, recorder);
 	return STEP_END;
 }
 
@@ -551,6 +551,7 @@ static enum step_result finish_fork(struct pd *pd, struct op *op)
 		return STEP_END;
 	p->creator = op->process;
 	p->launcher = asking(pd, op)->launcher;
+	pd->host.recorder_share(pd->host.ctx, op->process, p->number);
 	pack(&parcel, op->ctl_fd);
 	pack_channels(&parcel, op);
 	return deliver(pd, op, p, &parcel);
@@ -567,6 +568,7 @@ static enum step_result finish_vfork(struct pd *pd, struct op *op)
 	if (!p)
 		return STEP_END;
 	p->launcher = parent->launcher;
+	pd->host.recorder_share(pd->host.ctx, parent->number, p->number);
 	pack(&parcel, op->ctl_fd);
 	return deliver(pd, op, p, &parcel);
 }

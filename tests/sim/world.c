@@ -86,7 +86,7 @@ static int host_image(void *ctx)
 	return 101;
 }
 
-static int host_check_new(void *ctx)
+static int host_recorder(void *ctx, u64 process)
 {
 	return PD_NO_FD;
 }
@@ -98,6 +98,14 @@ static void host_find(void *ctx, u32 vnode, u32 pid, u64 process)
 static int host_kill(void *ctx, u32 vnode, u32 pid, u64 process, s32 sig)
 {
 	return -ESRCH;
+}
+
+static void host_recorder_share(void *ctx, u64 parent, u64 child)
+{
+}
+
+static void host_every_second(void *ctx, u64 now_ns)
+{
 }
 
 static void host_forget(void *ctx, u64 process)
@@ -173,11 +181,13 @@ static void start_pd(struct world *w, const struct node_env *env)
 		.vnode_fds = host_vnode_fds,
 		.ctl_open = host_ctl_open,
 		.image = host_image,
-		.check_new = host_check_new,
+		.recorder = host_recorder,
+		.recorder_share = host_recorder_share,
 		.close_fd = host_close_fd,
 		.find = host_find,
 		.kill = host_kill,
 		.forget = host_forget,
+		.every_second = host_every_second,
 		.open_ids = host_open_ids,
 	};
 	struct pd_host host = calls;

@@ -326,6 +326,8 @@ void mon_start(u64 *sp)
 
 	read_boot();
 	hide_memory();
+	flight_init();
+	flight_attach(t);
 	lay_out(&k);
 	open_log();
 	vm_init();

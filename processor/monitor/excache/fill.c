@@ -381,7 +381,9 @@ static bool fetch(struct window *w, const struct vma *v)
 
 	if (handle > 0) {
 		evict_ahead(w->set); /* while home is at it */
+		flight_waits(FLIGHT_REPLY, page_addr(w->base), 0);
 		status = chan_wait(&mon.mem, handle);
+		flight_waits(FLIGHT_RUNS, 0, 0);
 	}
 	if (status == -WIRE_TIMEOUT || status == -WIRE_WAIT || status == -WIRE_BUSY || status == -WIRE_DOWN)
 		status = owner_call(OP_MEM_FETCH, &seg, 1, &r, page_addr(w->base + w->demand));

@@ -131,8 +131,10 @@ static void batch_post(struct outgoing *out)
 /* Waits for home's masks; sends again what did not get through. */
 static void batch_finish(struct outgoing *out)
 {
+	flight_waits(FLIGHT_REPLY, OP_MEM_WRITEBACK, 0);
 	s32 status = out->handle > 0 ? chan_wait(&mon.mem, out->handle) : (s32)out->handle;
 
+	flight_waits(FLIGHT_RUNS, 0, 0);
 	if (status) {
 		out->reply.status = 0;
 		status = owner_call(OP_MEM_WRITEBACK, out->seg, out->nsegs, &out->reply, out->line[0].addr);

@@ -49,7 +49,10 @@ s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *
 	tell_groups();
 	for (u32 i = 0;; i++) {
 		r->data_len = 0;
+		flight_waits(FLIGHT_REPLY, op, 0);
 		s32 status = chan_call(&mon.sto, op, segs, nsegs, r, op_timeout_ns(op));
+
+		flight_waits(FLIGHT_RUNS, 0, 0);
 
 		if (status != -WIRE_WAIT || i == WAIT_TRIES)
 			return sto_status(status);

@@ -22,8 +22,13 @@ void lock_take(struct lock *l)
 			return;
 		__builtin_ia32_pause();
 	}
-	while (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE))
-		host(SYSNR(futex), &l->word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 2, 0);
+	if (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE)) {
+		flight_waits(FLIGHT_LOCK, (u64)l, l->owner);
+		do
+			host(SYSNR(futex), &l->word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 2, 0);
+		while (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE));
+		flight_waits(FLIGHT_RUNS, 0, 0);
+	}
 	l->owner = thread_self() ? thread_self()->tid : 0;
 }
 

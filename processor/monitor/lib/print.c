@@ -131,19 +131,6 @@ void mon_print(const char *fmt, ...)
 	__builtin_va_end(ap);
 }
 
-void mon_dump_events(const struct thread *t)
-{
-	if (t->event_n > 0)
-		mon_print("  thread %u: last events (time, kind, a, b), newest last", t->tid);
-	for (u32 i = t->event_n > 24 ? t->event_n - 24 : 0; i < t->event_n; i++) {
-		const struct event *e = &t->events[i % EVENTS];
-		char kind[9] = {0};
-
-		memcpy(kind, &e->what, 8);
-		mon_print("    %lu %s %lx %lx", e->time, kind, e->a, e->b);
-	}
-}
-
 static bool dying;
 
 void mon_fatal(const char *fmt, ...)
@@ -158,19 +145,6 @@ void mon_fatal(const char *fmt, ...)
 			mon_dump_events(t);
 	for (;;)
 		host(SYSNR(exit_group), 125);
-}
-
-void mon_event(u64 what, u64 a, u64 b)
-{
-	struct thread *t = thread_self();
-
-	if (!t)
-		return;
-	struct event *e = &t->events[t->event_n++ % EVENTS];
-	u32 lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	*e = (struct event){(u64)hi << 32 | lo, what, a, b};
 }
 
 bool host_checked;

@@ -77,6 +77,7 @@ static void fork_child(struct thread *t, const struct clone_request *c, const st
 		t->task = task = &mon.task;
 	}
 	t->tid = (u32)host(SYSNR(gettid));
+	flight_attach(t);
 	task->pid = (s32)host(SYSNR(getpid));
 	task->parent_vfork = NULL;
 	task->nthreads = 1;

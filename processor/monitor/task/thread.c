@@ -119,6 +119,7 @@ void thread_enter(struct thread *t)
 
 	set_gs(t);
 	t->tid = (u32)host(SYSNR(gettid));
+	flight_attach(t);
 	host(SYSNR(sigaltstack), &ss, 0);
 }
 
@@ -319,6 +320,7 @@ s64 sys_exit(struct thread *t, const u64 *a)
 	if (__atomic_sub_fetch(&t->task->nthreads, 1, __ATOMIC_ACQ_REL) == 0)
 		task_exit_group(t, status & 0xff);
 	host_sigmask(MASK_ALL);
+	flight_detach(t);
 	lock_take(&thread_list_lock);
 	list_remove(t);
 	t->next = parked;

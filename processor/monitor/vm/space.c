@@ -65,7 +65,10 @@ s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply
 {
 	for (u32 tries = 1;;) {
 		rep->data_len = 0;
+		flight_waits(FLIGHT_REPLY, op, 0);
 		s32 status = chan_call(&mon.mem, op, segs, nsegs, rep, CALL_TIMEOUT_NS);
+
+		flight_waits(FLIGHT_RUNS, 0, 0);
 
 		if (status == -WIRE_BUSY || status == -WIRE_WAIT) {
 			pause_shortly();

@@ -328,3 +328,7 @@ void fake_end(void)
 	}
 	host(SYSNR(rmdir), files_name);
 }
+
+void flight_waits(enum flight_wait what, u64 on, u32 held_by)
+{
+}

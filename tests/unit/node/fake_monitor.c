@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "processor/boot.h"
+#include "processor/flight.h"
 #include "spec/ops.h"
 
 static struct boot boot;
@@ -56,7 +57,7 @@ static void check_fds(void)
 		CHECK(!is_open(fd));
 	CHECK(is_open(MON_FD_CTL) && is_open(MON_FD_IMAGE) && is_open(MON_FD_LOG));
 	CHECK(!fstat(MON_FD_FILES, &st) && S_ISDIR(st.st_mode));
-	CHECK(!fstat(MON_FD_CHECK, &st) && (u64)st.st_size == MON_CHECK_BYTES);
+	CHECK(!fstat(MON_FD_CHECK, &st) && (u64)st.st_size == FLIGHT_BYTES);
 	check_channel(&boot.memory, MON_FD_MEM, MON_FD_MEM_RING);
 	check_channel(&boot.storage, MON_FD_STO, MON_FD_STO_RING);
 	CHECK(!is_open(MON_FD_UFFD) && !is_open(MON_FD_BASE + MON_FD_COUNT - 1));

@@ -222,7 +222,7 @@ static int image(void *ctx)
 	return 3;
 }
 
-static int check_new(void *ctx)
+static int recorder(void *ctx, u64 process)
 {
 	return fd_new(ctx);
 }
@@ -236,6 +236,14 @@ static void find(void *ctx, u32 vnode, u32 pid, u64 process)
 static int kill_process(void *ctx, u32 vnode, u32 pid, u64 process, s32 sig)
 {
 	return 0;
+}
+
+static void recorder_share(void *ctx, u64 parent, u64 child)
+{
+}
+
+static void every_second(void *ctx, u64 now_ns)
+{
 }
 
 static void forget(void *ctx, u64 process)
@@ -419,7 +427,7 @@ struct world *world_new(void)
 	for (int fd = 3; fd <= 5; fd++)
 		w->fd_open[fd] = true; /* the image's and the sandbox's */
 	w->env = (struct node_env){w, env_now, env_now, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log};
-	w->host = (struct pd_host){w, vnode_start, vnode_fds, ctl_open, image, check_new, fd_close, find, kill_process, forget, open_ids};
+	w->host = (struct pd_host){w, vnode_start, vnode_fds, ctl_open, image, recorder, recorder_share, fd_close, find, kill_process, forget, every_second, open_ids};
 	struct pd_config cfg = {.name = "p0",
 				.own_addr = "unix:p0",
 				.gm_addr = "unix:gm",
