@@ -204,12 +204,17 @@ static bool boot_options(const struct run_request *r, struct boot *b)
 {
 	static const char *const policies[] = {"fifo", "sfifo", "clock", "random"};
 	static const char *const exits[] = {"sigreturn", "iretq", "jump"};
+	static const char *const on_off[] = {"off", "on"};
+	u32 cache = 1;
 	const char *exit = getenv("LEGO_EXIT");
 	b->flags = r->boot_flags | (r->no_move ? BOOT_NO_MOVE : 0u) | (r->no_rewrite ? BOOT_NO_REWRITE : 0u);
 	if (env_lists("LEGO_CHECK", "lines"))
 		b->flags |= BOOT_CHECK_LINES;
 	if (env_lists("LEGO_CHECK", "host"))
 		b->flags |= BOOT_DEBUG_HOST;
+	if (r->file_cache && !word_of("--file-cache", r->file_cache, on_off, ARRAY_SIZE(on_off), &cache))
+		return false;
+	b->flags |= cache == 0 ? BOOT_NO_FILE_CACHE : 0u;
 	b->assoc = r->assoc;
 	b->policy = POLICY_SFIFO;
 	b->exit_mode = EXIT_JUMP;

@@ -9,7 +9,7 @@
 
 struct run_request {
 	/* options */
-	const char *cluster, *vnode, *stats, *workdir, *transport, *policy;
+	const char *cluster, *vnode, *stats, *workdir, *transport, *policy, *file_cache;
 	u64 excache_bytes, memory_bytes;
 	u32 replicas, assoc;
 	bool no_move, no_rewrite;
@@ -44,6 +44,7 @@ int run_program(struct run_request *r);
 	    {"assoc", 0, OPT_U32, "N", "lines in a set of the ExCache", &(r).assoc, NULL, 1, 65536},                                       \
 	    {"policy", 0, OPT_STRING, "WORD", "who leaves the ExCache: fifo, sfifo (default), clock or random", &(r).policy},              \
 	    {"no-rewrite", 0, OPT_FLAG, NULL, "let every system call trap; program text stays untouched", &(r).no_rewrite},               \
+	    {"file-cache", 0, OPT_STRING, "WORD", "read files through the memory node: on (default) or off", &(r).file_cache},             \
 	{                                                                                                                                  \
 		"no-move", 0, OPT_FLAG, NULL, "as on a kernel without UFFDIO_MOVE", &(r).no_move                                           \
 	}

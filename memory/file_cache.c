@@ -57,6 +57,7 @@ static void free_window(struct file_cache *c, struct file_window *w)
 		at = &(*at)->hash_next;
 	*at = w->hash_next;
 	list_unlink(&w->lru);
+	list_unlink(&w->in_file);
 	c->nwindows--;
 	free(w);
 }
@@ -124,6 +125,7 @@ struct file_window *file_cache_get(struct file_cache *c, const struct file_ref *
 	w->hash_next = c->bucket[hash & c->mask];
 	c->bucket[hash & c->mask] = w;
 	list_init(&w->waiters);
+	list_init(&w->in_file);
 	list_append(&c->lru, &w->lru);
 	c->nwindows++;
 	return w;
@@ -178,6 +180,12 @@ void file_cache_fill(struct file_cache *c, struct file_window *w, u32 i, const v
 	w->page[i] = p;
 	w->present |= 1u << i;
 	c->used++;
+}
+
+void file_cache_forget(struct file_cache *c, struct file_window *w)
+{
+	drop_pages(c, w);
+	file_cache_release(c, w);
 }
 
 void file_cache_release(struct file_cache *c, struct file_window *w)

@@ -12,6 +12,8 @@
 #define WINDOW_LINES 32u /* 128 KiB: what is read ahead */
 #define FILE_CACHE_MIN_PAGES (4u * WINDOW_LINES)
 
+struct read_file; /* of md_read.c */
+
 struct file_window {
 	struct file_ref file;
 	u64 index; /* line index of its first line / WINDOW_LINES */
@@ -22,6 +24,8 @@ struct file_window {
 	u32 loading; /* lines asked of the storage node */
 	u32 reads;   /* reads under way that point here */
 	struct list waiters; /* of the reader */
+	struct read_file *of; /* the file whose lease covers it; NULL: a window of mappings */
+	struct list in_file;  /* read_file.windows */
 	page_ref page[WINDOW_LINES];
 };
 
@@ -39,6 +43,8 @@ struct file_window *file_cache_get(struct file_cache *c, const struct file_ref *
 const void *file_cache_line(struct file_cache *c, struct file_window *w, u32 i);
 /* Fills line i: len bytes (1 … LINE_SIZE), the rest zero. Makes room by dropping what was used longest ago. */
 void file_cache_fill(struct file_cache *c, struct file_window *w, u32 i, const void *bytes, u32 len);
+/* Drops its pages, and the window itself when nobody waits for it. */
+void file_cache_forget(struct file_cache *c, struct file_window *w);
 /* Frees the window when it holds nothing and nobody waits for it. */
 void file_cache_release(struct file_cache *c, struct file_window *w);
 

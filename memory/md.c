@@ -212,6 +212,7 @@ static const struct handler {
 } handlers[] = {
 	{OP_MEM_FETCH, ROLE_SPACE, sizeof(struct mem_fetch_req), md_fetch},
 	{OP_MEM_WRITEBACK, ROLE_SPACE, sizeof(struct mem_writeback_req), md_writeback},
+	{OP_MEM_FILE_READ, ROLE_SPACE, sizeof(struct sd_io_req), md_file_read},
 	{OP_AS_MMAP, ROLE_SPACE, sizeof(struct as_mmap_req), on_layout},
 	{OP_AS_MUNMAP, ROLE_SPACE, sizeof(struct as_range_req), on_layout},
 	{OP_AS_MPROTECT, ROLE_SPACE, sizeof(struct as_mprotect_req), on_layout},
@@ -462,7 +463,7 @@ struct md *md_new(const struct node_env *env, const struct md_config *cfg)
 		goto fail;
 	md->cache = file_cache_new(md->core.store, pages);
 	md->calls = node_calls_new(env, md, SD_CALLS);
-	if (!md->cache || !md->calls || !start_gm(md))
+	if (!md->cache || !md->calls || md_read_init(md) || !start_gm(md))
 		goto fail;
 	return md;
 fail:
@@ -505,6 +506,7 @@ void md_free(struct md *md)
 	node_calls_free(md->calls);
 	gm_link_free(md->gm);
 	file_cache_free(md->cache);
+	md_read_free(md);
 	core_free(&md->core);
 	idmap_free(&md->conns);
 	idmap_free(&md->spaces);

@@ -24,6 +24,7 @@ struct md_config {
 #define MD_COUNTERS(X)                                                                                                                     \
 	X(fetches)       /* MEM_FETCH answered */                                                                                          \
 	X(lines_out)     /* lines sent with bytes */                                                                                       \
+	X(file_reads)    /* reads of files answered from the file cache */                                                                     \
 	X(file_misses)   /* fetches that had to wait for the storage node */                                                               \
 	X(writebacks)    /* MEM_WRITEBACK answered */                                                                                      \
 	X(lines_in)      /* lines committed */                                                                                             \

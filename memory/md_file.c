@@ -22,13 +22,6 @@
 #define REDIAL_MAX_NS NSEC_PER_SEC
 #define RETRY_NS (10 * NSEC_PER_MSEC)
 
-struct file_read {
-	struct list link; /* md_sd.pending */
-	struct file_window *win;
-	struct md_sd *sd;
-	u32 first, count; /* lines of the window */
-};
-
 static u32 line_mask(u32 first, u32 count)
 {
 	return (u32)(((1ull << count) - 1) << first);
@@ -47,7 +40,8 @@ static void unpark(struct md *md, struct parked *p)
 static void fail_parked(struct md *md, struct parked *p, s32 status)
 {
 	unpark(md, p);
-	md_refuse(md, p->conn, &p->hdr, status);
+	/* who reads can ask the storage node itself, and hears from that what is wrong */
+	md_refuse(md, p->conn, &p->hdr, p->hdr.op == OP_MEM_FILE_READ ? -WIRE_MOVED : status);
 	free(p);
 }
 
@@ -102,11 +96,13 @@ static void send_read(struct md *md, struct file_read *rd)
 {
 	struct md_sd *sd = rd->sd;
 	struct sd_io_req req = {
-		.file = rd->win->file,
+		.file = rd->file,
+		.flags = rd->win->of ? SDIO_LEASE : 0,
 		.off = (rd->win->index * WINDOW_LINES + rd->first) * LINE_SIZE,
 		.len = rd->count * LINE_SIZE,
 	};
 
+	rd->sent_ns = md_now(md);
 	if (sd->up && sd->inflight < DEMAND_INFLIGHT &&
 	    !node_call(md->calls, sd->conn, OP_SD_READ, &req, sizeof(req), NULL, 0, SD_TIMEOUT_MS, read_done, rd))
 		sd->inflight++;
@@ -116,13 +112,13 @@ static void send_read(struct md *md, struct file_read *rd)
 		drop_read(md, rd);
 }
 
-static int start_read(struct md *md, struct md_sd *sd, struct file_window *w, u32 first, u32 count)
+int md_start_read(struct md *md, struct md_sd *sd, struct file_window *w, const struct file_ref *file, u32 first, u32 count)
 {
 	struct file_read *rd = calloc(1, sizeof(*rd));
 
 	if (!rd)
 		return -ENOMEM;
-	*rd = (struct file_read){.win = w, .sd = sd, .first = first, .count = count};
+	*rd = (struct file_read){.win = w, .sd = sd, .file = *file, .first = first, .count = count, .drops = md_read_drops(w->of)};
 	list_init(&rd->link);
 	w->loading |= line_mask(first, count);
 	w->reads++;
@@ -143,14 +139,19 @@ static void demand_run(u32 avail, u32 line, u32 *first, u32 *count)
 	*count = hi - lo;
 }
 
+bool md_reads_ahead(const struct md_sd *sd)
+{
+	return sd->up && sd->inflight < AHEAD_INFLIGHT;
+}
+
 static void read_ahead(struct md *md, struct md_sd *sd, struct file_window *w, u32 avail)
 {
-	while (avail && sd->up && sd->inflight < AHEAD_INFLIGHT) {
+	while (avail && md_reads_ahead(sd)) {
 		u32 first = (u32)__builtin_ctz(avail);
 		u32 rest = ~(avail >> first); /* bits above the window count as taken */
 		u32 count = rest ? (u32)__builtin_ctz(rest) : WINDOW_LINES;
 
-		if (start_read(md, sd, w, first, count))
+		if (md_start_read(md, sd, w, &w->file, first, count))
 			return;
 		avail &= ~line_mask(first, count);
 	}
@@ -164,7 +165,7 @@ static int start_reads(struct md *md, struct md_sd *sd, struct file_window *w, u
 	assert(avail & 1u << i);
 	demand_run(avail, i, &first, &count);
 	w->reads++; /* holds the window while its first read may fail at once */
-	int rc = start_read(md, sd, w, first, count);
+	int rc = md_start_read(md, sd, w, &w->file, first, count);
 
 	if (!rc)
 		read_ahead(md, sd, w, avail & ~line_mask(first, count));
@@ -207,6 +208,28 @@ int md_park(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const s
 	return 0;
 }
 
+void md_sd_kick(struct md *md, struct md_sd *sd)
+{
+	sd_kick(md, sd, md_now(md));
+}
+
+int md_park_read(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct sd_io_req *io, struct file_window *w, u32 line,
+		 u64 deadline_ns, u32 tries)
+{
+	if (c->nparked >= PARKED_PER_CONN)
+		return -WIRE_WAIT;
+	struct parked *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	*p = (struct parked){.conn = c, .hdr = *hdr, .io = *io, .line = line, .deadline_ns = deadline_ns, .tries = tries};
+	link_by_deadline(md, p);
+	list_append(&w->waiters, &p->window);
+	c->nparked++;
+	md->nparked++;
+	return 0;
+}
+
 /* Serves (or fails) the fetches that waited for lines [first, first + count) of w. w may be gone afterwards. */
 static void wake(struct md *md, struct file_window *w, u32 first, u32 count, s32 status, u64 eof_line)
 {
@@ -230,7 +253,10 @@ static void wake(struct md *md, struct file_window *w, u32 first, u32 count, s32
 			continue;
 		}
 		unpark(md, p);
-		md_serve_fetch(md, p->conn, &p->hdr, &p->req, &eof, p->deadline_ns);
+		if (p->hdr.op == OP_MEM_FILE_READ)
+			md_serve_read(md, p->conn, &p->hdr, &p->io, p->deadline_ns, p->tries + 1);
+		else
+			md_serve_fetch(md, p->conn, &p->hdr, &p->req, &eof, p->deadline_ns);
 		free(p);
 	}
 }
@@ -248,11 +274,13 @@ static s32 take_data(struct md *md, const struct file_read *rd, const struct msg
 
 	if (!n && !at_end)
 		return -EIO;
+	*eof_line = at_end ? (off + n + LINE_MASK) / LINE_SIZE : UINT64_MAX;
+	if (rd->win->of && !md_read_keeps(md, rd, rep))
+		return 0;
 	if (!at_end)
 		n = ALIGN_DOWN(n, LINE_SIZE); /* a short read: the last line is not whole */
 	for (u64 at = 0; at < n; at += LINE_SIZE)
 		file_cache_fill(md->cache, rd->win, rd->first + (u32)(at / LINE_SIZE), m->data + at, (u32)MIN(n - at, LINE_SIZE));
-	*eof_line = at_end ? (off + n + LINE_MASK) / LINE_SIZE : UINT64_MAX;
 	return 0;
 }
 
@@ -266,7 +294,8 @@ static void read_failed(struct md *md, struct file_read *rd, s32 status)
 	struct file_window *w = rd->win;
 	u32 first = rd->first, count = rd->count;
 
-	md->env->log(md->env->ctx, LOG_WARN, "storage node %s could not read a mapped file: status %d", rd->sd->ref.name, status);
+	if (!w->of)
+		md->env->log(md->env->ctx, LOG_WARN, "storage node %s could not read a mapped file: status %d", rd->sd->ref.name, status);
 	w->reads++;
 	drop_read(md, rd);
 	w->reads--;
@@ -284,8 +313,10 @@ static void read_done(void *self, void *arg, s32 status, const struct msg *m)
 
 	sd->inflight--;
 	if (try_again(status)) {
-		if (has_waiters(rd))
+		if (has_waiters(rd) && !w->of)
 			list_append(&sd->pending, &rd->link);
+		else if (w->of)
+			read_failed(md, rd, status);
 		else
 			drop_read(md, rd);
 		return;
@@ -412,15 +443,20 @@ bool md_sd_closed(struct md *md, conn_id c)
 			     sd->ref.addr);
 	sd->complained = true;
 	sd_back_off(md, sd);
+	md_read_sd_lost(md, sd);
 	node_calls_closed(md->calls, c);
 	return true;
 }
 
 bool md_sd_message(struct md *md, conn_id c, const struct msg *m)
 {
-	if (!sd_of(md, c))
+	struct md_sd *sd = sd_of(md, c);
+
+	if (!sd)
 		return false;
-	if (!node_calls_reply(md->calls, c, m))
+	if (m->hdr.op == OP_MEM_FILE_RECALL && !(m->hdr.flags & MSG_REPLY))
+		md_read_recall(md, sd, c, m);
+	else if (!node_calls_reply(md->calls, c, m))
 		(void)node_reply(md->env, c, &m->hdr, -ENOSYS, NULL, 0, NULL, 0);
 	return true;
 }

@@ -2,7 +2,8 @@
  *
  * md.c       connections, address spaces' life, leases, dispatch, tick
  * md_data.c  MEM_FETCH, MEM_WRITEBACK
- * md_file.c  lines of files: reads of the storage node, fetches parked for them */
+ * md_file.c  lines of files: reads of the storage node, fetches parked for them
+ * md_read.c  MEM_FILE_READ: files served under leases of their storage node */
 #ifndef LEGO_MEMORY_MD_INT_H
 #define LEGO_MEMORY_MD_INT_H
 
@@ -58,8 +59,12 @@ struct parked { /* a fetch that waits for a line of a file */
 	struct list window; /* file_window.waiters */
 	struct md_conn *conn;
 	struct msg_hdr hdr;
-	struct mem_fetch_req req;
-	u32 line; /* in the window */
+	union {
+		struct mem_fetch_req req;
+		struct sd_io_req io; /* hdr.op is OP_MEM_FILE_READ */
+	};
+	u32 tries; /* of a read */
+	u32 line;  /* in the window */
 	u64 deadline_ns;
 };
 
@@ -76,6 +81,7 @@ struct md {
 	struct list owners, sds;
 	struct list parked;
 	u32 nparked;
+	struct read_files *reading;
 	bool ready_told;
 	struct md_counters counters;
 };
@@ -107,11 +113,37 @@ struct file_miss { /* a demanded line that is not cached */
 };
 int md_park(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct mem_fetch_req *req, const struct file_miss *miss,
 	    u64 deadline_ns); /* 0, -WIRE_WAIT or -ENOMEM */
+struct file_read { /* of some lines of a window, by the storage node */
+	struct list link; /* md_sd.pending */
+	struct file_window *win;
+	struct md_sd *sd;
+	struct file_ref file; /* whom it is asked for */
+	u32 first, count; /* lines of the window */
+	u64 sent_ns;
+	u32 drops; /* win->of's when it was sent */
+};
+/* Reads lines of w that nobody reads yet, asked for by `file`. */
+int md_start_read(struct md *md, struct md_sd *sd, struct file_window *w, const struct file_ref *file, u32 first, u32 count);
+int md_park_read(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct sd_io_req *io, struct file_window *w, u32 line,
+		 u64 deadline_ns, u32 tries); /* 0, -WIRE_WAIT or -ENOMEM */
+bool md_reads_ahead(const struct md_sd *sd);
 void md_unpark_conn(struct md *md, const struct md_conn *c);
 struct md_sd *md_sd_get(struct md *md, const struct node_ref *ref); /* NULL: no memory */
 bool md_sd_opened(struct md *md, conn_id c);
 bool md_sd_closed(struct md *md, conn_id c);
 bool md_sd_message(struct md *md, conn_id c, const struct msg *m);
+void md_sd_kick(struct md *md, struct md_sd *sd);
+/* ---- md_read.c */
+u32 md_read_drops(const struct read_file *f); /* how often what is kept of it was dropped */
+int md_read_init(struct md *md);
+void md_read_free(struct md *md);
+void md_file_read(struct md *md, struct md_conn *c, const struct msg *m);
+void md_serve_read(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct sd_io_req *io, u64 deadline_ns, u32 tries);
+/* The storage node answered a read of a file under lease: whether its bytes may be kept. */
+bool md_read_keeps(struct md *md, const struct file_read *rd, const struct sd_io_rep *rep);
+void md_read_recall(struct md *md, struct md_sd *sd, conn_id c, const struct msg *m);
+void md_read_sd_lost(struct md *md, const struct md_sd *sd);
+
 u64 md_file_tick(struct md *md, u64 now_ns);
 void md_file_free(struct md *md);
 

@@ -46,6 +46,7 @@ enum boot_flags {
 	BOOT_DEBUG_HOST = 1u << 5, /* checked host door */
 	BOOT_STRACE_FOLLOW = 1u << 6,
 	BOOT_NO_REWRITE = 1u << 7, /* every system call traps */
+	BOOT_NO_FILE_CACHE = 1u << 16, /* files are read from the storage node, not through the memory node */
 };
 
 enum boot_exit { EXIT_SIGRETURN, EXIT_IRETQ, EXIT_JUMP };

@@ -338,6 +338,16 @@ struct mem_writeback_rep {
 };
 _Static_assert(sizeof(struct mem_writeback_rep) == 16, "wire");
 
+/* MEM_FILE_READ, from a process: an SD_READ answered from the memory node's file cache where that may. Request and reply as SD_READ's,
+ * after struct sd_io_req below. -WIRE_MOVED: ask the storage node. MEM_FILE_RECALL, from a storage node: the file is about to change,
+ * nothing of it is served any more. */
+struct mem_recall_req {
+	u64 id[2];
+	u32 vnode;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct mem_recall_req) == 24, "wire");
+
 /* ------------------------------------------------------------------ storage */
 
 struct file_attr {
@@ -392,17 +402,18 @@ struct sd_io_req { /* SD_READ (len wanted), SD_WRITE (data follows), SD_FSYNC, S
 	struct file_ref file;
 	u64 off;
 	u64 len;
-	u32 flags; /* enum sd_io_flags; FALLOCATE: mode; SEEK: whence; FSYNC: 1 = data only */
+	u32 flags; /* enum sd_io_flags; FALLOCATE: mode; SEEK: whence; FSYNC: enum sd_fsync_flags */
 	u32 uid;   /* WRITE, FALLOCATE: who acts; checked against the channel's */
 };
 _Static_assert(sizeof(struct sd_io_req) == 72, "wire");
-enum sd_io_flags { SDIO_APPEND = 1, SDIO_SYNC = 2 };
+enum sd_io_flags { SDIO_APPEND = 1, SDIO_SYNC = 2, SDIO_LEASE = 4 /* READ by a memory node: to keep what comes */ };
+enum sd_fsync_flags { SDF_DATA = 1, SDF_FS = 2 /* the whole file system the file lies on */ };
 struct sd_io_rep {
 	u64 n;        /* bytes done, or the offset found */
 	u64 end;      /* WRITE: offset after the last byte written (APPEND: says where) */
 	u64 size;     /* of the file, after */
 	u64 change;   /* after */
-	u64 verifier; /* WRITE, FSYNC: random per start of the sd */
+	u64 verifier; /* WRITE, FSYNC: random per start of the sd; READ with SDIO_LEASE: how long it may be served, ns, from when it was asked */
 };
 _Static_assert(sizeof(struct sd_io_rep) == 40, "wire");
 

@@ -273,6 +273,11 @@ int hf_truncate(int fd, u64 size)
 	return result(ftruncate(fd, (off_t)size));
 }
 
+int hf_syncfs(int fd)
+{
+	return result(syncfs(fd));
+}
+
 int hf_fsync(int fd, bool data_only)
 {
 	return result(data_only ? fdatasync(fd) : fsync(fd));

@@ -53,6 +53,7 @@ s64 hf_pread(int fd, void *buf, u64 len, u64 off);
 s64 hf_pwrite(int fd, const void *buf, u64 len, u64 off, bool append, bool sync);
 int hf_truncate(int fd, u64 size);
 int hf_fsync(int fd, bool data_only);
+int hf_syncfs(int fd);
 int hf_fallocate(int fd, int mode, u64 off, u64 len);
 s64 hf_seek(int fd, u64 off, int whence);
 int hf_getdents(int fd, void *buf, u32 len);

@@ -9,7 +9,8 @@ const struct sd_io_req *take_handle(struct req *r, u32 rights, struct file_id *i
 	const struct sd_io_req *q = r->m->fixed;
 	bool own = r->conn->role == ROLE_COMPONENT || q->file.vnode == r->conn->vnode;
 	if (!own || !handle_ok(r->sd, &q->file)) {
-		sd_fail(r, -WIRE_UNAUTHORISED, NULL);
+		/* a memory node hands on what its processes name: that is not its fault */
+		sd_fail(r, r->conn->role == ROLE_COMPONENT ? -EBADF : -WIRE_UNAUTHORISED, NULL);
 		return NULL;
 	}
 	if ((q->file.rights & rights) != rights) {
@@ -36,6 +37,17 @@ static void reply_io(struct req *r, const struct file_id *id, int fd, struct sd_
 	sd_reply(r, rc, rc ? NULL : rep, data, rc ? 0 : len);
 }
 
+static void reply_read(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len)
+{
+	const struct sd_io_req *q = r->m->fixed;
+	struct hf_attr a;
+	int rc = hf_stat(fd, &a);
+	rep->size = a.size;
+	rep->change = rc ? 0 : object_change(r->sd, id, &a, NULL);
+	rep->verifier = q->flags & SDIO_LEASE ? leases_grant(r, id) : r->sd->verifier;
+	sd_reply(r, rc, rc ? NULL : rep, data, rc ? 0 : len);
+}
+
 static bool in_range(u64 off, u64 len)
 {
 	return off <= INT64_MAX && len <= INT64_MAX - off;
@@ -55,7 +67,7 @@ void op_read(struct req *r)
 		return;
 	}
 	struct sd_io_rep rep = {.n = (u64)n, .end = q->off + (u64)n};
-	reply_io(r, &id, fd, &rep, r->sd->data, (u32)n);
+	reply_read(r, &id, fd, &rep, r->sd->data, (u32)n);
 }
 
 /* What a write by somebody else than root does to a program's borrowed authority. */
@@ -123,6 +135,20 @@ static int sync_dir(struct req *r, const struct file_id *id, bool data_only)
 	return rc;
 }
 
+/* Everything written to the file systems of the vNode that the object may lie on. */
+static int sync_fs(struct req *r, const struct file_id *id)
+{
+	struct loc *l = &r->sd->a;
+	int rc = locate_id(r, id, l);
+	bool bind = !rc && l->layer == LAYER_BIND && !l->nameless;
+	int dir = bind ? r->vn->bind[l->bind].fd : r->vn->upper;
+	int fd = rc ? rc : hf_open(dir, ".", O_RDONLY | O_DIRECTORY, 0);
+	rc = fd < 0 ? fd : hf_syncfs(fd);
+	hf_close(fd);
+	loc_close(l);
+	return rc;
+}
+
 void op_fsync(struct req *r)
 {
 	struct file_id id;
@@ -130,8 +156,13 @@ void op_fsync(struct req *r)
 	const struct sd_io_req *q = take_handle(r, 0, &id);
 	if (!q)
 		return;
+	if (q->flags & SDF_FS) {
+		int failed = sync_fs(r, &id);
+		sd_reply(r, failed, failed ? NULL : &rep, NULL, 0);
+		return;
+	}
 	int fd = object_fd(r->sd, r->vn, &id, q->file.rights & FILE_W);
-	int rc = fd == -EISDIR ? sync_dir(r, &id, q->flags & 1) : fd < 0 ? fd : hf_fsync(fd, q->flags & 1);
+	int rc = fd == -EISDIR ? sync_dir(r, &id, q->flags & SDF_DATA) : fd < 0 ? fd : hf_fsync(fd, q->flags & SDF_DATA);
 	if (rc)
 		sd_fail(r, rc, NULL);
 	else if (fd < 0)

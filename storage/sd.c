@@ -1,7 +1,7 @@
 /* The storage node's life: start, connections, dispatch, replies, the beat of time. What each request does is in ops_*.c and friends.
  *
  * A request that is malformed or beyond its channel's authority is answered, counted, and its channel closed. Handlers run to the end,
- * host reads and writes included: nothing is queued. */
+ * host reads and writes included; what changes a file that memory nodes serve waits before it runs (leases.c). */
 #include "storage/sd.h"
 
 #include <assert.h>
@@ -14,6 +14,7 @@
 #define DEFAULT_LEASE_MS 10000u
 #define TICK_NS		 NSEC_PER_SEC
 #define ONCE_SESSIONS	 4096u
+#define RECALLS_MAX	 1024u
 #define ONCE_REPLY_MAX	 (u32)(sizeof(struct msg_hdr) + sizeof(struct sd_open_rep) + PATH_CAP)
 
 typedef void handler(struct req *r);
@@ -76,6 +77,8 @@ static void closed(void *self, conn_id id)
 	if (!c)
 		return;
 	*p = c->next;
+	node_calls_closed(sd->calls, id);
+	leases_conn_closed(sd, id);
 	orphans_conn_closed(sd, id);
 	u64 now = sd->env->now_ns(sd->env->ctx);
 	once_session_closed(sd->once, c->session, now);
@@ -211,16 +214,23 @@ void op_groups(struct req *r)
 	sd_reply(r, groups ? 0 : c->uid ? -EPERM : -ENOMEM, NULL, NULL, 0);
 }
 
+static handler *handler_of(u16 op)
+{
+	return op >> 8 == OP_SD_VNODE >> 8 && (op & 0xff) < ARRAY_SIZE(handlers) ? handlers[op & 0xff] : NULL;
+}
+
 static void message(void *self, conn_id id, const struct msg *m)
 {
 	struct sd *sd = self;
 	if (sd->gm && gm_link_message(sd->gm, id, m))
 		return;
 	struct conn *c = conn_find(sd, id);
+	if (c && m->hdr.flags & MSG_REPLY)
+		(void)node_calls_reply(sd->calls, id, m);
 	if (!c || m->hdr.flags & MSG_REPLY)
 		return;
 	struct req r = {.sd = sd, .conn = c, .m = m, .row = op_row(m->hdr.op)};
-	handler *h = m->hdr.op >> 8 == OP_SD_VNODE >> 8 && (m->hdr.op & 0xff) < ARRAY_SIZE(handlers) ? handlers[m->hdr.op & 0xff] : NULL;
+	handler *h = handler_of(m->hdr.op);
 	if (!r.row || !h) {
 		sd->refused++;
 		sd->env->close(sd->env->ctx, id);
@@ -233,7 +243,20 @@ static void message(void *self, conn_id id, const struct msg *m)
 	}
 	if (m->hdr.flags & MSG_ONCE && repeated(&r))
 		return;
+	if (leases_hold(&r))
+		return;
 	h(&r);
+	assert(r.replied);
+}
+
+void sd_resume(struct sd *sd, const struct conn *c, const struct msg *m)
+{
+	struct req r = {.sd = sd, .conn = c, .m = m, .row = op_row(m->hdr.op), .once = m->hdr.flags & MSG_ONCE};
+	s32 status = check(&r);
+	if (status)
+		sd_reply(&r, status, NULL, NULL, 0);
+	else if (!r.once || slots_begin(&r) != SLOT_REPLIED)
+		handler_of(m->hdr.op)(&r);
 	assert(r.replied);
 }
 
@@ -247,6 +270,10 @@ static u64 tick(void *self, u64 now_ns)
 		u64 gm = gm_link_tick(sd->gm, now_ns);
 		next = MIN(next, gm);
 	}
+	u64 calls = node_calls_tick(sd->calls, now_ns);
+	next = MIN(next, calls);
+	u64 leases = leases_tick(sd, now_ns);
+	next = MIN(next, leases);
 	fdcache_tick(sd->fds, now_ns);
 	orphans_tick(sd, now_ns);
 	return next;
@@ -361,7 +388,8 @@ static int make_tables(struct sd *sd)
 	sd->orphans = orphans_new();
 	sd->writes = calloc(WRITE_COUNTERS, sizeof(*sd->writes));
 	sd->once = once_new(ONCE_SESSIONS, ONCE_REPLY_MAX);
-	return sd->fds && sd->orphans && sd->writes && sd->once ? 0 : -ENOMEM;
+	sd->calls = node_calls_new(sd->env, sd, RECALLS_MAX);
+	return sd->calls && sd->fds && sd->orphans && sd->writes && sd->once ? 0 : -ENOMEM;
 }
 
 static int start(struct sd *sd, const char **what)
@@ -373,7 +401,7 @@ static int start(struct sd *sd, const char **what)
 	    {open_data, "data directory"},    {load_key, "key"},
 	    {note_secrets, "data directory"}, {make_tables, "tables"},
 	    {ids_open, "file ids"},	      {slots_open, "stored replies"},
-	    {vnodes_load, "vNodes"},	      {join_cluster, "line to the manager"},
+	    {leases_open, "leases"},	      {vnodes_load, "vNodes"},	      {join_cluster, "line to the manager"},
 	};
 	for (u32 i = 0; i < ARRAY_SIZE(phases); i++) {
 		int rc = phases[i].run(sd);
@@ -426,6 +454,8 @@ void sd_free(struct sd *sd)
 	}
 	if (sd->once)
 		once_free(sd->once);
+	leases_close(sd);
+	node_calls_free(sd->calls);
 	slots_close(sd);
 	fdcache_free(sd->fds);
 	orphans_free(sd->orphans);

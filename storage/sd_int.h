@@ -117,6 +117,7 @@ struct ids;
 struct fdcache;
 struct orphans;
 struct slots;
+struct leases;
 
 struct sd {
 	const struct node_env *env;
@@ -140,6 +141,8 @@ struct sd {
 	struct fdcache *fds;
 	struct orphans *orphans;
 	struct slots *slots;
+	struct leases *leases;
+	struct node_calls *calls; /* to memory nodes: recalls */
 	u32 *writes; /* counters mixed in change attributes, by hash of id */
 	u64 refused; /* bad or unauthorised messages */
 	/* scratch of the request under way */
@@ -171,6 +174,17 @@ void sd_fail(struct req *r, s32 status, const struct loc *l);
 bool sd_must_check(const struct sd *sd, u32 uid);
 bool sd_vnode_in_use(struct sd *sd, u32 vnode); /* by a process's channel */
 void sd_temp_name(struct sd *sd, char name[24]);
+
+/* Does a request that leases_hold kept, as if it had just come. */
+void sd_resume(struct sd *sd, const struct conn *c, const struct msg *m);
+
+/* ---- leases.c */
+int leases_open(struct sd *sd);
+void leases_close(struct sd *sd);
+u64 leases_grant(struct req *r, const struct file_id *id); /* ns, or 0 */
+bool leases_hold(struct req *r);			   /* true: it is done later, by sd_resume */
+void leases_conn_closed(struct sd *sd, conn_id c);
+u64 leases_tick(struct sd *sd, u64 now_ns);
 
 /* ---- vnode.c */
 struct vnode *sd_vnode(struct sd *sd, u32 id);

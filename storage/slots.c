@@ -27,7 +27,8 @@ _Static_assert(sizeof(struct slot_rec) == 128, "file format");
 
 struct slot_file {
 	u64 stamp;
-	u8 pad[4096 - 8];
+	u64 lease_ns; /* when a lease was last given, on this boot's clock */
+	u8 pad[4096 - 16];
 	struct slot_rec rec[SLOT_BUCKETS * SLOT_WAYS];
 };
 
@@ -72,6 +73,11 @@ static struct slot_rec *find(struct sd *sd, const struct msg_hdr *h)
 		if (b[i].state != FREE && b[i].session == h->session && b[i].slot == h->slot)
 			return &b[i];
 	return NULL;
+}
+
+u64 *slots_lease_mark(struct sd *sd)
+{
+	return &sd->slots->file->lease_ns;
 }
 
 /* ---- recovery */

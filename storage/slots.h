@@ -24,6 +24,7 @@ enum slot_fate slots_begin(struct req *r);
 void slots_intent(struct req *r, const struct file_id *what, u64 off, u64 len);
 /* The object named by the record of a resumed request. */
 bool slots_same(const struct req *r, const struct file_id *what);
+u64 *slots_lease_mark(struct sd *sd); /* kept for leases.c: when a lease was last given */
 void slots_done(struct req *r, s32 status, const void *fixed);
 
 #endif

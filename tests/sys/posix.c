@@ -616,13 +616,74 @@ static void full(void)
 	unlink("more");
 }
 
+static void change_file(int fd, const char *path, int round)
+{
+	char text[16];
+	snprintf(text, sizeof(text), "%08d", round);
+	switch (round % 6) {
+	case 0:
+		close(MUST(open(path, O_WRONLY | O_TRUNC)));
+		break;
+	case 1:
+		MUST(truncate(path, 3));
+		break;
+	case 2:
+		MUST(fallocate(fd, 3 /* PUNCH_HOLE | KEEP_SIZE */, 0, 4096));
+		break;
+	case 3:
+		MUST(ftruncate(fd, 9000 + round));
+		break;
+	default:
+		break;
+	}
+	MUST(pwrite(fd, text, 8, 0));
+	MUST(pwrite(fd, text, 8, 8192 + round));
+}
+
+/* Whoever reads after a change was made sees it, however often the file was read before; seen by another process and through another fd. */
+static void readers_see_writers(void)
+{
+	int ask[2], done[2], wrong = 0;
+	char c = 0, text[16], b[9] = {0};
+	t_put("shared", "00000000");
+	MUST(pipe(ask));
+	MUST(pipe(done));
+	pid_t child = MUST(fork());
+	if (!child) {
+		int fd = MUST(open("shared", O_RDWR));
+		for (int round = 1; read(ask[0], &c, 1) == 1 && c; round++) {
+			change_file(fd, "shared", round);
+			MUST(write(done[1], &c, 1));
+		}
+		_exit(0);
+	}
+	int fd = MUST(open("shared", O_RDONLY));
+	for (int round = 1; round <= 36; round++) {
+		for (int i = 0; i < 80; i++)
+			wrong += pread(fd, b, 8, 0) != 8;
+		c = 1;
+		MUST(write(ask[1], &c, 1));
+		MUST(read(done[0], &c, 1));
+		snprintf(text, sizeof(text), "%08d", round);
+		for (int i = 0; i < 80; i++) {
+			off_t at = i % 2 ? 8192 + round : 0;
+			wrong += pread(fd, b, 8, at) != 8 || memcmp(b, text, 8);
+			wrong += pread(fd, b, 8, 30000) != 0;
+		}
+	}
+	c = 0;
+	MUST(write(ask[1], &c, 1));
+	t_wait("writer", child);
+	R(wrong);
+}
+
 static const struct t_case cases[] = {
     {"long_names", long_names},	  {"odd_names", odd_names},	  {"slashes_and_dots", slashes_and_dots},
     {"many_files", many_files},	  {"seek_in_directory", seek_in_directory}, {"symlinks", symlinks},
     {"links", links},		  {"rename_kinds", rename_kinds}, {"rename_open", rename_open},
     {"rename_cwd", rename_cwd},	  {"lower_changes", lower_changes}, {"lower_rename_dir", lower_rename_dir},
     {"lower_exchange", lower_exchange}, {"lower_again", lower_again}, {"open_flags", open_flags},
-    {"sizes", sizes},		  {"full", full},		  {NULL, NULL},
+    {"sizes", sizes},		  {"readers_see_writers", readers_see_writers}, {"full", full},		  {NULL, NULL},
 };
 
 int main(int argc, char **argv)

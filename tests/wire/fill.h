@@ -480,6 +480,14 @@ static void fill_sd_open_ids_req(void *at)
 	NUM(parts);
 }
 
+static void fill_mem_recall_req(void *at)
+{
+	struct mem_recall_req *s = at;
+
+	EACH(id);
+	NUM(vnode);
+}
+
 static void fill_sd_groups_req(void *at)
 {
 	struct sd_groups_req *s = at;

@@ -46,13 +46,13 @@ static s64 end_read(struct end *e, u8 *buf, u64 len)
 		r = e->pos < 0 ? host_wait(SYSNR(read), (u64)e->fd, (u64)buf, len, 0, 0, 0)
 			       : host(SYSNR(pread64), e->fd, buf, len, e->pos);
 	} else if (e->pos >= 0) {
-		r = sto_io(OP_SD_READ, e->f, (u64)e->pos, len, 0, NULL, 0, buf, NULL);
+		r = file_read(e->f, (u64)e->pos, len, buf);
 	} else {
 		s64 to = host(SYSNR(lseek), e->fd, len, SEEK_CUR);
 
 		if (to < 0)
 			return to;
-		r = sto_io(OP_SD_READ, e->f, (u64)to - len, len, 0, NULL, 0, buf, NULL);
+		r = file_read(e->f, (u64)to - len, len, buf);
 		if ((u64)MAX(r, 0) < len)
 			host(SYSNR(lseek), e->fd, MAX(r, 0) - (s64)len, SEEK_CUR);
 	}

@@ -21,6 +21,7 @@ struct file {
 	struct file_ref handle;
 	char *path; /* resolved, absolute in the vNode */
 	u32 path_len;
+	u32 reads; /* through it; see file_read */
 };
 
 struct files; /* fd table, cwd, umask: per task */

@@ -72,6 +72,7 @@ bool entry_stat_is(const void *host_stat); /* a host struct stat: of an entry of
 s64 sto_status(s32 status);
 s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r);
 s64 sto_io(u16 op, struct file *f, u64 off, u64 len, u32 flags, const void *in, u64 in_len, void *out, struct sd_io_rep *rep);
+s64 file_read(struct file *f, u64 off, u64 len, void *buf); /* a regular file of the storage node; len <= MSG_MAX_DATA */
 s64 sto_getattr(struct file *f, struct sd_open_rep *rep);
 s64 sto_read(struct file *f, u64 off, u64 len, void *out);
 

@@ -1,5 +1,6 @@
 /* Changing attributes: modes, owners, times, sizes; space of files; getting data to disk. */
 #include <linux/falloc.h>
+#include <linux/fs.h>
 
 #include "processor/monitor/file/fs.h"
 
@@ -372,7 +373,7 @@ static s64 do_fsync(struct thread *t, int fd, bool data_only)
 		return r;
 	if (!f)
 		return host_wait(data_only ? SYSNR(fdatasync) : SYSNR(fsync), (u64)fd, 0, 0, 0, 0, 0);
-	r = MIN(sto_io(OP_SD_FSYNC, f, 0, 0, data_only, NULL, 0, NULL, NULL), 0);
+	r = MIN(sto_io(OP_SD_FSYNC, f, 0, 0, data_only ? SDF_DATA : 0, NULL, 0, NULL, NULL), 0);
 	file_put(f);
 	return r;
 }
@@ -387,16 +388,38 @@ s64 sys_fdatasync(struct thread *t, const u64 *a)
 	return do_fsync(t, (int)a[0], true);
 }
 
+static s64 sync_fs(struct file *f)
+{
+	return is_lego(f) ? MIN(sto_io(OP_SD_FSYNC, f, 0, 0, SDF_FS, NULL, 0, NULL, NULL), 0) : 0;
+}
+
 s64 sys_syncfs(struct thread *t, const u64 *a)
 {
 	struct file *f = file_ref_fd(t, (int)a[0]);
+	s64 r = !f || f->kind == FILE_PATH ? -EBADF : sync_fs(f);
 
 	file_put(f);
-	return f ? 0 : -EBADF;
+	return r;
 }
 
+/* The private layer, and what the working directory lies on. */
 s64 sys_sync(struct thread *t, const u64 *a)
 {
+	struct where w;
+	struct file *cwd = cwd_get(t);
+	s64 root = path_from(t, &w, SLOT_A, "/") < 0 ? -1 : open_where(t, &w, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0);
+
+	sync_fs(cwd);
+	file_put(cwd);
+	path_done(&w);
+	if (root < 0)
+		return 0;
+	struct file *f = file_ref_fd(t, (int)root);
+
+	if (f)
+		sync_fs(f);
+	file_put(f);
+	fd_close(t, (int)root);
 	return 0;
 }
 
@@ -411,6 +434,8 @@ s64 sys_sync_file_range(struct thread *t, const u64 *a)
 		return host(SYSNR(sync_file_range), a[0], a[1], a[2], a[3]);
 	if ((s64)a[1] < 0 || (s64)a[2] < 0 || a[3] & ~7ull)
 		r = -EINVAL;
+	else if (a[3] & (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER)) /* more than was asked: the whole file's data */
+		r = MIN(sto_io(OP_SD_FSYNC, f, 0, 0, SDF_DATA, NULL, 0, NULL, NULL), 0);
 	file_put(f);
 	return r;
 }

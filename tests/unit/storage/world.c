@@ -28,10 +28,14 @@ static void env_random(void *ctx, void *buf, size_t len)
 static int env_send(void *ctx, conn_id to, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs)
 {
 	struct world *w = ctx;
+	if (!(hdr->flags & MSG_REPLY)) {
+		w->asked = *hdr;
+		w->asked_of = to;
+		return 0;
+	}
 	w->replies++;
 	w->status = hdr->status;
-	assert_true(hdr->flags & MSG_REPLY);
-	assert_int_equal(hdr->tag, w->last_hdr.tag);
+	assert_true(hdr->tag == w->last_hdr.tag || hdr->tag == w->held_tag);
 	w->body_len = 0;
 	for (u32 i = 0; i < nsegs; i++) {
 		memcpy(w->body + w->body_len, segs[i].base, segs[i].len);
@@ -220,7 +224,7 @@ static s32 deliver(struct world *w, conn_id c)
 	return w->status;
 }
 
-s32 call(struct world *w, conn_id c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len)
+static void prepare(struct world *w, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len)
 {
 	static u64 tag;
 	const struct op_row *row = op_row(op);
@@ -237,7 +241,20 @@ s32 call(struct world *w, conn_id c, u16 op, const void *fixed, u32 fixed_len, c
 		memcpy(w->last_body, fixed, fixed_len);
 	if (data_len)
 		memcpy(w->last_body + fixed_len, data, data_len);
+}
+
+s32 call(struct world *w, conn_id c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len)
+{
+	prepare(w, op, fixed, fixed_len, data, data_len);
 	return deliver(w, c);
+}
+
+void world_post(struct world *w, conn_id c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len)
+{
+	prepare(w, op, fixed, fixed_len, data, data_len);
+	w->held_tag = w->last_hdr.tag;
+	struct msg m = {.hdr = w->last_hdr, .fixed = w->last_body, .fixed_len = fixed_len, .data = w->last_body + fixed_len, .data_len = data_len};
+	sd_ops.message(w->sd, c, &m);
 }
 
 s32 call_again(struct world *w, conn_id c)

@@ -37,6 +37,9 @@ struct world {
 	u32 replies, body_len;
 	_Alignas(8) u8 body[MSG_MAX_LEN];
 	conn_id closed; /* last connection closed by the sd */
+	struct msg_hdr asked; /* the last request of the sd's own, and whom */
+	conn_id asked_of;
+	u64 held_tag; /* of a request that world_post sent */
 	/* the last request, to be sent again */
 	struct msg_hdr last_hdr;
 	_Alignas(8) u8 last_body[MSG_MAX_LEN];
@@ -61,6 +64,8 @@ void host_link(struct world *w, const char *rel, const char *target);
 
 /* ---- requests; they return the status */
 s32 call(struct world *w, conn_id c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len);
+/* Only delivers it: the reply may come later. */
+void world_post(struct world *w, conn_id c, u16 op, const void *fixed, u32 fixed_len, const void *data, u32 data_len);
 /* The same message once more (a new tag). */
 s32 call_again(struct world *w, conn_id c);
 s32 path_call(struct world *w, u16 op, const char *p1, const char *p2, u32 flags, u32 mode, u64 arg);
