@@ -73,7 +73,10 @@ struct boot {
 	u32 exit_mode;   /* enum boot_exit */
 	u32 debug_level; /* LEGO_DEBUG */
 	u32 umask;
-	u32 uid, gid; /* what the program sees as its user */
+	u32 uid, gid; /* what the program sees as its effective user */
+	u32 ruid, rgid; /* BOOT_EXEC: its real one */
+	s32 oom_score_adj;
+	u32 coredump_filter;
 	u32 ngroups;
 	u32 groups[32];
 	u64 old_asid; /* BOOT_EXEC: ends at PD_EXEC_DONE */

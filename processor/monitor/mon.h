@@ -100,6 +100,12 @@ struct sigqueued { /* a signal the host delivered while the monitor ran */
 #define SIG_RECORD_MAX 32
 
 struct files;   /* file/file.h */
+struct cred {   /* users and groups as the program sees them (sys/ids.c) */
+	u32 ruid, euid, suid, fsuid;
+	u32 rgid, egid, sgid, fsgid;
+	u32 ngroups, groups[32];
+	u32 groups_change; /* how often they were set */
+};
 struct task {   /* what Linux keeps per thread group. A vfork child has its own although it shares the address space */
 	s32 pid;
 	u32 nthreads;   /* program threads alive */
@@ -110,6 +116,9 @@ struct task {   /* what Linux keeps per thread group. A vfork child has its own 
 	struct lock ctl_lock;
 	u64 excache_bytes;
 	struct task *parent_vfork; /* a vfork child: whom it borrowed the space from */
+	struct cred cred;
+	s32 oom_score_adj;   /* kept for /proc, without effect */
+	u32 coredump_filter; /* the same */
 	void *exec_args; /* of an execve in progress */
 	u64 exec_args_bytes;
 };

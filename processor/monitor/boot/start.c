@@ -10,6 +10,7 @@
 #include "base/string.h"
 #include "processor/monitor/boot/elf.h"
 #include "processor/monitor/file/file.h"
+#include "processor/monitor/sys/sys.h"
 #include "processor/monitor/task/clone.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/trap/trap.h"
@@ -328,6 +329,7 @@ void mon_start(u64 *sp)
 	hide_memory();
 	flight_init();
 	flight_attach(t);
+	cred_init(&mon.task, &mon.boot);
 	lay_out(&k);
 	open_log();
 	vm_init();

@@ -150,6 +150,8 @@ u64 uio_in(struct uio *u, void *buf, u64 len);
 where_fn local_open, local_stat, local_access, local_readlink, local_chdir;
 /* The fd that w names as /proc/self/fd/N, its link followed; -ENOENT: w is something else. */
 s64 local_magic_fd(struct thread *t, struct where *w);
+/* A write to a file made here: as far as its node takes it, else -errno. */
+s64 local_store(struct thread *t, struct file *f, const char *s, u64 len);
 /* Calls that change names: sandbox files (/dev/shm) by the host's call nr, others -EACCES. arg: struct local_change. */
 where_fn local_change;
 struct local_change {

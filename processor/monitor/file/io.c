@@ -223,6 +223,18 @@ static s64 host_write(struct thread *t, int fd, struct uio *u, s64 pos, u32 rwf)
 	return r == -EINTR ? SYS_RESTART : r;
 }
 
+/* A file made here: its node takes the value, the memfd shows it to who reads the same fd. */
+static s64 synth_write(struct thread *t, int fd, struct file *f, struct uio *u, s64 pos)
+{
+	u64 chunk = uio_in(u, t->bounce, MIN(u->total, LINE_SIZE - 1));
+
+	if (chunk < u->total && !chunk)
+		return -EFAULT;
+	s64 r = local_store(t, f, (const char *)t->bounce, chunk);
+
+	return r < 0 ? r : host_piece(fd, t->bounce, chunk, pos, 0, true);
+}
+
 /* ------------------------------------------------------------ both */
 
 static s64 do_read(struct thread *t, int fd, struct uio *u, s64 pos, u32 rwf)
@@ -255,8 +267,10 @@ static s64 do_write(struct thread *t, int fd, struct uio *u, s64 pos, u32 rwf)
 		return -EBADF;
 	if (f->kind == FILE_LEGO)
 		r = (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF : rwf & RWF_NOWAIT ? -EOPNOTSUPP : lego_write(t, fd, f, u, pos, rwf);
-	else if (f->kind == FILE_HOST || (f->kind == FILE_SYNTH && (f->flags & O_ACCMODE) != O_RDONLY))
+	else if (f->kind == FILE_HOST)
 		r = host_write(t, fd, u, pos, rwf);
+	else if (f->kind == FILE_SYNTH && (f->flags & O_ACCMODE) != O_RDONLY)
+		r = synth_write(t, fd, f, u, pos);
 	else
 		r = -EBADF;
 	file_put(f);

@@ -7,6 +7,11 @@
 
 /* ------------------------------------------------------------ walking */
 
+static bool node_writable(const struct node *n)
+{
+	return n->swallow || n->store;
+}
+
 static bool name_is(const char *s, u32 n, const char *name)
 {
 	return strlen(name) == n && !memcmp(s, name, n);
@@ -256,7 +261,7 @@ s64 local_text(struct thread *t, const struct local *l, u32 flags)
 		text_add(&x, "%s\n", l->node->fixed);
 	else if (!(flags & O_TRUNC) && l->node->text)
 		l->node->text(&x, l);
-	return text_end(&x, !l->node->swallow);
+	return text_end(&x, !node_writable(l->node));
 }
 
 struct dirent64 {
@@ -407,7 +412,7 @@ static s64 open_synth(struct thread *t, const struct local *l, u32 flags)
 		return -EISDIR;
 	if (!dir && flags & O_DIRECTORY)
 		return -ENOTDIR;
-	if (!dir && ((write && !l->node->swallow && cred_get()->euid) || l->node->perm == 0xffff))
+	if (!dir && ((write && !node_writable(l->node) && cred_get()->euid) || l->node->perm == 0xffff))
 		return -EACCES;
 	s64 fd = dir ? local_list(t, l, flags) : local_text(t, l, flags);
 
@@ -507,7 +512,7 @@ s64 local_access(struct thread *t, struct where *w, void *arg)
 	case LOCAL_MAGIC:
 		return mask & 2 && l.node->kind == LOCAL_DIR ? -EACCES : 0;
 	default:
-		return mask & 1 || (mask & 2 && !l.node->swallow) ? -EACCES : 0;
+		return mask & 1 || (mask & 2 && !node_writable(l.node)) ? -EACCES : 0;
 	}
 }
 
@@ -565,4 +570,36 @@ s64 local_change(struct thread *t, struct where *w, void *arg)
 	if (l.node->kind != LOCAL_HOSTDIR)
 		return c->creates ? -EEXIST : -EACCES;
 	return host(c->nr, AT_FDCWD, l.path, c->x, c->y, c->z);
+}
+
+s64 local_store(struct thread *t, struct file *f, const char *s, u64 len)
+{
+	struct where w;
+	struct local l;
+	s64 r = path_from(t, &w, SLOT_A, f->path);
+
+	if (r < 0)
+		return r;
+	r = local_walk(t, &w, true, &l);
+	path_done(&w);
+	if (r < 0)
+		return r == -WIRE_REDIRECT ? -EIO : r;
+	return l.node->store ? l.node->store(t, &l, s, len) : 0;
+}
+
+s64 local_number(const char *s, u64 len, s64 lo, s64 hi, s64 *out)
+{
+	u64 i = 0, v = 0;
+
+	while (i < len && (s[i] == ' ' || s[i] == '\n'))
+		i++;
+	bool minus = i < len && s[i] == '-';
+	u64 first = i += minus;
+
+	for (; i < len && s[i] >= '0' && s[i] <= '9' && i < first + 18; i++)
+		v = v * 10 + (u64)(s[i] - '0');
+	if (i == first || (i < len && s[i] != '\n' && s[i] != ' ' && s[i]))
+		return -EINVAL;
+	*out = minus ? -(s64)v : (s64)v;
+	return *out < lo || *out > hi ? -EINVAL : 0;
 }

@@ -21,6 +21,7 @@ void text_add(struct text *x, const char *fmt, ...);
 void text_bytes(struct text *x, const void *p, u64 len);
 
 typedef void text_fn(struct text *x, const struct local *l);
+typedef s64 store_fn(struct thread *t, const struct local *l, const char *s, u64 len);
 typedef s64 link_fn(struct thread *t, const struct local *l, char *out, u64 cap); /* length */
 
 struct node {
@@ -36,7 +37,8 @@ struct node {
 	const char *prefix; /* of numbered names: "cpu" */
 	u32 number;         /* which number of struct local they set: offsetof */
 	const char *fixed;  /* text without a function, or the target of a link */
-	bool swallow;       /* may be opened for writing: what is written goes nowhere */
+	bool swallow;       /* may be opened for writing: what is written goes nowhere, */
+	store_fn *store;    /* or here: each write is one value. 0 or -errno */
 };
 
 #define LOCAL_DEPTH 16
@@ -56,6 +58,8 @@ s64 proc_next(struct thread *t, const struct local *l, u64 n);
 
 /* Walks w->path. 0 with *l, -errno, or -WIRE_REDIRECT with w set: the path left the local trees. */
 s64 local_walk(struct thread *t, struct where *w, bool follow, struct local *l);
+/* A decimal number that a program wrote: 0 and *out, or -EINVAL. */
+s64 local_number(const char *s, u64 len, s64 lo, s64 hi, s64 *out);
 u64 local_ino(const struct local *l);
 s64 local_list(struct thread *t, const struct local *l, u32 flags); /* fd of the directory's listing */
 s64 local_text(struct thread *t, const struct local *l, u32 flags); /* fd of the text */

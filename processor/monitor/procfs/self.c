@@ -362,6 +362,53 @@ static void comm_text(struct text *x, const struct local *l)
 	text_add(x, "%s\n", mon.comm);
 }
 
+static s64 comm_store(struct thread *t, const struct local *l, const char *s, u64 len)
+{
+	char name[16] = {0};
+
+	for (u64 i = 0; i < MIN(len, 15) && s[i] && s[i] != '\n'; i++)
+		name[i] = s[i];
+	memcpy(mon.comm, name, sizeof(name));
+	return host(SYSNR(prctl), 15 /* PR_SET_NAME */, name);
+}
+
+static void oom_text(struct text *x, const struct local *l)
+{
+	text_add(x, "%d\n", x->t->task->oom_score_adj);
+}
+
+static s64 oom_store(struct thread *t, const struct local *l, const char *s, u64 len)
+{
+	s64 v, r = local_number(s, len, -1000, 1000, &v);
+
+	if (!r && v < t->task->oom_score_adj && cred_get()->euid)
+		r = -EACCES;
+	if (!r)
+		t->task->oom_score_adj = (s32)v;
+	return r;
+}
+
+static void filter_text(struct text *x, const struct local *l)
+{
+	text_add(x, "%08x\n", x->t->task->coredump_filter);
+}
+
+static s64 filter_store(struct thread *t, const struct local *l, const char *s, u64 len)
+{
+	bool hex = len > 2 && s[0] == '0' && s[1] == 'x';
+	u32 v = 0;
+
+	for (u64 i = hex ? 2 : 0; i < len && s[i] != '\n'; i++) {
+		u32 d = s[i] >= '0' && s[i] <= '9' ? (u32)(s[i] - '0') : hex && s[i] >= 'a' && s[i] <= 'f' ? (u32)(s[i] - 'a' + 10) : 99;
+
+		if (d > 15)
+			return -EINVAL;
+		v = v * (hex ? 16 : 10) + d;
+	}
+	t->task->coredump_filter = v & 0x1ff;
+	return 0;
+}
+
 static void limits_text(struct text *x, const struct local *l)
 {
 	static const char *const names[][2] = {
@@ -510,14 +557,14 @@ static const struct node *tid_find(struct thread *t, const struct local *l, u64 
 #define HOST(n) {.name = n, .kind = LOCAL_HOST}
 #define COMMON                                                                                                                          \
 	TEXT("auxv", auxv_text), FIXED("cgroup", "0::/"), TEXT("cmdline", cmdline_text),                                                \
-		{.name = "comm", .kind = LOCAL_TEXT, .text = comm_text, .swallow = true, .perm = 0644},                                 \
+		{.name = "comm", .kind = LOCAL_TEXT, .text = comm_text, .store = comm_store, .perm = 0644},                                 \
 		{.name = "cwd", .kind = LOCAL_LINK, .link = cwd_link}, TEXT("environ", environ_text),                                   \
 		{.name = "exe", .kind = LOCAL_LINK, .link = exe_link},                                                                  \
 		{.name = "fd", .kind = LOCAL_DIR, .perm = 0500, .find = fd_find, .next = fd_next, .number = offsetof(struct local, fd)}, \
 		{.name = "fdinfo", .kind = LOCAL_DIR, .find = fdinfo_find, .next = fd_next, .number = offsetof(struct local, fd)},      \
 		HOST("io"), TEXT("limits", limits_text), TEXT("maps", maps_text), CLOSED("mem"), TEXT("mountinfo", mountinfo_text),     \
 		TEXT("mounts", mounts_text), {.name = "net", .kind = LOCAL_HOSTDIR}, SINK("oom_adj", "0"), FIXED("oom_score", "0"),     \
-		SINK("oom_score_adj", "0"), CLOSED("pagemap"), FIXED("personality", "00000000"),                                        \
+		{.name = "oom_score_adj", .kind = LOCAL_TEXT, .text = oom_text, .store = oom_store, .perm = 0644}, CLOSED("pagemap"), FIXED("personality", "00000000"),                                        \
 		{.name = "root", .kind = LOCAL_LINK, .fixed = "/"}, HOST("sched"), HOST("schedstat"), TEXT("smaps", smaps_text),        \
 		TEXT("smaps_rollup", rollup_text), CLOSED("stack"), TEXT("stat", stat_text), TEXT("statm", statm_text),                 \
 		TEXT("status", status_text), FIXED("wchan", "0"), HOST("uid_map"), HOST("gid_map")
@@ -525,7 +572,7 @@ static const struct node *tid_find(struct thread *t, const struct local *l, u64 
 static const struct node own_nodes[] = {
 	COMMON,
 	SINK("clear_refs", ""),
-	SINK("coredump_filter", "00000033"),
+	{.name = "coredump_filter", .kind = LOCAL_TEXT, .text = filter_text, .store = filter_store, .perm = 0644},
 	FIXED("loginuid", "4294967295"),
 	FIXED("sessionid", "4294967295"),
 	FIXED("setgroups", "allow"),

@@ -8,28 +8,38 @@
 #define KEEP 0xffffffffu
 #define ALL_CAPS ((1ull << 41) - 1)
 
-static struct cred cred;
-static bool ready;
-
 struct cred *cred_get(void)
 {
-	if (!ready) {
-		cred.ruid = cred.euid = cred.suid = cred.fsuid = mon.boot.uid;
-		cred.rgid = cred.egid = cred.sgid = cred.fsgid = mon.boot.gid;
-		cred.ngroups = MIN(mon.boot.ngroups, (u32)ARRAY_SIZE(cred.groups));
-		memcpy(cred.groups, mon.boot.groups, sizeof(cred.groups));
-		ready = true;
-	}
-	return &cred;
+	return &thread_self()->task->cred;
 }
 
-/* exec keeps the real ids only where they are the effective ones: struct boot has room for one. */
+/* exec makes the saved ids the effective ones. */
+void cred_init(struct task *task, const struct boot *b)
+{
+	bool again = b->flags & BOOT_EXEC;
+	struct cred *c = &task->cred;
+
+	c->euid = c->suid = c->fsuid = b->uid;
+	c->egid = c->sgid = c->fsgid = b->gid;
+	c->ruid = again ? b->ruid : b->uid;
+	c->rgid = again ? b->rgid : b->gid;
+	c->ngroups = MIN(b->ngroups, (u32)ARRAY_SIZE(c->groups));
+	memcpy(c->groups, b->groups, sizeof(c->groups));
+	task->oom_score_adj = b->oom_score_adj;
+	task->coredump_filter = again ? b->coredump_filter : 0x33;
+}
+
 void cred_export(struct boot *b)
 {
-	const struct cred *c = cred_get();
+	const struct task *task = thread_self()->task;
+	const struct cred *c = &task->cred;
 
+	b->oom_score_adj = task->oom_score_adj;
+	b->coredump_filter = task->coredump_filter;
 	b->uid = c->euid;
 	b->gid = c->egid;
+	b->ruid = c->ruid;
+	b->rgid = c->rgid;
 	b->ngroups = c->ngroups;
 	memcpy(b->groups, c->groups, sizeof(b->groups));
 }

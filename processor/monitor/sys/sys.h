@@ -23,13 +23,8 @@ static inline bool fd_ok(u64 fd)
 }
 
 /* credentials as the program sees them (sys/ids.c) */
-struct cred {
-	u32 ruid, euid, suid, fsuid;
-	u32 rgid, egid, sgid, fsgid;
-	u32 ngroups, groups[32];
-	u32 groups_change; /* how often they were set */
-};
 struct cred *cred_get(void);
+void cred_init(struct task *task, const struct boot *b);
 void cred_export(struct boot *b); /* for exec */
 
 /* limits as the program sees them (sys/limits.c) */
