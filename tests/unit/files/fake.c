@@ -314,6 +314,7 @@ void fake_start(void)
 	mon.boot.umask = 022;
 	mon.boot.uid = 1000;
 	strcpy(mon.exe, "/usr/bin/prog");
+	cred_init(&task, &mon.boot);
 	task.files = files_init(&mon.boot, NULL, 0);
 	arch_prctl(0x1001 /* ARCH_SET_GS */, (unsigned long)&fake_thread);
 }
