@@ -77,6 +77,8 @@ struct boot {
 	u32 ruid, rgid; /* BOOT_EXEC: its real one */
 	s32 oom_score_adj;
 	u32 coredump_filter;
+	u32 securebits, personality;
+	u64 cap_inheritable, cap_bounding, cap_ambient;
 	u32 ngroups;
 	u32 groups[32];
 	u64 old_asid; /* BOOT_EXEC: ends at PD_EXEC_DONE */

@@ -105,6 +105,8 @@ struct cred {   /* users and groups as the program sees them (sys/ids.c) */
 	u32 rgid, egid, sgid, fsgid;
 	u32 ngroups, groups[32];
 	u32 groups_change; /* how often they were set */
+	u64 cap_effective, cap_permitted, cap_inheritable, cap_bounding, cap_ambient;
+	u32 securebits;
 };
 struct task {   /* what Linux keeps per thread group. A vfork child has its own although it shares the address space */
 	s32 pid;
@@ -119,6 +121,7 @@ struct task {   /* what Linux keeps per thread group. A vfork child has its own 
 	struct cred cred;
 	s32 oom_score_adj;   /* kept for /proc, without effect */
 	u32 coredump_filter; /* the same */
+	u32 personality;
 	void *exec_args; /* of an execve in progress */
 	u64 exec_args_bytes;
 };

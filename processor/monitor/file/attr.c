@@ -120,6 +120,19 @@ static s64 stat_at(struct thread *t, int dirfd, u64 name, u32 flags, struct stat
 	return r;
 }
 
+bool path_is_link(struct thread *t, const char *path)
+{
+	struct stat_args s = {.sdp = SDP_NOFOLLOW};
+	struct where w;
+	s64 r = path_from(t, &w, SLOT_A, path);
+
+	if (!r) {
+		r = path_run(t, &w, stat_sd, local_stat, &s);
+		path_done(&w);
+	}
+	return r >= 0 && (s.sx.stx_mode & S_IFMT) == S_IFLNK;
+}
+
 /* ------------------------------------------------------------ out of statx */
 
 static u64 dev_of(u32 major, u32 minor)

@@ -1,6 +1,7 @@
 /* Moving data between two fds: sendfile, copy_file_range, splice, vmsplice. Where a lego file takes part, through the bounce buffer. */
 #include <linux/fs.h>
 #include <asm/poll.h>
+#include <asm/stat.h>
 
 #include "processor/monitor/file/fs.h"
 
@@ -183,6 +184,32 @@ s64 sys_copy_file_range(struct thread *t, const u64 *a)
 	return end_put(&out, a[3], r);
 }
 
+static bool is_pipe(const struct end *e)
+{
+	struct stat st;
+
+	return e->f->kind == FILE_HOST && !host(SYSNR(fstat), e->fd, &st) && (st.st_mode & S_IFMT) == S_IFIFO;
+}
+
+static bool mode_allows(const struct end *e, u32 not)
+{
+	return e->f->kind != FILE_HOST || (host(SYSNR(fcntl), e->fd, F_GETFL) & O_ACCMODE) != (s64)not;
+}
+
+/* One of them must be a pipe, which has no offset. */
+static s64 splice_check(const u64 *a, const struct end *in, const struct end *out)
+{
+	bool from = is_pipe(in), to = is_pipe(out);
+
+	if (!readable(in) || !mode_allows(in, O_WRONLY) || !writable(out) || !mode_allows(out, O_RDONLY))
+		return -EBADF;
+	if (!from && !to)
+		return -EINVAL;
+	if ((from && a[1]) || (to && a[3]))
+		return -ESPIPE;
+	return host(SYSNR(fcntl), out->fd, F_GETFL) & O_APPEND && !to ? -EINVAL : 0;
+}
+
 static s64 host_splice(const u64 *a, struct end *in, struct end *out)
 {
 	s64 r = host_wait(SYSNR(splice), a[0], a[1] ? (u64)&in->pos : 0, a[2], a[3] ? (u64)&out->pos : 0, a[4], a[5]);
@@ -206,12 +233,10 @@ s64 sys_splice(struct thread *t, const u64 *a)
 
 	if (r >= 0)
 		r = r2;
-	if (r >= 0 && (!readable(&in) || !writable(&out)))
-		r = -EBADF;
+	if (r >= 0)
+		r = splice_check(a, &in, &out);
 	if (r >= 0 && in.f->kind == FILE_HOST && out.f->kind == FILE_HOST)
 		r = host_splice(a, &in, &out);
-	else if (r >= 0 && in.f->kind != FILE_HOST && out.f->kind != FILE_HOST)
-		r = -EINVAL; /* one of them must be a pipe */
 	else if (r >= 0)
 		r = splice_copy(t, &in, &out, a[4]);
 	r = end_put(&in, a[1], r);
@@ -222,8 +247,13 @@ s64 sys_vmsplice(struct thread *t, const u64 *a)
 {
 	u64 b[6] = {a[0], a[1], a[2]};
 	s64 fl = fd_ok(a[0]) ? host(SYSNR(fcntl), a[0], F_GETFL) : -EBADF;
+	struct end e = {.fd = (int)a[0], .f = file_ref_fd(t, (int)a[0])};
+	bool pipe = e.f && is_pipe(&e);
 
-	if (fl < 0)
-		return fl;
+	file_put(e.f);
+	if (a[3] & ~15ull)
+		return -EINVAL;
+	if (fl < 0 || !pipe)
+		return -EBADF;
 	return (fl & O_ACCMODE) == O_RDONLY ? sys_readv(t, b) : sys_writev(t, b);
 }

@@ -236,6 +236,18 @@ s64 sys_chdir(struct thread *t, const u64 *a)
 	return r;
 }
 
+static bool may_search(struct thread *t, int fd)
+{
+	const struct cred *c = cred_get();
+	struct statx sx;
+
+	if (!c->fsuid || stat_fd(t, fd, &sx) < 0)
+		return true;
+	u32 shift = sx.stx_uid == c->fsuid ? 6 : sx.stx_gid == c->fsgid ? 3 : 0;
+
+	return sx.stx_mode >> shift & 1;
+}
+
 s64 sys_fchdir(struct thread *t, const u64 *a)
 {
 	struct file *f = file_ref_fd(t, (int)a[0]);
@@ -245,6 +257,10 @@ s64 sys_fchdir(struct thread *t, const u64 *a)
 	if (f->mode != S_IFDIR || !f->path_len) {
 		file_put(f);
 		return -ENOTDIR;
+	}
+	if (!may_search(t, (int)a[0])) {
+		file_put(f);
+		return -EACCES;
 	}
 	cwd_set(t, f);
 	return 0;

@@ -4,6 +4,9 @@
 
 #include "processor/monitor/file/fs.h"
 
+#define F_DUPFD_QUERY 1027 /* of Linux 6.10 and 6.12 */
+#define F_CREATED_QUERY 1028
+
 s64 sys_dup(struct thread *t, const u64 *a)
 {
 	if (!fd_ok(a[0]))
@@ -134,6 +137,10 @@ static s64 fcntl_file(struct thread *t, struct file *f, int fd, u64 cmd, u64 arg
 	case F_ADD_SEALS:
 	case F_GET_SEALS:
 		return f->kind == FILE_HOST ? host(SYSNR(fcntl), fd, cmd, arg) : -EINVAL;
+	case F_CREATED_QUERY:
+		return f->kind == FILE_HOST ? host(SYSNR(fcntl), fd, cmd, arg) : f->created;
+	case F_DUPFD_QUERY:
+		return fd_ok(arg) ? host(SYSNR(fcntl), fd, cmd, (int)arg) : -EBADF;
 	case F_GETLEASE:
 		return 2; /* F_UNLCK */
 	default:

@@ -18,6 +18,7 @@ struct file {
 	u32 kind;  /* enum file_kind */
 	u32 flags; /* O_* as the program sees them, but for those the host keeps (O_APPEND, O_NONBLOCK: F_GETFL) */
 	u32 mode;  /* S_IFMT bits at open */
+	bool created; /* by the open itself */
 	struct file_ref handle;
 	char *path; /* resolved, absolute in the vNode */
 	u32 path_len;
@@ -43,6 +44,7 @@ void file_put(struct file *f);
 
 /* For the ELF loader: path relative to cwd allowed; follows links. */
 s64 file_open_exec(struct thread *t, const char *path, struct file **out); /* -ENOENT, -EACCES (no x bit or not a regular file), … */
+bool path_is_link(struct thread *t, const char *path); /* its last name is one */
 s64 file_pread(struct file *f, void *buf, u64 len, u64 off); /* into monitor memory */
 const char *files_cwd(struct thread *t);
 u32 files_umask(struct thread *t);

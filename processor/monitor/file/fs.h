@@ -159,6 +159,9 @@ struct local_change {
 	u64 x, y, z;
 	bool follow, creates;
 };
+#define OPEN_NO_MAGIC 0x80000000u /* in sdp, for the local trees: links of /proc/PID are not followed, */
+#define OPEN_NO_CROSS 0x40000000u /* the path may not lead into them */
+#define OPEN_LOCAL (OPEN_NO_MAGIC | OPEN_NO_CROSS)
 struct open_args {
 	u32 flags, mode, sdp;
 };

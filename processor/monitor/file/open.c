@@ -1,4 +1,5 @@
 /* open and its relatives; the loader's way to a program file. */
+#include <linux/capability.h>
 #include <linux/openat2.h>
 #include <asm/stat.h>
 
@@ -17,6 +18,7 @@ struct file *file_from_reply(struct thread *t, u32 flags, const struct sd_open_r
 		return NULL;
 	f->handle = rep->handle;
 	f->mode = type;
+	f->created = rep->created;
 	f->flags = flags & ~(u32)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC | O_APPEND | O_NONBLOCK);
 	return f;
 }
@@ -54,6 +56,8 @@ static s64 open_reply(struct thread *t, u32 flags, const struct sd_open_rep *rep
 {
 	u32 type = rep->attr.mode & S_IFMT;
 
+	if (flags & O_NOATIME && !(flags & O_PATH) && cred_get()->fsuid && cred_get()->fsuid != rep->attr.uid && !cred_has(CAP_FOWNER))
+		return -EPERM;
 	if (!(flags & O_PATH)) {
 		if (type == S_IFIFO)
 			return open_fifo(t, rep, flags);
@@ -72,7 +76,7 @@ static s64 open_reply(struct thread *t, u32 flags, const struct sd_open_rep *rep
 static s64 open_sd(struct thread *t, struct where *w, void *arg)
 {
 	const struct open_args *o = arg;
-	struct sd_path_req q = {.mode = o->mode, .arg = o->flags & O_SD, .flags = o->sdp};
+	struct sd_path_req q = {.mode = o->mode, .arg = o->flags & O_SD, .flags = o->sdp & ~(u32)OPEN_LOCAL};
 	struct sd_open_rep rep;
 
 	if (o->flags & O_NOFOLLOW)
@@ -202,7 +206,14 @@ s64 sys_openat2(struct thread *t, const u64 *a)
 		return r;
 	u32 sdp = how.resolve & RESOLVE_NO_SYMLINKS ? SDP_NO_SYMLINKS : 0;
 
-	if (how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT))
+	if (how.resolve & (RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS))
+		sdp |= OPEN_NO_MAGIC;
+	if (how.resolve & RESOLVE_NO_XDEV) /* the local trees are mounts of their own */
+		sdp |= w.base && w.base->kind == FILE_SYNTH ? 0 : path_is_local(&w) ? OPEN_NO_CROSS : 0;
+
+	if (sdp & OPEN_NO_CROSS)
+		r = -EXDEV;
+	else if (how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT))
 		r = open_beneath(t, &w, (int)a[0], &how, sdp);
 	else
 		r = open_where(t, &w, (u32)how.flags, (u32)how.mode, sdp);

@@ -55,6 +55,13 @@ static s64 unix_sd(struct thread *t, struct where *w, void *arg)
 
 	if (r < 0)
 		return u->bind && r == -EEXIST ? -EADDRINUSE : r;
+	if (!u->bind && cred_get()->fsuid) {
+		struct sd_path_req x = {.mode = 2};
+
+		r = sd_path(w, OP_SD_ACCESS, &x, NULL, 0, NULL);
+		if (r < 0)
+			return r;
+	}
 	if ((rep.attr.mode & S_IFMT) != S_IFSOCK)
 		return -ECONNREFUSED;
 	host_name(u->x, "s-", rep.attr.id);

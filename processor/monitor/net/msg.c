@@ -267,7 +267,7 @@ static s64 do_recvmsg(struct thread *t, int fd, u64 user, u32 flags)
 	if (!r)
 		r = uio_iov(t, &u, asked.iov, asked.iovlen);
 	if (r < 0)
-		return r;
+		return r == -EINVAL && asked.iovlen > 1024 ? -EMSGSIZE : r;
 	if (asked.name) {
 		m.name = (u64)x.raw;
 		m.namelen = ADDR_MAX;
@@ -307,7 +307,7 @@ s64 sys_recvmmsg(struct thread *t, const u64 *a)
 	if (a[4]) {
 		if (copy_from_user(ts, a[4], sizeof(ts)) < 0)
 			return -EFAULT;
-		if (ts[1] >= NSEC_PER_SEC)
+		if ((s64)ts[0] < 0 || ts[1] >= NSEC_PER_SEC)
 			return -EINVAL;
 		end = now_ns() + ts[0] * NSEC_PER_SEC + ts[1];
 	}

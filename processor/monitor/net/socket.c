@@ -9,6 +9,19 @@ s64 sys_socketpair(struct thread *t, const u64 *a)
 	return r < 0 ? r : fd_pair(t, fds, a[3]);
 }
 
+#define SO_DOMAIN 39
+
+/* A name is translated only for the family that has names: of another socket it is the host's to refuse. */
+static s64 name_to_host(struct thread *t, u64 fd, struct addr *x, bool bind)
+{
+	int domain = AF_UNIX;
+	u32 len = sizeof(domain);
+
+	if (x->len >= sizeof(x->family) && x->family == AF_UNIX)
+		host(SYSNR(getsockopt), fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+	return domain == AF_UNIX ? addr_to_host(t, x, bind) : 0;
+}
+
 s64 sys_bind(struct thread *t, const u64 *a)
 {
 	struct addr asked, x;
@@ -17,7 +30,7 @@ s64 sys_bind(struct thread *t, const u64 *a)
 	if (r < 0)
 		return r;
 	x = asked;
-	r = addr_to_host(t, &x, true);
+	r = name_to_host(t, a[0], &x, true);
 	if (r < 0)
 		return r;
 	r = host(SYSNR(bind), a[0], x.raw, x.len);
@@ -34,7 +47,7 @@ s64 sys_connect(struct thread *t, const u64 *a)
 	s64 r = fd_ok(a[0]) ? addr_get(&x, a[1], (u32)a[2]) : -EBADF;
 
 	if (!r)
-		r = addr_to_host(t, &x, false);
+		r = name_to_host(t, a[0], &x, false);
 	if (r < 0)
 		return r;
 	r = host_wait(SYSNR(connect), a[0], (u64)x.raw, x.len, 0, 0, 0);

@@ -444,7 +444,7 @@ s64 local_open(struct thread *t, struct where *w, void *arg)
 	case LOCAL_LINK:
 		return -ELOOP;
 	case LOCAL_MAGIC:
-		return o->flags & O_NOFOLLOW ? -ELOOP : open_magic(t, w, &l, o);
+		return o->flags & O_NOFOLLOW || o->sdp & OPEN_NO_MAGIC ? -ELOOP : open_magic(t, w, &l, o);
 	default:
 		return (o->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL) ? -EEXIST : open_synth(t, &l, o->flags);
 	}

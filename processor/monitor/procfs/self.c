@@ -206,10 +206,16 @@ static void say_groups(struct text *x)
 	text_add(x, "\n");
 }
 
-static void say_caps(struct text *x)
-{
-	text_add(x, "%016lx\n", cred_get()->euid ? 0ul : (1ul << 41) - 1);
-}
+#define SAY_CAP(name)                                                                                                                   \
+	static void say_cap_##name(struct text *x)                                                                                      \
+	{                                                                                                                               \
+		text_add(x, "%016lx\n", cred_get()->cap_##name);                                                                        \
+	}
+SAY_CAP(inheritable)
+SAY_CAP(permitted)
+SAY_CAP(effective)
+SAY_CAP(bounding)
+SAY_CAP(ambient)
 
 static u64 handled(const struct task *task, bool ignored)
 {
@@ -239,7 +245,8 @@ static const struct line_of own_lines[] = {
 	{"VmSize:", say_size},	   {"VmLck:", say_none},      {"VmPin:", say_none},	{"VmHWM:", say_rss},	 {"VmRSS:", say_rss},
 	{"RssAnon:", say_rss},	   {"RssFile:", say_none},    {"RssShmem:", say_none},	{"VmData:", say_size},	 {"VmStk:", say_stack},
 	{"VmExe:", say_none},	   {"VmLib:", say_none},      {"VmPTE:", say_none},	{"VmSwap:", say_none},	 {"Threads:", say_threads},
-	{"CapInh:", say_caps},	   {"CapPrm:", say_caps},     {"CapEff:", say_caps},	{"CapBnd:", say_caps},	 {"SigIgn:", say_ignored},
+	{"CapInh:", say_cap_inheritable}, {"CapPrm:", say_cap_permitted}, {"CapEff:", say_cap_effective},
+	{"CapBnd:", say_cap_bounding},    {"CapAmb:", say_cap_ambient},   {"SigIgn:", say_ignored},
 	{"SigCgt:", say_caught},   {"Seccomp:", say_zero},    {"Seccomp_filters:", say_zero},
 };
 
@@ -386,6 +393,23 @@ static s64 oom_store(struct thread *t, const struct local *l, const char *s, u64
 	if (!r)
 		t->task->oom_score_adj = (s32)v;
 	return r;
+}
+
+static void personality_text(struct text *x, const struct local *l)
+{
+	text_add(x, "%08x\n", x->t->task->personality);
+}
+
+static void slack_text(struct text *x, const struct local *l)
+{
+	text_add(x, "%ld\n", host(SYSNR(prctl), 30 /* PR_GET_TIMERSLACK */));
+}
+
+static s64 slack_store(struct thread *t, const struct local *l, const char *s, u64 len)
+{
+	s64 v, r = local_number(s, len, 0, 1ll << 60, &v);
+
+	return r ? r : host(SYSNR(prctl), 29 /* PR_SET_TIMERSLACK */, v);
 }
 
 static void filter_text(struct text *x, const struct local *l)
@@ -564,7 +588,8 @@ static const struct node *tid_find(struct thread *t, const struct local *l, u64 
 		{.name = "fdinfo", .kind = LOCAL_DIR, .find = fdinfo_find, .next = fd_next, .number = offsetof(struct local, fd)},      \
 		HOST("io"), TEXT("limits", limits_text), TEXT("maps", maps_text), CLOSED("mem"), TEXT("mountinfo", mountinfo_text),     \
 		TEXT("mounts", mounts_text), {.name = "net", .kind = LOCAL_HOSTDIR}, SINK("oom_adj", "0"), FIXED("oom_score", "0"),     \
-		{.name = "oom_score_adj", .kind = LOCAL_TEXT, .text = oom_text, .store = oom_store, .perm = 0644}, CLOSED("pagemap"), FIXED("personality", "00000000"),                                        \
+		{.name = "oom_score_adj", .kind = LOCAL_TEXT, .text = oom_text, .store = oom_store, .perm = 0644},                      \
+		CLOSED("pagemap"), TEXT("personality", personality_text),                                                               \
 		{.name = "root", .kind = LOCAL_LINK, .fixed = "/"}, HOST("sched"), HOST("schedstat"), TEXT("smaps", smaps_text),        \
 		TEXT("smaps_rollup", rollup_text), CLOSED("stack"), TEXT("stat", stat_text), TEXT("statm", statm_text),                 \
 		TEXT("status", status_text), FIXED("wchan", "0"), HOST("uid_map"), HOST("gid_map")
@@ -578,7 +603,7 @@ static const struct node own_nodes[] = {
 	FIXED("setgroups", "allow"),
 	{.name = "task", .kind = LOCAL_DIR, .find = tid_find, .next = tid_next, .number = offsetof(struct local, tid)},
 	HOST("timers"),
-	SINK("timerslack_ns", "50000"),
+	{.name = "timerslack_ns", .kind = LOCAL_TEXT, .text = slack_text, .store = slack_store, .perm = 0666},
 	{.name = NULL},
 };
 const struct node task_nodes[] = {COMMON, {.name = NULL}};

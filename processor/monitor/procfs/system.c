@@ -55,9 +55,23 @@ static s64 thread_self_link(struct thread *t, const struct local *l, char *out, 
 	return mon_format(out, cap, "%d/task/%u", t->task->pid, t->tid);
 }
 
+/* A name of the UTS namespace, which is the vNode's own: 1 the host's, 5 the domain's. */
+static void uts_text(struct text *x, u32 field)
+{
+	char u[6][65];
+
+	if (!host(SYSNR(uname), u))
+		text_add(x, "%s\n", u[field]);
+}
+
 static void hostname_text(struct text *x, const struct local *l)
 {
-	text_add(x, "%s\n", mon.boot.hostname[0] ? mon.boot.hostname : "lego");
+	uts_text(x, 1);
+}
+
+static void domainname_text(struct text *x, const struct local *l)
+{
+	uts_text(x, 5);
 }
 
 static void nr_open_text(struct text *x, const struct local *l)
@@ -69,8 +83,9 @@ static const struct node kernel_random[] = {HOST("boot_id"), HOST("entropy_avail
 static const struct node kernel_nodes[] = {
 	HOST("cap_last_cap"),
 	FIXED("core_pattern", "core"),
-	FIXED("domainname", "(none)"),
+	TEXT("domainname", domainname_text),
 	TEXT("hostname", hostname_text),
+	HOST("msg_next_id"),
 	HOST("msgmax"),
 	HOST("msgmnb"),
 	HOST("msgmni"),
@@ -82,21 +97,26 @@ static const struct node kernel_nodes[] = {
 	DIR("random", kernel_random),
 	FIXED("randomize_va_space", "2"),
 	FIXED("sched_autogroup_enabled", "0"),
+	HOST("ns_last_pid"),
 	HOST("sem"),
+	HOST("sem_next_id"),
+	HOST("shm_next_id"),
 	HOST("shmall"),
 	HOST("shmmax"),
 	HOST("shmmni"),
+	FIXED("tainted", "0"),
 	HOST("threads-max"),
 	HOST("version"),
 	END,
 };
 static const struct node vm_nodes[] = {
+	{.name = "drop_caches", .kind = LOCAL_TEXT, .fixed = "0", .swallow = true, .perm = 0200},
 	FIXED("max_map_count", "65530"),   FIXED("min_free_kbytes", "67584"), FIXED("mmap_min_addr", "65536"), FIXED("nr_hugepages", "0"),
-	FIXED("overcommit_memory", "0"), FIXED("overcommit_ratio", "50"),   FIXED("swappiness", "60"),
+	FIXED("overcommit_memory", "0"), FIXED("overcommit_ratio", "50"),   FIXED("swappiness", "60"), FIXED("vfs_cache_pressure", "100"),
 	END,
 };
 static const struct node fs_nodes[] = {
-	FIXED("aio-max-nr", "65536"), HOST("file-max"), HOST("file-nr"), TEXT("nr_open", nr_open_text), HOST("pipe-max-size"),
+	FIXED("aio-max-nr", "65536"), FIXED("aio-nr", "0"), HOST("file-max"), HOST("file-nr"), TEXT("nr_open", nr_open_text), HOST("pipe-max-size"), FIXED("lease-break-time", "45"),
 	HOST("pipe-user-pages-soft"), {.name = "epoll", .kind = LOCAL_HOSTDIR}, {.name = "inotify", .kind = LOCAL_HOSTDIR},
 	{.name = "mqueue", .kind = LOCAL_HOSTDIR},
 	END,

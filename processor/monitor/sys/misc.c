@@ -1,23 +1,10 @@
 /* Calls about the system and the process that no other part owns. */
 #include <linux/sysinfo.h>
-#include <linux/utsname.h>
 
 #include "base/string.h"
 #include "processor/monitor/file/fs.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/vm/vm.h"
-
-s64 sys_uname(struct thread *t, const u64 *a)
-{
-	struct new_utsname u;
-	s64 r = host(SYSNR(uname), &u);
-
-	if (r < 0)
-		return r;
-	if (mon.boot.hostname[0])
-		str_copy(u.nodename, mon.boot.hostname, sizeof(u.nodename));
-	return copy_to_user(a[0], &u, sizeof(u));
-}
 
 void system_memory(struct thread *t, u64 *total, u64 *free)
 {
@@ -65,13 +52,6 @@ s64 sys_getrandom(struct thread *t, const u64 *a)
 	if (done)
 		return (s64)done;
 	return r == -EINTR ? SYS_RESTART : r;
-}
-
-s64 sys_personality(struct thread *t, const u64 *a)
-{
-	u32 p = (u32)a[0];
-
-	return p == 0xffffffff || !(p & ~0x40000u) ? 0 : -EINVAL; /* PER_LINUX, with or without ADDR_NO_RANDOMIZE */
 }
 
 /* ------------------------------------------------------------ scheduling */
@@ -174,6 +154,11 @@ s64 sys_inotify_add_watch(struct thread *t, const u64 *a)
 #define SETALL 17
 #define SEMID_BYTES 104
 #define MSQID_BYTES 120
+#define MSGINFO_BYTES 32
+#define IPC_INFO 3
+#define MSG_STAT 11
+#define MSG_INFO 12
+#define MSG_STAT_ANY 13
 
 static s64 sem_all(struct thread *t, const u64 *a, u32 cmd)
 {
@@ -247,23 +232,30 @@ s64 sys_msgrcv(struct thread *t, const u64 *a)
 s64 sys_msgctl(struct thread *t, const u64 *a)
 {
 	u32 cmd = (u32)a[1] & ~0x100u;
+	bool info = cmd == IPC_INFO || cmd == MSG_INFO, out = info || cmd == IPC_STAT || cmd == MSG_STAT || cmd == MSG_STAT_ANY;
 
-	if (cmd != IPC_RMID && cmd != IPC_SET && cmd != IPC_STAT)
+	if (cmd != IPC_RMID && cmd != IPC_SET && !out)
 		return -EINVAL;
 	if (cmd == IPC_SET && copy_from_user(t->bounce, a[2], MSQID_BYTES) < 0)
 		return -EFAULT;
 	s64 r = host(SYSNR(msgctl), a[0], cmd, t->bounce);
 
-	return r >= 0 && cmd == IPC_STAT && copy_to_user(a[2], t->bounce, MSQID_BYTES) < 0 ? -EFAULT : r;
+	return r >= 0 && out && copy_to_user(a[2], t->bounce, info ? MSGINFO_BYTES : MSQID_BYTES) < 0 ? -EFAULT : r;
 }
 
 s64 sys_mq_notify(struct thread *t, const u64 *a)
 {
-	u32 ev[16];
+	u64 ev[8]; /* struct sigevent: value, signal and kind, … */
+	u8 cookie[32]; /* NOTIFY_COOKIE_LEN: what libc's thread gets back through its socket */
 
 	if (!a[1])
 		return host(SYSNR(mq_notify), a[0], 0);
 	if (copy_from_user(ev, a[1], sizeof(ev)) < 0)
 		return -EFAULT;
-	return ev[3] == 2 /* SIGEV_THREAD */ ? -EINVAL : host(SYSNR(mq_notify), a[0], ev);
+	if (ev[1] >> 32 == 2 /* SIGEV_THREAD */) {
+		if (copy_from_user(cookie, ev[0], sizeof(cookie)) < 0)
+			return -EFAULT;
+		ev[0] = (u64)cookie;
+	}
+	return host(SYSNR(mq_notify), a[0], ev);
 }

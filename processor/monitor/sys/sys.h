@@ -25,6 +25,11 @@ static inline bool fd_ok(u64 fd)
 /* credentials as the program sees them (sys/ids.c) */
 struct cred *cred_get(void);
 void cred_init(struct task *task, const struct boot *b);
+bool cred_has(u32 cap); /* CAP_*: effective */
+void caps_init(struct cred *c, const struct boot *b); /* as exec makes them */
+void caps_export(const struct cred *c, struct boot *b);
+void caps_ids_changed(struct cred *c, const u32 old_uids[4]); /* real, effective, saved, file system: what they lose and win */
+s64 caps_prctl(struct thread *t, const u64 *a);		      /* the options about capabilities; -EINVAL: none of them */
 void cred_export(struct boot *b); /* for exec */
 
 /* limits as the program sees them (sys/limits.c) */

@@ -220,6 +220,8 @@ s64 sys_execveat(struct thread *t, const u64 *a)
 		if (f)
 			file_put(f);
 	}
+	if (r >= 0 && a[4] & AT_SYMLINK_NOFOLLOW)
+		r = path_is_link(t, x->path) ? -ELOOP : 0;
 	if (r >= 0)
 		r = do_exec(t, x, a[2], a[3]);
 	args_free(t, x);

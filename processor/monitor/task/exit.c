@@ -1,12 +1,12 @@
 /* The end of a process, waiting for others, and small calls about oneself. */
 #include <asm/signal.h>
-#include <linux/futex.h>
+#include <linux/capability.h>
 #include <linux/prctl.h>
-#include <linux/time_types.h>
 #include <linux/wait.h>
 
 #include "base/string.h"
 #include "processor/monitor/file/file.h"
+#include "processor/monitor/sys/sys.h"
 #include "processor/monitor/task/clone.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/vm/vm.h"
@@ -91,9 +91,16 @@ s64 sys_set_robust_list(struct thread *t, const u64 *a)
 
 s64 sys_get_robust_list(struct thread *t, const u64 *a)
 {
-	if (a[0] && a[0] != t->tid)
-		return -EPERM;
-	return put_u64(a[1], t->robust_head) || put_u64(a[2], 24) ? -EFAULT : 0;
+	u64 head = t->robust_head;
+
+	if (a[0] && a[0] != t->tid) {
+		if (host(SYSNR(kill), (s32)a[0], 0) == -ESRCH || (s32)a[0] < 0)
+			return -ESRCH;
+		if (!cred_has(CAP_SYS_PTRACE))
+			return -EPERM;
+		head = 0; /* of another thread: not told */
+	}
+	return put_u64(a[1], head) || put_u64(a[2], 24) ? -EFAULT : 0;
 }
 
 s64 sys_arch_prctl(struct thread *t, const u64 *a)
@@ -149,15 +156,12 @@ s64 sys_prctl(struct thread *t, const u64 *a)
 	}
 	case PR_SET_PDEATHSIG:
 	case PR_SET_CHILD_SUBREAPER:
-	case PR_SET_KEEPCAPS:
-	case PR_GET_KEEPCAPS:
 	case PR_SET_TIMERSLACK:
 	case PR_GET_TIMERSLACK:
 	case PR_SET_NO_NEW_PRIVS:
 	case PR_GET_NO_NEW_PRIVS:
 	case PR_SET_THP_DISABLE:
 	case PR_GET_THP_DISABLE:
-	case PR_GET_SECUREBITS:
 	case PR_SET_PTRACER:
 		return host(SYSNR(prctl), a[0], a[1], a[2], a[3], a[4]);
 	case PR_GET_DUMPABLE:
@@ -167,14 +171,12 @@ s64 sys_prctl(struct thread *t, const u64 *a)
 			return -EINVAL;
 		mon.dumpable = (u32)a[1];
 		return 0;
-	case PR_CAPBSET_READ: /* virtual, as capget: root has them all */
-		return a[1] > 40 ? -EINVAL : 1;
 	case PR_GET_SECCOMP:
 		return 0;
 	case PR_GET_TID_ADDRESS:
 		return put_u64(a[1], t->clear_tid);
 	default: /* PR_SET_MM, PR_SET_SYSCALL_USER_DISPATCH, PR_SET_VMA names, seccomp …: not for programs here */
-		return -EINVAL;
+		return caps_prctl(t, a);
 	}
 }
 
@@ -186,52 +188,6 @@ s64 sys_seccomp(struct thread *t, const u64 *a)
 s64 sys_membarrier(struct thread *t, const u64 *a)
 {
 	return host(SYSNR(membarrier), a[0], a[1], a[2]);
-}
-
-/* ---------------------------------------------------------------- futex: the word stays in program memory, present while the host looks */
-
-static bool has_timeout(u32 cmd)
-{
-	return cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_LOCK_PI || cmd == FUTEX_LOCK_PI2 || cmd == FUTEX_WAIT_REQUEUE_PI;
-}
-
-static bool has_second(u32 cmd)
-{
-	return cmd == FUTEX_REQUEUE || cmd == FUTEX_CMP_REQUEUE || cmd == FUTEX_WAKE_OP || cmd == FUTEX_WAIT_REQUEUE_PI ||
-	       cmd == FUTEX_CMP_REQUEUE_PI;
-}
-
-s64 sys_futex(struct thread *t, const u64 *a)
-{
-	u32 cmd = (u32)a[1] & FUTEX_CMD_MASK;
-	struct __kernel_timespec ts;
-	u64 arg4 = a[3];
-	u8 byte;
-
-	if (a[0] & 3)
-		return -EINVAL;
-	if (has_timeout(cmd) && a[3]) {
-		if (copy_from_user(&ts, a[3], sizeof(ts)))
-			return -EFAULT;
-		arg4 = (u64)&ts;
-	}
-	for (;;) {
-		/* Only those that sleep end with -EINTR; of a wake a program (Go) takes it for a broken kernel. */
-		s64 r = has_timeout(cmd) ? host_wait(SYSNR(futex), a[0], a[1], a[2], arg4, a[4], a[5])
-				    : host_door(SYSNR(futex), a[0], a[1], a[2], arg4, a[4], a[5]);
-
-		if (r == -EINTR && cmd == FUTEX_WAIT)
-			return a[3] ? -EINTR : SYS_RESTART; /* with a relative timeout Linux restarts by its own block: see below */
-		if (r == -EINTR && has_timeout(cmd))
-			return SYS_RESTART;
-		if (r != -EFAULT)
-			return r;
-		/* Absent or write-protected: fault it in as the kernel would, and ask again. */
-		if (user_touch_write(a[0]) && copy_from_user(&byte, a[0], 1))
-			return -EFAULT;
-		if (has_second(cmd) && user_touch_write(a[4]))
-			return -EFAULT;
-	}
 }
 
 /* ---------------------------------------------------------------- reports */

@@ -83,8 +83,6 @@ static void fork_child(struct thread *t, const struct clone_request *c, const st
 	task->nthreads = 1;
 	task->ctl_fd = MON_FD_CTL;
 	threads_fork_child(t);
-	t->nsig = 0;
-	t->pending = 0;
 	t->exit_slow = 1; /* the mask of the moment is not the program's */
 	task_adopt_child_fds(true);
 	mon.boot.asid = space->asid;
@@ -101,6 +99,36 @@ static void fork_child(struct thread *t, const struct clone_request *c, const st
 	if (c->flags & CLONE_CHILD_SETTID)
 		put_u32(c->child_tid, t->tid);
 	pd_report(t, false); /* so that `lego ps` and `kill` know its pid */
+}
+
+/* What was recorded or is held for the parent is not for the child; what comes while the child begins is its own: SIGSYS, SIGBUS and
+ * SIGSEGV are never masked on the host. So the parent's are put aside, in its bounce buffer, before there is a child. */
+struct aside {
+	u32 nsig;
+	u64 held;
+};
+
+static struct aside signals_aside(struct thread *t)
+{
+	struct aside s = {t->nsig, t->held};
+
+	memcpy(t->bounce, t->sig, t->nsig * sizeof(t->sig[0]));
+	t->nsig = 0;
+	t->pending = 0;
+	t->held = 0;
+	return s;
+}
+
+static void signals_back(struct thread *t, const struct aside *s)
+{
+	const struct ksiginfo *kept = (const void *)t->bounce;
+
+	for (u32 i = 0; i < s->nsig && t->nsig < SIG_RECORD_MAX; i++) {
+		t->sig[t->nsig] = kept[i];
+		t->nsig++;
+		t->pending = 1;
+	}
+	t->held |= s->held;
 }
 
 s64 clone_fork(struct thread *t, const struct clone_request *c)
@@ -121,12 +149,15 @@ s64 clone_fork(struct thread *t, const struct clone_request *c)
 	}
 	lock_take(&thread_list_lock);
 	arena_fork_prepare();
+	struct aside aside = signals_aside(t);
+
 	r = host(SYSNR(clone), (c->flags & (FORK_HOST_FLAGS | CLONE_PIDFD)) | c->exit_signal, 0, &pidfd, 0, 0);
 	if (r == 0) {
 		fork_child(t, c, &space);
 		host_sigmask(mask);
 		return 0;
 	}
+	signals_back(t, &aside);
 	arena_fork_parent();
 	lock_drop(&thread_list_lock);
 	vm_fork_parent(t);
@@ -231,8 +262,12 @@ s64 clone_vfork(struct thread *parent, const struct clone_request *c)
 
 static s64 do_clone(struct thread *t, const struct clone_request *c)
 {
+	if ((c->flags & (CLONE_FS | CLONE_NEWNS)) == (CLONE_FS | CLONE_NEWNS) || (c->flags & CLONE_THREAD && c->flags & CLONE_PIDFD))
+		return -EINVAL;
 	if (c->flags & CLONE_NEW_ANY)
 		return -EPERM;
+	if (c->flags & CLONE_PIDFD && user_touch_write(c->pidfd))
+		return -EFAULT;
 	if (c->flags & CLONE_SIGHAND && !(c->flags & CLONE_VM))
 		return -EINVAL;
 	if (c->flags & CLONE_THREAD)
@@ -272,14 +307,22 @@ s64 sys_clone3(struct thread *t, const u64 *a)
 
 	if (a[1] < 64)
 		return -EINVAL;
-	if (a[1] > sizeof(args))
+	if (a[1] > LINE_SIZE)
 		return -E2BIG;
-	if (copy_from_user(&args, a[0], a[1]))
+	if (copy_from_user(&args, a[0], MIN(a[1], sizeof(args))))
 		return -EFAULT;
+	for (u64 i = sizeof(args); i < a[1]; i++) { /* fields of a later kernel: only if they ask for nothing */
+		u8 more;
+
+		if (copy_from_user(&more, a[0] + i, 1))
+			return -EFAULT;
+		if (more)
+			return -E2BIG;
+	}
+	if (args.exit_signal > SIGNAL_MAX || !args.stack != !args.stack_size || args.flags & 0xff)
+		return -EINVAL;
 	if (args.set_tid_size || args.flags & (1ull << 33 /* CLONE_INTO_CGROUP */))
 		return -EPERM;
-	if (args.exit_signal > SIGNAL_MAX || (args.stack && !args.stack_size))
-		return -EINVAL;
 	struct clone_request c = {.flags = args.flags & ~(1ull << 32 /* CLONE_CLEAR_SIGHAND */),
 				  .stack = args.stack ? args.stack + args.stack_size : 0,
 				  .parent_tid = args.parent_tid,
