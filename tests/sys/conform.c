@@ -397,7 +397,35 @@ static void signal_at_once(void)
 	}
 }
 
+static char alt[65536] __attribute__((aligned(4096)));
+
+static void on_segv(int sig, siginfo_t *info, void *uc)
+{
+	say("SIGSEGV, kernel's: %d\n", info->si_code == SI_KERNEL);
+	mprotect(alt, sizeof(alt), PROT_READ | PROT_WRITE);
+}
+
+static void on_usr1(int sig)
+{
+	say("SIGUSR1\n");
+}
+
+/* A frame that cannot be written becomes SIGSEGV, and the program goes on. */
+static void no_room_for_a_frame(void)
+{
+	stack_t st = {.ss_sp = alt, .ss_size = sizeof(alt)};
+	struct sigaction usr = {.sa_handler = on_usr1, .sa_flags = SA_ONSTACK}, segv = {.sa_sigaction = on_segv, .sa_flags = SA_SIGINFO};
+
+	R(sigaltstack(&st, NULL));
+	R(sigaction(SIGUSR1, &usr, NULL));
+	R(sigaction(SIGSEGV, &segv, NULL));
+	R(mprotect(alt, sizeof(alt), PROT_READ));
+	R(raise(SIGUSR1));
+	R(raise(SIGUSR1));
+}
+
 static const struct t_case cases[] = {
+	{"no_room_for_a_frame", no_room_for_a_frame},
 	{"signal_at_once", signal_at_once},
 	{"capabilities", capabilities},
 	{"aio", aio},

@@ -168,6 +168,11 @@ static bool deliver_one(struct thread *t, struct kucontext *uc, const struct ksi
 	if (act.handler == K_SIG_DFL) /* the disposition changed after the host had delivered it */
 		die_of(t, sig);
 	if (signal_frame_push(t, uc, info, &act)) {
+		struct ksiginfo segv = {.signo = SIGSEGV, .code = SI_KERNEL};
+
+		/* No room for its frame: the program hears of that by SIGSEGV, which may have a stack of its own. */
+		if (sig != SIGSEGV && task->action[SIGSEGV].handler > K_SIG_IGN && !((run_mask | t->virtual_mask_sync) & BIT(SIGSEGV)))
+			return deliver_one(t, uc, &segv, run_mask);
 		if (mon.boot.debug_level)
 			print_crash(t, uc, info);
 		if (sig == SIGSEGV)
