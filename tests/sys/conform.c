@@ -13,6 +13,7 @@
 #include <sys/msg.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -353,6 +354,59 @@ static void by_pidfd(void)
 	t_wait("child", child);
 }
 
+/* Message queues and semaphores of another user. */
+static void others_ipc(void)
+{
+	struct msqid_ds q;
+	struct sembuf op = {0, 1, IPC_NOWAIT};
+	struct {
+		long type;
+		char text[4];
+	} m = {1, "abc"};
+	key_t key = 0x1e60 + getpid();
+
+	if (getuid()) {
+		say("not root\n");
+		return;
+	}
+	int closed = MUST(msgget(IPC_PRIVATE, 0600)), open_ = MUST(msgget(key, IPC_CREAT | 0660)), sem = MUST(semget(IPC_PRIVATE, 2, 0644));
+
+	MUST(setresuid(1000, 1000, 0));
+	R(msgsnd(closed, &m, 4, IPC_NOWAIT));
+	R(msgrcv(closed, &m, 4, 0, IPC_NOWAIT));
+	R(msgctl(closed, IPC_STAT, &q));
+	R(msgctl(closed, IPC_RMID, NULL));
+	R(msgsnd(open_, &m, 4, IPC_NOWAIT));
+	R(msgrcv(open_, &m, 4, 0, IPC_NOWAIT));
+	R(msgctl(open_, IPC_STAT, &q));
+	say("owner %d mode %o\n", q.msg_perm.uid, q.msg_perm.mode);
+	R(msgctl(open_, IPC_SET, &q));
+	OK(msgget(key, 0004) == open_);
+	R(msgget(key, 0060));
+	R(msgget(key, IPC_CREAT | IPC_EXCL | 0600));
+	R(semop(sem, &op, 1));
+	R(semctl(sem, 0, GETVAL));
+	R(semctl(sem, 0, SETVAL, 5));
+	R(semctl(sem, 0, IPC_RMID));
+	op.sem_op = 0;
+	R(semop(sem, &op, 1));
+	int mine = MUST(msgget(IPC_PRIVATE, 0600));
+
+	R(msgctl(mine, IPC_STAT, &q));
+	say("owner %d creator %d mode %o\n", q.msg_perm.uid, q.msg_perm.cuid, q.msg_perm.mode);
+	R(msgsnd(mine, &m, 4, IPC_NOWAIT));
+	q.msg_perm.uid = 1001;
+	R(msgctl(mine, IPC_SET, &q));
+	MUST(setresuid(0, 0, 0));
+	MUST(setresuid(1001, 1001, 0));
+	R(msgrcv(mine, &m, 4, 0, IPC_NOWAIT));
+	MUST(setresuid(0, 0, 0));
+	R(msgctl(mine, IPC_RMID, NULL));
+	R(msgctl(closed, IPC_RMID, NULL));
+	R(msgctl(open_, IPC_RMID, NULL));
+	R(semctl(sem, 0, IPC_RMID));
+}
+
 static void resolving(void)
 {
 	struct open_how how = {.flags = O_RDONLY, .resolve = RESOLVE_NO_XDEV};
@@ -363,6 +417,7 @@ static void resolving(void)
 	how.resolve = RESOLVE_NO_MAGICLINKS;
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	R0(syscall(SYS_openat2, AT_FDCWD, name, &how, sizeof(how)));
+	R0(syscall(SYS_openat2, AT_FDCWD, "/proc/self/exe", &how, sizeof(how)));
 	R0(syscall(SYS_openat2, AT_FDCWD, "/proc/version", &how, sizeof(how)));
 	MUST(mkdir("closed", 0600));
 	int dir = MUST(open("closed", O_RDONLY));
@@ -436,6 +491,7 @@ static const struct t_case cases[] = {
 	{"names_and_sockets", names_and_sockets},
 	{"handles", handles},
 	{"by_pidfd", by_pidfd},
+	{"others_ipc", others_ipc},
 	{"resolving", resolving},
 	{"settings_read_back", settings_read_back},
 	{"ids_over_exec", ids_over_exec},

@@ -38,6 +38,15 @@ static struct aio *find(struct thread *t, u64 handle)
 	return NULL;
 }
 
+static bool exists(struct thread *t, u64 handle)
+{
+	lock_take(&aio_lock);
+	bool yes = find(t, handle) != NULL;
+
+	lock_drop(&aio_lock);
+	return yes;
+}
+
 s64 sys_io_setup(struct thread *t, const u64 *a)
 {
 	u32 cap = (u32)a[0];
@@ -95,14 +104,17 @@ s64 sys_io_destroy(struct thread *t, const u64 *a)
 static s64 perform(struct thread *t, const struct iocb *q)
 {
 	u64 a[6] = {q->aio_fildes, q->aio_buf, q->aio_nbytes, (u64)q->aio_offset, 0, q->aio_rw_flags};
+	s64 r;
 
 	if ((s64)q->aio_nbytes < 0)
 		return -EINVAL;
 	switch (q->aio_lio_opcode) {
 	case IOCB_CMD_PREAD:
-		return sys_pread64(t, a);
+		r = sys_pread64(t, a);
+		return r == -ESPIPE ? sys_read(t, a) : r;
 	case IOCB_CMD_PWRITE:
-		return sys_pwrite64(t, a);
+		r = sys_pwrite64(t, a);
+		return r == -ESPIPE ? sys_write(t, a) : r;
 	case IOCB_CMD_PREADV:
 		return sys_preadv2(t, a);
 	case IOCB_CMD_PWRITEV:
@@ -171,11 +183,7 @@ s64 sys_io_submit(struct thread *t, const u64 *a)
 {
 	s64 n = (s64)a[1], done = 0, r = 0;
 
-	lock_take(&aio_lock);
-	bool known = find(t, a[0]) != NULL;
-
-	lock_drop(&aio_lock);
-	if (!known || n < 0)
+	if (n < 0 || !exists(t, a[0]))
 		return -EINVAL;
 	for (; done < n && !r; done += !r) {
 		u64 user;
@@ -242,7 +250,7 @@ static s64 get_events(struct thread *t, const u64 *a, const u64 *mask)
 			return -EINVAL;
 		end = now_ns() + (s64)(MIN(ts[0], 1ull << 32) * NSEC_PER_SEC + ts[1]);
 	}
-	if (least < 0 || most < least)
+	if (least < 0 || most < least || !exists(t, a[0]))
 		return -EINVAL;
 	done = take_events(t, a[0], (u64)most, a[3]);
 	while (done >= 0 && done < least) {

@@ -433,8 +433,16 @@ s64 local_open(struct thread *t, struct where *w, void *arg)
 {
 	const struct open_args *o = arg;
 	struct local l;
-	s64 r = local_walk(t, w, !(o->flags & O_NOFOLLOW), &l);
+	s64 r;
 
+	if (o->sdp & OPEN_NO_MAGIC) { /* exe, cwd and root of a process lead where no text says */
+		r = local_walk(t, w, false, &l);
+		if (!r && l.node->kind == LOCAL_LINK && l.depth > 3)
+			return -ELOOP;
+		if (r < 0)
+			return r;
+	}
+	r = local_walk(t, w, !(o->flags & O_NOFOLLOW), &l);
 	if (r < 0)
 		return r == -ENOENT && o->flags & O_CREAT ? -EACCES : r;
 	switch (l.node->kind) {
