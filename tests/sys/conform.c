@@ -255,7 +255,8 @@ static void copies_between(void)
 	int p[2], q[2], fd = MUST(open("file", O_RDWR | O_CREAT | O_TRUNC, 0600)), ap = MUST(open("file", O_WRONLY | O_APPEND));
 	int zero = MUST(open("/dev/zero", O_RDWR));
 	loff_t off = 0;
-	struct iovec v = {"abc", 3};
+	char abc[] = "abc";
+	struct iovec v = {abc, 3};
 
 	MUST(pipe(p));
 	MUST(pipe(q));
