@@ -5,7 +5,7 @@ import argparse, json, os, platform, subprocess, sys, tempfile, time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAMS = {"/bin/true": ["/bin/true"], "python3 -c pass": ["/usr/bin/python3", "-c", "pass"], "ls -lR /usr/share/doc": ["/bin/ls", "-lR", "/usr/share/doc"],
-            "find /usr/share -name x": ["/usr/bin/find", "/usr/share", "-name", "x"], "git status": ["/usr/bin/git", "-C", TOP, "status", "--short"]}
+            "find /usr/share/doc -name x": ["/usr/bin/find", "/usr/share/doc", "-name", "x"], "git status": ["/usr/bin/git", "-C", TOP, "status", "--short"]}
 
 
 def median(xs):
