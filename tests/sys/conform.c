@@ -383,7 +383,7 @@ static void others_ipc(void)
 	say("owner %d mode %o\n", q.msg_perm.uid, q.msg_perm.mode);
 	R(msgctl(open_, IPC_SET, &q));
 	OK(msgget(key, 0004) == open_);
-	R(msgget(key, 0060));
+	R0(msgget(key, 0060));
 	R(msgget(key, IPC_CREAT | IPC_EXCL | 0600));
 	R(semop(sem, &op, 1));
 	R(semctl(sem, 0, GETVAL));
