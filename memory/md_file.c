@@ -20,6 +20,7 @@
 #define SD_TIMEOUT_MS 5000u
 #define REDIAL_MIN_NS (20 * NSEC_PER_MSEC)
 #define REDIAL_MAX_NS NSEC_PER_SEC
+#define SD_PATIENCE_NS (10 * NSEC_PER_SEC) /* how long misses wait for a storage node that went away */
 #define RETRY_NS (10 * NSEC_PER_MSEC)
 
 static u32 line_mask(u32 first, u32 count)
@@ -371,12 +372,24 @@ static void sd_dial(struct md *md, struct md_sd *sd)
 	sd->conn = md->env->dial(md->env->ctx, sd->ref.addr, &h);
 }
 
+/* The line is gone or could not be made. A node that restarts is waited for; one that stays away is not, by each miss anew: a program would
+ * stand still for ever, one deadline after the other. */
 static void sd_back_off(struct md *md, struct md_sd *sd)
 {
+	u64 now = md_now(md);
+
 	sd->conn = 0;
 	sd->up = false;
-	sd->next_dial_ns = md_now(md) + sd->backoff_ns;
+	sd->next_dial_ns = now + sd->backoff_ns;
 	sd->backoff_ns = MIN(sd->backoff_ns * 2, REDIAL_MAX_NS);
+	if (!sd->away_ns)
+		sd->away_ns = now;
+	while (now - sd->away_ns >= SD_PATIENCE_NS && !list_empty(&sd->pending)) {
+		struct file_read *rd = list_first(&sd->pending, struct file_read, link);
+
+		list_unlink(&rd->link);
+		read_failed(md, rd, -WIRE_DOWN);
+	}
 }
 
 /* Sends what waits, or sees to it that there is a line to send it on. */
@@ -426,6 +439,7 @@ bool md_sd_opened(struct md *md, conn_id c)
 	if (!sd)
 		return false;
 	sd->up = true;
+	sd->away_ns = 0;
 	sd->complained = false;
 	sd->backoff_ns = REDIAL_MIN_NS;
 	sd_kick(md, sd, md_now(md));

@@ -30,6 +30,7 @@ struct md_sd { /* a storage node, dialled when something is to be read from it *
 	bool up;
 	bool complained;
 	u64 next_dial_ns, backoff_ns;
+	u64 away_ns; /* since when it cannot be reached; 0: it can, as far as known */
 	struct list pending; /* file_read.link: demanded, not sent */
 	u32 inflight;
 };

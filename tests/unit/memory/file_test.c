@@ -296,6 +296,19 @@ static void test_private_copy(void **state)
 	down(&t);
 }
 
+/* Refuses each line that is dialled, until `tag` is answered or the time is over. */
+static void nobody_there(struct files *t, u64 tag, u32 seconds)
+{
+	for (u32 i = 0; i < seconds && !answer_of(t, tag); i++) {
+		conn_id last = t->w.f.dialled[t->w.f.ndialled - 1];
+
+		world_closed(&t->w, last);
+		world_pass(&t->w, NSEC_PER_SEC);
+		pump(t);
+	}
+	assert_non_null(answer_of(t, tag));
+}
+
 static void test_storage_away(void **state)
 {
 	static struct files t;
@@ -321,13 +334,10 @@ static void test_storage_away(void **state)
 	/* away for good: an error, in time */
 	world_closed(&t.w, t.w.f.dialled[4]);
 	tag = ask(&t, A0 + MIB / 2, 1, 0);
-	for (u32 i = 0; i < 40 && !answer_of(&t, tag); i++) {
-		conn_id last = t.w.f.dialled[t.w.f.ndialled - 1];
-
-		world_closed(&t.w, last);
-		world_pass(&t.w, NSEC_PER_SEC);
-		pump(&t);
-	}
+	nobody_there(&t, tag, 12);
+	assert_int_equal(answer_of(&t, tag)->status, -EIO);
+	tag = ask(&t, A0 + MIB / 2, 1, 0); /* and the next soon, not after as long again */
+	nobody_there(&t, tag, 3);
 	assert_int_equal(answer_of(&t, tag)->status, -EIO);
 	assert_int_equal(world_stat(&t.w).parked, 0);
 	world_pass(&t.w, 5 * NSEC_PER_SEC);
