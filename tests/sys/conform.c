@@ -406,6 +406,16 @@ static void others_ipc(void)
 	R(msgctl(closed, IPC_RMID, NULL));
 	R(msgctl(open_, IPC_RMID, NULL));
 	R(semctl(sem, 0, IPC_RMID));
+	closed = MUST(msgget(IPC_PRIVATE, 0)); /* root needs no mode */
+	R(msgsnd(closed, &m, 4, IPC_NOWAIT));
+	R(msgctl(closed, IPC_STAT, &q));
+	say("mode %o\n", q.msg_perm.mode);
+	q.msg_perm.mode = 0060;
+	R(msgctl(closed, IPC_SET, &q));
+	R(msgctl(closed, IPC_STAT, &q));
+	say("mode %o\n", q.msg_perm.mode);
+	R(msgrcv(closed, &m, 4, 0, IPC_NOWAIT));
+	R(msgctl(closed, IPC_RMID, NULL));
 }
 
 static void resolving(void)

@@ -1,6 +1,6 @@
 /* System V semaphores and message queues: the host's, of the vNode's IPC namespace. To the host they all belong to the sandbox's one user;
- * who of the vNode's users owns what another than that one made is kept as a link in the vNode's tmpfs, and permissions among the vNode's
- * users are checked here. The sandbox's own user pays nothing for it. */
+ * who of the vNode's users owns what another than that one made, and a mode that leaves the owner out (the host's user has no capability to
+ * pass it), is kept as a link in the vNode's tmpfs, and permissions among the vNode's users are checked here. */
 #include <linux/capability.h>
 
 #include "base/string.h"
@@ -67,7 +67,7 @@ static void owner_write(const struct ipc_kind *k, s64 id, const struct ipc_perm 
 	char name[40], text[64];
 
 	owner_name(k, id, name);
-	mon_format(text, sizeof(text), "%08x%08x%08x%08x", p->uid, p->gid, p->cuid, p->cgid);
+	mon_format(text, sizeof(text), "%08x%08x%08x%08x%08x", p->uid, p->gid, p->cuid, p->cgid, p->mode & 0777);
 	host(SYSNR(unlinkat), MON_FD_FILES, name, 0);
 	host(SYSNR(symlinkat), text, MON_FD_FILES, name);
 }
@@ -81,17 +81,20 @@ static u32 hex_word(const char *s)
 	return v;
 }
 
-static void owner_read(const struct ipc_kind *k, s64 id, struct ipc_perm *p)
+/* What is kept, over what the host says; false: nothing is. */
+static bool owner_read(const struct ipc_kind *k, s64 id, struct ipc_perm *p)
 {
 	char name[40], text[64];
 
 	owner_name(k, id, name);
-	if (host(SYSNR(readlinkat), MON_FD_FILES, name, text, sizeof(text)) != 32)
-		return;
+	if (host(SYSNR(readlinkat), MON_FD_FILES, name, text, sizeof(text)) != 40)
+		return false;
 	p->uid = hex_word(text);
 	p->gid = hex_word(text + 8);
 	p->cuid = hex_word(text + 16);
 	p->cgid = hex_word(text + 24);
+	p->mode = (p->mode & ~0777u) | hex_word(text + 32);
+	return true;
 }
 
 static s64 perm_of(struct thread *t, const struct ipc_kind *k, s64 id, struct ipc_perm *p)
@@ -118,10 +121,10 @@ static bool in_group(const struct cred *c, u32 gid)
 static s64 permitted(struct thread *t, const struct ipc_kind *k, s64 id, u32 want)
 {
 	const struct cred *c = cred_get();
-	struct ipc_perm p;
+	struct ipc_perm p = {0};
 
-	if (!other_user() || cred_has(CAP_IPC_OWNER))
-		return 0;
+	if (cred_has(CAP_IPC_OWNER) || (!other_user() && !owner_read(k, id, &p)))
+		return 0; /* or the host has looked, or will */
 	s64 r = perm_of(t, k, id, &p);
 
 	if (r < 0)
@@ -148,10 +151,15 @@ static s64 do_get(struct thread *t, const struct ipc_kind *k, u64 key, u64 arg, 
 	const struct cred *c = cred_get();
 	bool sem = k == &sems;
 
-	if (!other_user())
-		return sem ? host(k->get, key, arg, flags) : host(k->get, key, flags);
+	bool make = (s32)key == IPC_PRIVATE, owner_left_out = (make || flags & IPC_CREAT) && (flags & 0600) != 0600;
+
+	if (!other_user() && !owner_left_out) {
+		s64 id = sem ? host(k->get, key, arg, flags) : host(k->get, key, flags);
+		s64 r = id < 0 ? id : permitted(t, k, id, flags & 0777);
+
+		return r < 0 ? r : id;
+	}
 	for (;;) {
-		bool make = (s32)key == IPC_PRIVATE;
 		u64 ask = flags & ~(u64)(IPC_CREAT | IPC_EXCL | 0777);
 		s64 id = make ? -ENOENT : sem ? host(k->get, key, arg, ask) : host(k->get, key, ask);
 
@@ -164,9 +172,12 @@ static s64 do_get(struct thread *t, const struct ipc_kind *k, u64 key, u64 arg, 
 		}
 		if (id != -ENOENT || !(make || flags & IPC_CREAT))
 			return id;
-		id = sem ? host(k->get, key, arg, flags | IPC_CREAT | IPC_EXCL) : host(k->get, key, flags | IPC_CREAT | IPC_EXCL);
+		u64 all = flags | IPC_CREAT | IPC_EXCL | 0600;
+		struct ipc_perm p = {.uid = c->euid, .gid = c->egid, .cuid = c->euid, .cgid = c->egid, .mode = flags & 0777};
+
+		id = sem ? host(k->get, key, arg, all) : host(k->get, key, all);
 		if (id >= 0)
-			owner_write(k, id, &(struct ipc_perm){.uid = c->euid, .gid = c->egid, .cuid = c->euid, .cgid = c->egid});
+			owner_write(k, id, &p);
 		if (id != -EEXIST)
 			return id;
 	}
@@ -178,8 +189,6 @@ static s64 remove_id(struct thread *t, const struct ipc_kind *k, s64 id)
 	char name[40];
 	s64 r = owned(t, k, id, &p);
 
-	if (r == -EACCES) /* unreadable, but the owner's */
-		r = 0;
 	if (!r)
 		r = k == &sems ? host(k->ctl, id, 0, IPC_RMID, 0) : host(k->ctl, id, IPC_RMID, 0);
 	if (!r) {
@@ -195,18 +204,20 @@ static s64 set_id(struct thread *t, const struct ipc_kind *k, s64 id, u64 user, 
 	struct ipc_perm p, *asked = (void *)t->bounce;
 	s64 r = owned(t, k, id, &p);
 
-	if (r < 0 && r != -EACCES)
+	if (r < 0)
 		return r;
 	if (copy_from_user(t->bounce, user, len) < 0)
 		return -EFAULT;
-	u32 uid = asked->uid, gid = asked->gid, own_uid = (u32)host(SYSNR(getuid)), own_gid = (u32)host(SYSNR(getgid));
+	u32 uid = asked->uid, gid = asked->gid, mode = asked->mode & 0777, own_uid = (u32)host(SYSNR(getuid)), own_gid = (u32)host(SYSNR(getgid));
 
 	asked->uid = own_uid;
 	asked->gid = own_gid;
+	asked->mode |= 0600;
 	r = k == &sems ? host(k->ctl, id, 0, IPC_SET, t->bounce) : host(k->ctl, id, IPC_SET, t->bounce);
-	if (!r && (p.uid != uid || p.gid != gid)) {
+	if (!r && (p.uid != uid || p.gid != gid || (p.mode & 0777) != mode)) {
 		p.uid = uid;
 		p.gid = gid;
+		p.mode = mode;
 		owner_write(k, id, &p);
 	}
 	return r;
