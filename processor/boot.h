@@ -31,6 +31,7 @@ enum mon_fd {
 	MON_FD_TMP1,
 	MON_FD_STRACE, /* `lego strace`: where trace lines go; absent otherwise */
 	MON_FD_STATS,  /* --stats FILE: written at exit; absent otherwise */
+	MON_FD_SHM,    /* to the pager of shared memory; absent until it is needed */
 	MON_FD_END,
 };
 #define MON_FD_COUNT 64

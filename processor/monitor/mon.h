@@ -251,6 +251,7 @@ struct mon {
 	char comm[16];
 	u32 dumpable; /* PR_SET_DUMPABLE as the program knows it; the host's is 0 */
 	bool have_move;
+	bool have_shared; /* shared memory can be registered: it is paged */
 };
 extern struct mon mon;
 

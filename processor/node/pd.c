@@ -153,6 +153,7 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 	case OP_PD_FORK:
 	case OP_PD_VFORK:
 	case OP_PD_EXEC:
+	case OP_PD_SHM:
 		if (req->asid != p->space->asid)
 			(void)node_reply(pd->env, c, &m->hdr, -WIRE_UNAUTHORISED, NULL, 0, NULL, 0);
 		else
@@ -217,8 +218,10 @@ static void every_second(struct pd *pd, u64 now_ns)
 {
 	pd->host.every_second(pd->host.ctx, now_ns);
 	pd_space_stats(pd);
-	for (struct vnode *v = pd->vnodes; v; v = v->next)
+	for (struct vnode *v = pd->vnodes; v; v = v->next) {
 		pd_vnode_open_ids(pd, v);
+		pd_vnode_pager_check(pd, v);
+	}
 }
 
 static u64 tick(void *self, u64 now_ns)
@@ -259,6 +262,7 @@ void pd_vnode_ended(struct pd *pd, u32 vnode, const char *why)
 		return;
 	bool ran = v->started;
 	v->starting = v->started = false;
+	pd_vnode_pager_end(pd, v);
 	if (ran)
 		pd->env->log(pd->env->ctx, LOG_ERROR, "the sandbox of vNode %s ended, and its processes with it: %s", v->name, why);
 	else
@@ -341,6 +345,8 @@ void pd_free(struct pd *pd)
 {
 	if (!pd)
 		return;
+	for (struct vnode *v = pd->vnodes; v; v = v->next)
+		pd_vnode_pager_end(pd, v);
 	FREE_ALL(op, pd->ops, op_free)
 	FREE_ALL(process, pd->processes, free)
 	FREE_ALL(space, pd->spaces, free)

@@ -46,6 +46,7 @@ struct pd_real {
 	struct sandbox *boxes;
 	struct found *found;
 	struct recorders *recorders;
+	struct paging *pagers;
 };
 
 static void close_if(int fd)
@@ -415,6 +416,69 @@ static u32 open_ids(void *ctx, u32 vnode, u8 (*ids)[PD_ID_BYTES], u32 work, bool
 	return n;
 }
 
+/* ---- pagers */
+
+struct paging {
+	struct paging *next;
+	u32 vnode;
+	struct pager *pager;
+};
+
+static struct paging *paging_of(struct pd_real *r, u32 vnode)
+{
+	struct paging *g = r->pagers;
+	while (g && g->vnode != vnode)
+		g = g->next;
+	return g;
+}
+
+static void pager_complains(const char *text)
+{
+	fprintf(stderr, "lego pd: %s\n", text);
+}
+
+static int pager_begin(void *ctx, u32 vnode, const struct pager_channel *memory, const struct pager_channel *storage)
+{
+	struct pd_real *r = ctx;
+	struct pager_config cfg = {.vnode = vnode, .memory = *memory, .storage = *storage, .log = pager_complains};
+	struct pager *p = pager_start(&cfg);
+	struct paging *g = p ? calloc(1, sizeof(*g)) : NULL;
+	if (!g) {
+		if (p)
+			pager_stop(p);
+		return -ENOMEM;
+	}
+	*g = (struct paging){.next = r->pagers, .vnode = vnode, .pager = p};
+	r->pagers = g;
+	return 0;
+}
+
+static int pager_join(void *ctx, u32 vnode, u64 excache_bytes)
+{
+	struct paging *g = paging_of(ctx, vnode);
+	return g ? pager_connect(g->pager, excache_bytes) : -ESRCH;
+}
+
+static bool pager_unused(void *ctx, u32 vnode)
+{
+	struct paging *g = paging_of(ctx, vnode);
+	return !g || pager_idle(g->pager);
+}
+
+static void pager_over(void *ctx, u32 vnode)
+{
+	struct pd_real *r = ctx;
+	struct paging **at = &r->pagers, *g;
+	while (*at && (*at)->vnode != vnode)
+		at = &(*at)->next;
+	g = *at;
+	if (!g)
+		return;
+	*at = g->next;
+	pager_stop(g->pager);
+	free(g);
+}
+
 /* ---- life */
 
 struct pd_real *pd_real_new(struct host_driver *driver, int helper, int image_fd)
@@ -452,6 +516,10 @@ struct pd_host pd_real_host(struct pd_real *r)
 	    .forget = forget,
 	    .every_second = every_second,
 	    .open_ids = open_ids,
+	    .pager_start = pager_begin,
+	    .pager_connect = pager_join,
+	    .pager_idle = pager_unused,
+	    .pager_stop = pager_over,
 	};
 }
 

@@ -45,6 +45,7 @@ struct vnode {
 	struct bind bind[PD_MAX_BINDS];
 	u32 nbind;
 	u32 users; /* processes, and ops that make one */
+	struct space *pager; /* the address space of its pager, while that runs */
 	/* Definition of the tree at sd: number wanted, number being sent (0: none), number acknowledged on the present connection */
 	u64 tree_want, tree_sent, tree_acked;
 	u8 (*ids)[PD_ID_BYTES]; /* open files found in the round so far */
@@ -94,7 +95,7 @@ struct channel { /* a finished one, until it is handed over */
 	struct chan_desc desc;
 };
 
-enum op_kind { OPK_RUN, OPK_FORK, OPK_VFORK, OPK_EXEC, OPK_INFO, OPK_KINDS };
+enum op_kind { OPK_RUN, OPK_FORK, OPK_VFORK, OPK_EXEC, OPK_INFO, OPK_SHM, OPK_KINDS };
 
 struct op {
 	struct op *next;
@@ -190,6 +191,8 @@ int pd_vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tre
 void pd_vnode_tree_push(struct pd *pd, struct vnode *v);
 void pd_vnode_sd_opened(struct pd *pd, struct peer *sd);
 void pd_vnode_open_ids(struct pd *pd, struct vnode *v);
+void pd_vnode_pager_check(struct pd *pd, struct vnode *v); /* ends it when nobody needs it */
+void pd_vnode_pager_end(struct pd *pd, struct vnode *v);
 void pd_vnode_free(struct vnode *v);
 void pd_bind_free(struct bind *bind, u32 n);
 

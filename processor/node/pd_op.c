@@ -593,6 +593,69 @@ static enum step_result finish_exec(struct pd *pd, struct op *op)
 	return STEP_END;
 }
 
+/* ---- PD_SHM: the vNode's pager gets an address space and channels when it is first asked for */
+
+static enum step_result step_pager_ids(struct pd *pd, struct op *op)
+{
+	if (!pd->host.pager_start) {
+		pd_op_fail(pd, op, -ENOSYS, "processor node %s shares no memory between processes", pd->name);
+		return STEP_END;
+	}
+	return op->vnode->pager ? STEP_NEXT : step_ids(pd, op);
+}
+
+static enum step_result step_pager_create(struct pd *pd, struct op *op)
+{
+	return op->vnode->pager && !op->waiting ? STEP_NEXT : step_create(pd, op);
+}
+
+static enum step_result step_pager_channels(struct pd *pd, struct op *op)
+{
+	return op->vnode->pager && !op->waiting ? STEP_NEXT : step_channels(pd, op);
+}
+
+static struct pager_channel channel_give(struct channel *ch)
+{
+	struct pager_channel c = {.sock = ch->sock, .ring = ch->ring, .desc = ch->desc};
+	ch->sock = ch->ring = PD_NO_FD;
+	return c;
+}
+
+/* False: failed. When two asked at once, the second finds a pager, and what it made goes with its op. */
+static bool pager_make(struct pd *pd, struct op *op)
+{
+	struct vnode *v = op->vnode;
+	if (v->pager)
+		return true;
+	struct pager_channel memory = channel_give(&op->memory), storage = channel_give(&op->storage);
+	int rc = pd->host.pager_start(pd->host.ctx, v->id, &memory, &storage);
+	v->pager = rc ? NULL : pd_space_new(pd, op);
+	if (v->pager) {
+		op->at_md = false;
+		return true;
+	}
+	if (!rc)
+		pd->host.pager_stop(pd->host.ctx, v->id);
+	pd_op_fail(pd, op, -ENOMEM, "processor node %s cannot start the pager of shared memory", pd->name);
+	return false;
+}
+
+static enum step_result finish_shm(struct pd *pd, struct op *op)
+{
+	if (!pager_make(pd, op))
+		return STEP_END;
+	int fd = pd->host.pager_connect(pd->host.ctx, op->vnode->id, op->excache_bytes);
+	if (fd < 0) {
+		pd_op_fail(pd, op, fd, "processor node %s cannot reach its pager: %s", pd->name, pd_status_text(fd));
+		return STEP_END;
+	}
+	struct msg_hdr h = {.op = op->req.op, .flags = MSG_REPLY, .tag = op->req.tag};
+	(void)pd->env->send_fds(pd->env->ctx, op->asker, &h, NULL, 0, &fd, 1);
+	pd->host.close_fd(pd->host.ctx, fd);
+	op_end(pd, op);
+	return STEP_END;
+}
+
 /* ---- PD_INFO: the cluster's memory as the manager last summed it up */
 
 static void status_taken(struct pd *pd, const struct msg *m)
@@ -659,11 +722,13 @@ static step_fn *const steps[OPK_KINDS][10] = {
     [OPK_VFORK] = {finish_vfork},
     [OPK_EXEC] = {step_ids, step_create, step_channels, finish_exec},
     [OPK_INFO] = {step_status, finish_info},
+    [OPK_SHM] = {step_pager_ids, step_pager_create, step_pager_channels, finish_shm},
 };
 
 static bool at_ids(const struct op *op)
 {
-	return steps[op->kind][op->step] == step_ids;
+	step_fn *at = steps[op->kind][op->step];
+	return at == step_ids || at == step_pager_ids;
 }
 
 static void op_run(struct pd *pd, struct op *op)
@@ -744,8 +809,8 @@ void pd_op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *
 static const char *op_awaits(const struct op *op, char *buf, size_t len)
 {
 	step_fn *at = steps[op->kind][op->step];
-	const struct peer *p = at == step_create || at == step_clone ? op->md : at == step_tree ? op->sd : NULL;
-	if (at == step_channels)
+	const struct peer *p = at == step_create || at == step_clone || at == step_pager_create ? op->md : at == step_tree ? op->sd : NULL;
+	if (at == step_channels || at == step_pager_channels)
 		p = op->memory.done ? op->sd : op->md;
 	if (p)
 		snprintf(buf, len, "%s %s does not answer (%s)", pd_peer_word(p), p->name, p->addr);
@@ -865,6 +930,8 @@ static u8 kind_of(u16 op)
 		return OPK_VFORK;
 	case OP_PD_EXEC:
 		return OPK_EXEC;
+	case OP_PD_SHM:
+		return OPK_SHM;
 	default:
 		return OPK_INFO;
 	}
@@ -895,7 +962,7 @@ void pd_op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *
 		op_from_process(op, p, m);
 	if (op->kind == OPK_RUN)
 		start_run(pd, op, m);
-	if (op->kind != OPK_INFO && op->kind != OPK_EXEC && pd->nprocesses >= PD_MAX_PROCESSES)
+	if (op->kind < OPK_EXEC && pd->nprocesses >= PD_MAX_PROCESSES)
 		pd_op_fail(pd, op, -EAGAIN, "processor node %s runs %u processes, the most it takes", pd->name, pd->nprocesses);
 	pd_step_all(pd);
 }

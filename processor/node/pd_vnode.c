@@ -201,3 +201,20 @@ void pd_vnode_open_ids(struct pd *pd, struct vnode *v)
 	ids_send(pd, v);
 	v->nids = 0;
 }
+
+/* ---- the pager of shared memory */
+
+void pd_vnode_pager_end(struct pd *pd, struct vnode *v)
+{
+	if (!v->pager)
+		return;
+	pd->host.pager_stop(pd->host.ctx, v->id);
+	pd_space_put(pd, v->pager);
+	v->pager = NULL;
+}
+
+void pd_vnode_pager_check(struct pd *pd, struct vnode *v)
+{
+	if (v->pager && pd->host.pager_idle(pd->host.ctx, v->id))
+		pd_vnode_pager_end(pd, v);
+}

@@ -584,6 +584,35 @@ static void fill_pd_kill_req(void *at)
 	NUM(sig);
 }
 
+static void fill_shm_req(void *at)
+{
+	struct shm_req *s = at;
+
+	NUM(object);
+	NUM(off);
+	NUM(len);
+	NUM(addr);
+	NUM(flags);
+	NUM(mode);
+	NUM(uid);
+	NUM(gid);
+	NUM(pid);
+	NUM(key);
+	fill_file_ref(&s->file);
+}
+
+static void fill_shm_rep(void *at)
+{
+	struct shm_rep *s = at;
+
+	NUM(object);
+	NUM(n);
+	NUM(end);
+	NUM(size);
+	NUM(change);
+	NUM(verifier);
+}
+
 #undef NUM
 #undef TEXT
 #undef EACH

@@ -8,6 +8,7 @@
 #define RW_MAX 0x7ffff000ull
 
 struct end { /* one side */
+	struct thread *t;
 	struct file *f;
 	int fd;
 	s64 pos; /* -1: the fd's own offset */
@@ -18,7 +19,7 @@ static s64 end_open(struct thread *t, struct end *e, int fd, u64 pos_user)
 {
 	u64 pos;
 
-	*e = (struct end){.fd = fd, .pos = -1, .f = file_ref_fd(t, fd)};
+	*e = (struct end){.t = t, .fd = fd, .pos = -1, .f = file_ref_fd(t, fd)};
 	if (!e->f)
 		return -EBADF;
 	if (e->f->kind == FILE_PATH)
@@ -39,21 +40,27 @@ static s64 end_put(struct end *e, u64 pos_user, s64 r)
 	return r;
 }
 
+/* Data move by requests, not by the host. */
+static bool by_request(const struct end *e)
+{
+	return e->f->kind == FILE_LEGO || file_object(e->t, e->f, e->fd);
+}
+
 static s64 end_read(struct end *e, u8 *buf, u64 len)
 {
 	s64 r;
 
-	if (e->f->kind != FILE_LEGO) {
+	if (!by_request(e)) {
 		r = e->pos < 0 ? host_wait(SYSNR(read), (u64)e->fd, (u64)buf, len, 0, 0, 0)
 			       : host(SYSNR(pread64), e->fd, buf, len, e->pos);
 	} else if (e->pos >= 0) {
-		r = file_read(e->f, (u64)e->pos, len, buf);
+		r = file_rw(e->t, e->f, e->fd, OP_SD_READ, (u64)e->pos, len, 0, buf, NULL);
 	} else {
 		s64 to = host(SYSNR(lseek), e->fd, len, SEEK_CUR);
 
 		if (to < 0)
 			return to;
-		r = file_read(e->f, (u64)to - len, len, buf);
+		r = file_rw(e->t, e->f, e->fd, OP_SD_READ, (u64)to - len, len, 0, buf, NULL);
 		if ((u64)MAX(r, 0) < len)
 			host(SYSNR(lseek), e->fd, MAX(r, 0) - (s64)len, SEEK_CUR);
 	}
@@ -76,13 +83,13 @@ static s64 end_write(struct end *e, u8 *buf, u64 len)
 	struct sd_io_rep rep;
 	s64 r;
 
-	if (e->f->kind != FILE_LEGO) {
+	if (!by_request(e)) {
 		r = e->pos < 0 ? host_wait(SYSNR(write), (u64)e->fd, (u64)buf, len, 0, 0, 0)
 			       : host(SYSNR(pwrite64), e->fd, buf, len, e->pos);
 	} else if (e->pos >= 0) {
-		r = sto_io(OP_SD_WRITE, e->f, (u64)e->pos, len, 0, buf, len, NULL, NULL);
+		r = file_rw(e->t, e->f, e->fd, OP_SD_WRITE, (u64)e->pos, len, 0, buf, NULL);
 	} else if (e->append) {
-		r = sto_io(OP_SD_WRITE, e->f, 0, len, SDIO_APPEND, buf, len, NULL, &rep);
+		r = file_rw(e->t, e->f, e->fd, OP_SD_WRITE, 0, len, SDIO_APPEND, buf, &rep);
 		if (r >= 0)
 			host(SYSNR(lseek), e->fd, rep.end, SEEK_SET);
 	} else {
@@ -90,7 +97,7 @@ static s64 end_write(struct end *e, u8 *buf, u64 len)
 
 		if (to < 0)
 			return to;
-		r = sto_io(OP_SD_WRITE, e->f, (u64)to - len, len, 0, buf, len, NULL, NULL);
+		r = file_rw(e->t, e->f, e->fd, OP_SD_WRITE, (u64)to - len, len, 0, buf, NULL);
 		if ((u64)MAX(r, 0) < len)
 			host(SYSNR(lseek), e->fd, MAX(r, 0) - (s64)len, SEEK_CUR);
 	}
@@ -150,7 +157,7 @@ s64 sys_sendfile(struct thread *t, const u64 *a)
 		r = -EINVAL;
 	else if (r >= 0 && (!readable(&in) || !writable(&out)))
 		r = -EBADF;
-	if (r >= 0 && in.f->kind == FILE_HOST && out.f->kind == FILE_HOST) {
+	if (r >= 0 && in.f->kind == FILE_HOST && out.f->kind == FILE_HOST && !by_request(&in) && !by_request(&out)) {
 		r = host_wait(SYSNR(sendfile), a[0], a[1], a[2] ? (u64)&in.pos : 0, a[3], 0, 0);
 		r = r == -EINTR ? SYS_RESTART : r;
 	} else if (r >= 0 && in.f->kind == FILE_HOST && host(SYSNR(lseek), in.fd, 0, SEEK_CUR) < 0) {
@@ -174,7 +181,7 @@ s64 sys_copy_file_range(struct thread *t, const u64 *a)
 		r = -EINVAL;
 	else if (r >= 0 && (in.f->kind == FILE_DIR || out.f->kind == FILE_DIR))
 		r = -EISDIR;
-	else if (r >= 0 && (in.f->kind != FILE_LEGO || out.f->kind != FILE_LEGO))
+	else if (r >= 0 && (!by_request(&in) || !by_request(&out)))
 		r = in.f->kind == FILE_LEGO || out.f->kind == FILE_LEGO ? -EXDEV : -EINVAL;
 	else if (r >= 0 && (!readable(&in) || !writable(&out) || host(SYSNR(fcntl), out.fd, F_GETFL) & O_APPEND))
 		r = -EBADF;
@@ -220,7 +227,7 @@ static s64 host_splice(const u64 *a, struct end *in, struct end *out)
 /* Bytes that a pipe takes without waiting: what is read from a file must not be lost on a full one. */
 static s64 splice_copy(struct thread *t, struct end *in, struct end *out, u64 len)
 {
-	if (in->f->kind == FILE_HOST)
+	if (in->f->kind == FILE_HOST && !by_request(in))
 		return pump(t, in, out, MIN(len, 65536), true);
 	return pump(t, in, out, MIN(len, 65536), false);
 }
@@ -235,7 +242,7 @@ s64 sys_splice(struct thread *t, const u64 *a)
 		r = r2;
 	if (r >= 0)
 		r = splice_check(a, &in, &out);
-	if (r >= 0 && in.f->kind == FILE_HOST && out.f->kind == FILE_HOST)
+	if (r >= 0 && in.f->kind == FILE_HOST && out.f->kind == FILE_HOST && !by_request(&in) && !by_request(&out))
 		r = host_splice(a, &in, &out);
 	else if (r >= 0)
 		r = splice_copy(t, &in, &out, a[4]);

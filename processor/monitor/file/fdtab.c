@@ -317,6 +317,20 @@ struct file *file_open_id(struct thread *t, const u64 id[2], u32 flags)
 	return f;
 }
 
+/* A file of the host that processes may share. */
+static struct file *shared_file(int fd)
+{
+	char link[32], name[256];
+
+	mon_format(link, sizeof(link), "/proc/self/fd/%d", fd);
+	s64 n = host(SYSNR(readlink), link, name, sizeof(name));
+	struct file *f = file_new(FILE_HOST, name, (u64)MAX(n, 0));
+
+	if (f)
+		f->mode = S_IFREG;
+	return f ? f : &file_plain_host;
+}
+
 /* What an fd is that nobody entered. NULL: not open. */
 static struct file *identify(struct thread *t, int fd)
 {
@@ -325,6 +339,8 @@ static struct file *identify(struct thread *t, int fd)
 
 	if (host(SYSNR(fstat), fd, &st) < 0)
 		return NULL;
+	if (may_be_object(&st))
+		return shared_file(fd);
 	if (!entry_stat_is(&st) || !fd_entry_id(fd, id))
 		return &file_plain_host;
 	struct file *f = file_open_id(t, id, (u32)host(SYSNR(fcntl), fd, F_GETFL));
@@ -389,6 +405,34 @@ s64 fd_install(struct thread *t, s64 fd, struct file *f)
 s64 files_took(struct thread *t, s64 fd)
 {
 	return fd_install(t, fd, &file_plain_host);
+}
+
+/* A memfd's first descriptor is no open as leases count them, by which the pager sees whether anybody has it. */
+static void open_anew(int fd, u32 cloexec)
+{
+	char name[32];
+
+	mon_format(name, sizeof(name), "/proc/self/fd/%d", fd);
+	s64 again = host(SYSNR(openat), AT_FDCWD, name, O_RDWR);
+
+	if (again < 0)
+		return;
+	host(SYSNR(dup3), again, fd, cloexec);
+	host(SYSNR(close), again);
+}
+
+s64 sys_memfd_create(struct thread *t, const u64 *a)
+{
+	char name[256];
+	s64 r = string_from_user(name, a[0], sizeof(name));
+
+	if (r < 0)
+		return r == -ENAMETOOLONG ? -EINVAL : r;
+	s64 fd = host(SYSNR(memfd_create), name, a[1]);
+
+	if (fd >= 0)
+		open_anew((int)fd, a[1] & 1 /* MFD_CLOEXEC */ ? O_CLOEXEC : 0);
+	return fd_install(t, fd, NULL); /* looked at when it is used */
 }
 
 void fd_forget(struct thread *t, int fd)

@@ -91,6 +91,17 @@ static inline void ahead_call(s64 nr, const u64 *a) /* before every system call 
 		ahead_drop();
 }
 
+/* ------------------------------------------------------------ what processes share (shared.c) */
+bool may_be_object(const void *host_stat); /* a memfd, or a file of /dev/shm */
+/* The pager's number of what fd (f's) opens; 0: it is not paged. */
+u64 file_object(struct thread *t, struct file *f, int fd);
+bool file_is_paged(int fd); /* a lego file's: somebody on this node has it mapped shared */
+/* OP_SD_READ or OP_SD_WRITE on a lego file or an object. Returns the bytes moved. */
+s64 file_rw(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, u32 flags, void *buf, struct sd_io_rep *rep);
+s64 object_change(struct thread *t, u64 object, enum shm_change what, u64 off, u64 len, u32 mode);
+void paged_resize(struct thread *t, struct file *f, int fd, u64 size); /* of a lego file, before the storage node does it */
+s64 paged_sync(struct thread *t, struct file *f, int fd);		/* what is mapped goes to the storage node */
+
 /* ------------------------------------------------------------ paths (path.c) */
 struct where { /* a path on its way to an object */
 	char *path;       /* absolute, NUL-ended, in a slot */

@@ -62,7 +62,7 @@ static s64 lego_read(struct thread *t, int fd, struct file *f, struct uio *u, s6
 	while (done < total) {
 		u64 chunk = MIN(total - done, BOUNCE_DATA);
 
-		r = file_read(f, (u64)start + done, chunk, t->bounce);
+		r = file_rw(t, f, fd, OP_SD_READ, (u64)start + done, chunk, 0, t->bounce, NULL);
 		if (r <= 0)
 			break;
 		u64 out = uio_out(u, t->bounce, (u64)r);
@@ -106,7 +106,7 @@ static s64 lego_append(struct thread *t, int fd, struct file *f, struct uio *u, 
 	while (done < u->total) {
 		u64 chunk = uio_in(u, t->bounce, MIN(u->total - done, BOUNCE_DATA));
 
-		r = chunk ? sto_io(OP_SD_WRITE, f, 0, chunk, flags | SDIO_APPEND, t->bounce, chunk, NULL, &rep) : -EFAULT;
+		r = chunk ? file_rw(t, f, fd, OP_SD_WRITE, 0, chunk, flags | SDIO_APPEND, t->bounce, &rep) : -EFAULT;
 		if (r <= 0)
 			break;
 		done += (u64)r;
@@ -138,7 +138,7 @@ static s64 lego_write(struct thread *t, int fd, struct file *f, struct uio *u, s
 	while (done < allowed) {
 		u64 chunk = uio_in(u, t->bounce, MIN(allowed - done, BOUNCE_DATA));
 
-		r = chunk ? sto_io(OP_SD_WRITE, f, (u64)start + done, chunk, flags, t->bounce, chunk, NULL, NULL) : -EFAULT;
+		r = chunk ? file_rw(t, f, fd, OP_SD_WRITE, (u64)start + done, chunk, flags, t->bounce, NULL) : -EFAULT;
 		if (r <= 0)
 			break;
 		done += (u64)r;
@@ -237,6 +237,13 @@ static s64 synth_write(struct thread *t, int fd, struct file *f, struct uio *u, 
 
 /* ------------------------------------------------------------ both */
 
+static bool host_mode_not(int fd, u32 not_this)
+{
+	s64 flags = host(SYSNR(fcntl), fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_ACCMODE) != not_this;
+}
+
 static s64 do_read(struct thread *t, int fd, struct uio *u, s64 pos, u32 rwf)
 {
 	struct file *f = file_ref_fd(t, fd);
@@ -246,6 +253,8 @@ static s64 do_read(struct thread *t, int fd, struct uio *u, s64 pos, u32 rwf)
 		return -EBADF;
 	if (f->kind == FILE_LEGO && !(f->flags & O_PATH)) {
 		r = (f->flags & O_ACCMODE) == O_WRONLY ? -EBADF : rwf & RWF_NOWAIT ? -EOPNOTSUPP : lego_read(t, fd, f, u, pos);
+	} else if (file_object(t, f, fd)) {
+		r = host_mode_not(fd, O_WRONLY) ? lego_read(t, fd, f, u, pos) : -EBADF;
 	} else if (f->kind == FILE_DIR || (f->kind == FILE_SYNTH && f->mode == S_IFDIR)) {
 		r = -EISDIR;
 	} else {
@@ -267,6 +276,8 @@ static s64 do_write(struct thread *t, int fd, struct uio *u, s64 pos, u32 rwf)
 		return -EBADF;
 	if (f->kind == FILE_LEGO)
 		r = (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF : rwf & RWF_NOWAIT ? -EOPNOTSUPP : lego_write(t, fd, f, u, pos, rwf);
+	else if (file_object(t, f, fd))
+		r = host_mode_not(fd, O_RDONLY) ? lego_write(t, fd, f, u, pos, rwf) : -EBADF;
 	else if (f->kind == FILE_HOST)
 		r = host_write(t, fd, u, pos, rwf);
 	else if (f->kind == FILE_SYNTH && (f->flags & O_ACCMODE) != O_RDONLY)
@@ -391,6 +402,13 @@ static s64 lego_seek(int fd, struct file *f, s64 off, u32 whence)
 	return to < 0 ? -EINVAL : host(SYSNR(lseek), fd, to, SEEK_SET);
 }
 
+static s64 object_seek(struct thread *t, int fd, struct file *f, s64 off, u32 whence)
+{
+	s64 to = off < 0 ? -ENXIO : object_change(t, file_object(t, f, fd), SHM_SEEK, (u64)off, 0, whence);
+
+	return to < 0 ? to : host(SYSNR(lseek), fd, to, SEEK_SET);
+}
+
 s64 sys_lseek(struct thread *t, const u64 *a)
 {
 	int fd = (int)a[0];
@@ -398,7 +416,9 @@ s64 sys_lseek(struct thread *t, const u64 *a)
 
 	if (!f)
 		return -EBADF;
+	bool holes = (u32)a[2] == SEEK_DATA || (u32)a[2] == SEEK_HOLE;
 	s64 r = f->kind == FILE_PATH ? -EBADF
+	      : holes && file_object(t, f, fd) ? object_seek(t, fd, f, (s64)a[1], (u32)a[2])
 	      : f->kind == FILE_LEGO ? lego_seek(fd, f, (s64)a[1], (u32)a[2])
 				     : host(SYSNR(lseek), fd, a[1], a[2]);
 

@@ -303,6 +303,12 @@ s64 sys_truncate(struct thread *t, const u64 *a)
 	return r;
 }
 
+static s64 resize(struct thread *t, struct file *f, int fd, struct sd_setattr_req *q)
+{
+	paged_resize(t, f, fd, q->size);
+	return set_id(f, q);
+}
+
 s64 sys_ftruncate(struct thread *t, const u64 *a)
 {
 	struct sd_setattr_req q = {.mask = SDA_SIZE, .size = a[1]};
@@ -311,12 +317,16 @@ s64 sys_ftruncate(struct thread *t, const u64 *a)
 
 	if (!f)
 		return -EBADF;
+	u64 object = file_object(t, f, (int)a[0]);
+
 	if ((s64)a[1] < 0 || f->kind == FILE_DIR)
 		r = -EINVAL;
 	else if (f->kind == FILE_PATH)
 		r = -EBADF;
 	else if (f->kind == FILE_LEGO)
-		r = (f->flags & O_ACCMODE) == O_RDONLY ? -EINVAL : !size_allowed(a[1]) ? -EFBIG : set_id(f, &q);
+		r = (f->flags & O_ACCMODE) == O_RDONLY ? -EINVAL : !size_allowed(a[1]) ? -EFBIG : resize(t, f, (int)a[0], &q);
+	else if (object)
+		r = (host(SYSNR(fcntl), a[0], F_GETFL) & O_ACCMODE) == O_RDONLY ? -EINVAL : object_change(t, object, SHM_TRUNCATE, 0, a[1], 0);
 	else
 		r = host(SYSNR(ftruncate), a[0], a[1]);
 	file_put(f);
@@ -345,6 +355,22 @@ static s64 on_file(struct thread *t, int fd, struct file **lego, bool writable)
 	return r;
 }
 
+static s64 host_fallocate(struct thread *t, const u64 *a)
+{
+	struct file *f = file_ref_fd(t, (int)a[0]);
+	u64 object = file_object(t, f, (int)a[0]);
+	s64 r;
+
+	if (!object)
+		r = host_wait(SYSNR(fallocate), a[0], a[1], a[2], a[3], 0, 0);
+	else if ((host(SYSNR(fcntl), a[0], F_GETFL) & O_ACCMODE) == O_RDONLY)
+		r = -EBADF;
+	else
+		r = object_change(t, object, SHM_FALLOCATE, a[2], a[3], (u32)a[1]);
+	file_put(f);
+	return r;
+}
+
 s64 sys_fallocate(struct thread *t, const u64 *a)
 {
 	struct file *f;
@@ -353,7 +379,7 @@ s64 sys_fallocate(struct thread *t, const u64 *a)
 	if (r < 0)
 		return r;
 	if (!f)
-		return host_wait(SYSNR(fallocate), a[0], a[1], a[2], a[3], 0, 0);
+		return host_fallocate(t, a);
 	if ((s64)a[2] < 0 || (s64)a[3] <= 0)
 		r = -EINVAL;
 	else if (!(a[1] & FALLOC_FL_KEEP_SIZE) && !size_allowed(a[2] + a[3]))
@@ -373,7 +399,9 @@ static s64 do_fsync(struct thread *t, int fd, bool data_only)
 		return r;
 	if (!f)
 		return host_wait(data_only ? SYSNR(fdatasync) : SYSNR(fsync), (u64)fd, 0, 0, 0, 0, 0);
-	r = MIN(sto_io(OP_SD_FSYNC, f, 0, 0, data_only ? SDF_DATA : 0, NULL, 0, NULL, NULL), 0);
+	r = paged_sync(t, f, fd);
+	if (!r)
+		r = MIN(sto_io(OP_SD_FSYNC, f, 0, 0, data_only ? SDF_DATA : 0, NULL, 0, NULL, NULL), 0);
 	file_put(f);
 	return r;
 }

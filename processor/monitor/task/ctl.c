@@ -4,28 +4,10 @@
 #include <asm/poll.h>
 
 #include "base/string.h"
+#include "processor/monitor/task/sock.h"
 #include "processor/monitor/task/task.h"
 
-#define MSG_CMSG_CLOEXEC 0x40000000
-#define MSG_NOSIGNAL 0x4000
-#define SOL_SOCKET 1
-#define SCM_RIGHTS 1
 #define PD_DEADLINE_NS (15 * NSEC_PER_SEC)
-
-struct kiov {
-	u64 base, len;
-};
-struct kmsghdr {
-	u64 name;
-	u32 namelen, pad0;
-	u64 iov, iovlen, control, controllen;
-	u32 flags, pad1;
-};
-struct kcmsg {
-	u64 len;
-	s32 level, type;
-	s32 fds[16];
-};
 
 void fd_place(int fd, int to)
 {
@@ -50,7 +32,7 @@ static s64 ctl_send(int sock, struct pd_call *c, u64 tag)
 	}
 }
 
-static s64 wait_readable(int sock)
+s64 sock_wait(int sock)
 {
 	struct {
 		s32 fd;
@@ -78,7 +60,7 @@ static s64 ctl_receive(int sock, struct pd_call *c, u64 tag)
 	struct kmsghdr m = {.iov = (u64)&iov, .iovlen = 1, .control = (u64)&cm, .controllen = sizeof(cm)};
 
 	do {
-		s64 r = wait_readable(sock);
+		s64 r = sock_wait(sock);
 
 		if (r < 0)
 			return r;

@@ -65,7 +65,7 @@ static s64 advise_part(const struct vma *v, u64 lo, u64 hi, enum advice_kind kin
 	case ADV_FREE:
 		return discard(v, lo, hi, kind == ADV_FREE);
 	case ADV_REMOVE:
-		return v->flags & VMA_SHARED && !(v->flags & VMA_LEGO) ? host(SYSNR(madvise), lo, hi - lo, MADV_REMOVE) : -EINVAL;
+		return v->flags & VMA_SHARED ? shared_punch(v, lo, hi) : -EINVAL;
 	default:
 		return 0;
 	}

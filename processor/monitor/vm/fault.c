@@ -36,8 +36,14 @@ enum fault_result vm_fault(struct thread *t, u64 addr, u64 err)
 			vm_wait_layout();
 			continue;
 		}
-		if (v.flags & VMA_LEGO)
-			return shared_grown(addr) ? FAULT_OK : FAULT_BUS_ADRERR;
+		if (v.flags & VMA_PAGED) {
+			if (shared_fault(t, addr, err, &v))
+				return FAULT_OK;
+			if (__atomic_load_n(&vm.tree.seq, __ATOMIC_ACQUIRE) == seq)
+				return FAULT_BUS_ADRERR;
+			vm_wait_layout();
+			continue;
+		}
 		if (past_end(&v, addr)) {
 			if (!private_grown(addr))
 				return FAULT_BUS_ADRERR;

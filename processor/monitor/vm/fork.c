@@ -25,13 +25,18 @@ void vm_fork_parent(struct thread *t)
 	lock_drop(&vm.lock);
 }
 
+static bool hosts_own(const struct vma *v)
+{
+	return v->flags & VMA_HOST || (v->flags & (VMA_SHARED | VMA_PAGED)) == VMA_SHARED;
+}
+
 /* Everything but what is the host's own. */
 static void register_around(u64 lo, u64 hi)
 {
 	const struct vma *v;
 
 	for (u32 i = vma_index(&vm.tree, lo); lo < hi; i++) {
-		while ((v = vma_at(&vm.tree, i)) && v->start < hi && !(v->flags & (VMA_SHARED | VMA_HOST)))
+		while ((v = vma_at(&vm.tree, i)) && v->start < hi && !hosts_own(v))
 			i++;
 		u64 end = v && v->start < hi ? MAX(v->start, lo) : hi;
 
@@ -56,6 +61,7 @@ void vm_fork_child(struct thread *t)
 	register_around(MON_END, mon.va_hi);
 	excache_fork_child();
 	fill_fork_child();
+	shared_fork_child(t);
 	lock_reset(&vm.lock);
 	busy_clear();
 }

@@ -85,13 +85,11 @@ s64 place_clear(u64 addr, u64 len)
 	if (vma_overlaps(&vm.tree, addr, addr + len)) {
 		bool shared = !range_plain(addr, addr + len);
 
-		if (shared)
-			shared_flush(addr, addr + len, false);
 		rewrite_forget(addr, addr + len);
 		r = unmap_host(addr, addr + len);
-		vma_remove(&vm.tree, addr, addr + len);
 		if (shared)
-			shared_prune();
+			shared_gone(addr, addr + len);
+		vma_remove(&vm.tree, addr, addr + len);
 	} else {
 		charged_clear(addr, addr + len);
 	}
@@ -205,7 +203,9 @@ bool private_grown(u64 addr)
 static s64 copy_host_file(struct thread *t, const struct map_args *m, u64 at)
 {
 	for (u64 done = 0; done < m->len;) {
-		s64 n = host(SYSNR(pread64), m->fd, t->bounce, MIN(m->len - done, 64 * KIB), m->off + done);
+		u64 want = MIN(m->len - done, 64 * KIB);
+		s64 n = file_object(t, m->file, m->fd) ? file_rw(t, m->file, m->fd, OP_SD_READ, m->off + done, want, 0, t->bounce, NULL)
+						       : host(SYSNR(pread64), m->fd, t->bounce, want, m->off + done);
 
 		if (n <= 0)
 			return n == -EINVAL || n == -ESPIPE ? -ENODEV : n;

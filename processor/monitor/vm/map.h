@@ -24,10 +24,15 @@ void brk_disturb(u64 lo, u64 hi); /* another mapping takes or leaves [lo, hi) */
 /* mmap after its arguments were checked; takes the lock itself. */
 s64 map_private(struct map_args *m, const struct vma *file); /* file: NULL, or VMA_FILE's members */
 s64 map_shared(struct thread *t, struct map_args *m);
+/* Maps fd, of the pager's object, where m says; v is entered. Lock held. The address or -errno. */
+s64 share_locked(const struct map_args *m, struct vma *v, int fd);
 /* Shared mappings of lego files in the range: what the storage node lacks is written. */
 void shared_flush(u64 lo, u64 hi, bool durable);
-bool shared_grown(u64 addr); /* after SIGBUS; lock not held */
+void shared_gone(u64 lo, u64 hi); /* nothing paged is mapped in the range any more: after the host's mapping went, before its vmas go */
+bool shared_fault(struct thread *t, u64 addr, u64 err, const struct vma *v); /* lock not held; false: past the end, or nobody has it */
+s64 shared_punch(const struct vma *v, u64 lo, u64 hi); /* MADV_REMOVE */
+s64 shared_object_fd(u64 object); /* an fd of the object, readable and writable: the caller's */
+void shared_fork_child(struct thread *t);
 bool private_grown(u64 addr);
-void shared_prune(void);     /* after ranges were removed from the tree */
 
 #endif

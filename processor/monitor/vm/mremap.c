@@ -201,8 +201,8 @@ static s64 move_private(struct remap *m)
 	return (s64)m->to;
 }
 
-/* A shared mapping: the host's own mremap; its memory is never registered. */
-static s64 move_shared(struct remap *m)
+/* A shared mapping of the host's own. */
+static s64 move_host_shared(struct remap *m)
 {
 	s64 r = host(SYSNR(mremap), m->old, m->old_len, m->new_len, MREMAP_MAYMOVE | MREMAP_FIXED, m->to);
 
@@ -216,6 +216,25 @@ static s64 move_shared(struct remap *m)
 	v.end = m->to + m->new_len;
 	vma_insert(&vm.tree, &v);
 	return (s64)m->to;
+}
+
+/* A paged one is mapped once more, then unmapped where it was: both are of the same pages. */
+static s64 move_shared(struct remap *m)
+{
+	if (!(m->v.flags & VMA_PAGED))
+		return move_host_shared(m);
+	struct vma v = m->v;
+	struct map_args a = {.addr = m->to, .len = m->new_len, .off = v.file_off, .prot = v.prot, .flags = MAP_SHARED | MAP_FIXED};
+	s64 fd = shared_object_fd(v.object);
+
+	if (fd < 0)
+		return -ENOMEM;
+	s64 r = share_locked(&a, &v, (int)fd), gone = 0;
+
+	host(SYSNR(close), fd);
+	if (r >= 0)
+		gone = cut_tail(m->old, m->old + m->old_len);
+	return gone ? gone : r;
 }
 
 static s64 move(struct remap *m, bool fixed)

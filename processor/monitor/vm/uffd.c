@@ -6,6 +6,7 @@
 #include "processor/monitor/vm/uffd.h"
 
 #define FEATURE_MOVE   (1ull << 16)
+#define FEATURE_SHMEM  ((1ull << 12) | (1ull << 5)) /* write protection and missing pages of shared memory */
 #define MODE_USER_ONLY 1
 struct move_arg {
 	u64 dst, src, len, mode;
@@ -39,11 +40,14 @@ static s64 open_with(u64 features)
 s64 uffd_open(bool *move)
 {
 	const u64 base = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
-	s64 fd = open_with(base | FEATURE_MOVE);
+	const u64 tries[] = {base | FEATURE_MOVE | FEATURE_SHMEM, base | FEATURE_SHMEM, base};
+	s64 fd = -EINVAL;
 
-	*move = fd >= 0;
-	if (fd == -EINVAL)
-		fd = open_with(base);
+	for (u32 i = 0; i < ARRAY_SIZE(tries) && fd == -EINVAL; i++) {
+		fd = open_with(tries[i]);
+		*move = tries[i] & FEATURE_MOVE;
+		mon.have_shared = tries[i] & FEATURE_SHMEM;
+	}
 	if (fd < 0)
 		return fd;
 	if (fd == MON_FD_UFFD)

@@ -8,7 +8,7 @@ struct file;
 
 enum vma_flags {
 	VMA_FILE = 1,       /* private, filled from a lego file through home */
-	VMA_SHARED = 2,     /* MAP_SHARED: a host object, resident, not in ExCache */
+	VMA_SHARED = 2,     /* MAP_SHARED: a host object, not in this process's ExCache */
 	VMA_NORESERVE = 4,
 	VMA_STACK = 8,
 	VMA_HEAP = 16,
@@ -16,7 +16,9 @@ enum vma_flags {
 	VMA_GROWSDOWN = 64,
 	VMA_RDONLY = 128,   /* VMA_SHARED of a descriptor without write access: never writable */
 	VMA_HIDDEN = 256,   /* VMA_HOST that is none of the program's business */
-	VMA_LEGO = 512,     /* VMA_SHARED of a lego file: its tmpfs entry is mapped, changes go to the storage node */
+	VMA_LEGO = 512,     /* VMA_PAGED of a lego file: its tmpfs entry is mapped */
+	VMA_PAGED = 1024,   /* VMA_SHARED whose lines the vNode's pager brings and takes: `object` there */
+	VMA_SYSV = 2048,    /* VMA_PAGED that shmat made */
 };
 
 struct vma {
@@ -28,6 +30,7 @@ struct vma {
 	struct file_ref file; /* VMA_FILE */
 	const char *path;        /* for /proc/self/maps; owned by the vma tree; may be NULL */
 	u64 ino;
+	u64 object; /* VMA_PAGED: the pager's number */
 };
 
 void vm_init(void);     /* uffd, feature probe, ExCache, staging, from mon.boot; before any program memory exists */

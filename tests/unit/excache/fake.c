@@ -603,13 +603,42 @@ void shared_flush(u64 lo, u64 hi, bool durable)
 {
 }
 
-void shared_prune(void)
+void shared_gone(u64 lo, u64 hi)
 {
 }
 
-bool shared_grown(u64 addr)
+bool shared_fault(struct thread *t, u64 addr, u64 err, const struct vma *v)
 {
 	return false;
+}
+
+s64 shared_punch(const struct vma *v, u64 lo, u64 hi)
+{
+	return -EINVAL;
+}
+
+s64 shared_object_fd(u64 object)
+{
+	return -ENODEV;
+}
+
+s64 share_locked(const struct map_args *m, struct vma *v, int fd)
+{
+	return -ENODEV;
+}
+
+void shared_fork_child(struct thread *t)
+{
+}
+
+u64 file_object(struct thread *t, struct file *f, int fd)
+{
+	return 0;
+}
+
+s64 file_rw(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, u32 flags, void *buf, struct sd_io_rep *rep)
+{
+	return -EIO;
 }
 
 /* ---------------------------------------------------------------- start, fork */

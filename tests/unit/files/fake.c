@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "processor/monitor/task/pager.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/vm/vm.h"
 #include "tests/unit/files/fake.h"
@@ -317,6 +318,11 @@ void fake_start(void)
 	cred_init(&task, &mon.boot);
 	task.files = files_init(&mon.boot, NULL, 0);
 	arch_prctl(0x1001 /* ARCH_SET_GS */, (unsigned long)&fake_thread);
+}
+
+s64 pager_call(struct thread *t, struct pager_call *c)
+{
+	return -ENOSYS;
 }
 
 void fake_end(void)

@@ -1,0 +1,424 @@
+/* Lines come and go: see pager_int.h for the order in which. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "processor/pager/pager_int.h"
+
+/* ---- hash: each step is invertible, so a change of one word always shows */
+
+static u64 mix(u64 h, u64 w)
+{
+	h = (h ^ w) * 0x9fb21c651e98df25ull;
+	return h ^ h >> 29;
+}
+
+u64 lines_sum(const void *line)
+{
+	const u64 *w = line;
+	u64 a = 1, b = 2, c = 3, d = 4;
+
+	for (u32 i = 0; i < LINE_SIZE / 8; i += 4) {
+		a = mix(a, w[i]);
+		b = mix(b, w[i + 1]);
+		c = mix(c, w[i + 2]);
+		d = mix(d, w[i + 3]);
+	}
+	return mix(mix(a, b), mix(c, d));
+}
+
+/* ---- which lines are in place */
+
+static bool queue_room(struct pager *p)
+{
+	if (p->queue_tail - p->queue_head < p->queue_cap)
+		return true;
+	u64 cap = p->queue_cap ? p->queue_cap * 2 : 1024, n = p->queue_tail - p->queue_head;
+	struct queued *q = malloc(cap * sizeof(*q));
+
+	if (!q)
+		return false;
+	for (u64 i = 0; i < n; i++)
+		q[i] = p->queue[(p->queue_head + i) % p->queue_cap];
+	free(p->queue);
+	p->queue = q;
+	p->queue_cap = cap;
+	p->queue_head = 0;
+	p->queue_tail = n;
+	return true;
+}
+
+static s32 mark_resident(struct pager *p, struct object *o, u64 line)
+{
+	struct chunk *c = chunk_get(o, line);
+	u64 bit = 1ull << line % CHUNK_LINES;
+
+	if (!c || !queue_room(p))
+		return -ENOMEM;
+	if (!(c->resident & bit))
+		p->resident++;
+	c->resident |= bit;
+	if (!(c->queued & bit))
+		p->queue[p->queue_tail++ % p->queue_cap] = (struct queued){o->number, line};
+	c->queued |= bit;
+	return 0;
+}
+
+static void mark_absent(struct pager *p, struct object *o, u64 line, u64 n)
+{
+	for (u64 i = 0; i < n; i++) {
+		struct chunk *c = chunk_find(o, line + i);
+		u64 bit = 1ull << (line + i) % CHUNK_LINES;
+
+		if (c && c->resident & bit) {
+			c->resident &= ~bit;
+			p->resident--;
+		}
+	}
+}
+
+/* ---- protection */
+
+/* A mapping that has gone on its way here has no writers. */
+static void protect_at(const struct mapper *m, u64 addr, u64 len, bool wp)
+{
+	struct uffdio_writeprotect w = {.range = {addr, len}, .mode = wp ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
+	int rc;
+
+	do
+		rc = ioctl(m->uffd, UFFDIO_WRITEPROTECT, &w);
+	while (rc && errno == EAGAIN);
+	if (rc && errno != ESRCH && len > LINE_SIZE) /* stopped at a hole: page by page */
+		for (u64 at = addr; at < addr + len; at += LINE_SIZE)
+			protect_at(m, at, LINE_SIZE, wp);
+}
+
+static void protect(const struct object *o, u64 line, u64 n, bool wp)
+{
+	u64 lo = line * LINE_SIZE, hi = lo + n * LINE_SIZE;
+
+	for (const struct range *r = o->ranges; r; r = r->obj_next) {
+		u64 from = MAX(lo, r->off), to = MIN(hi, r->off + r->len);
+
+		if (from < to)
+			protect_at(r->mapper, r->addr + (from - r->off), to - from, wp);
+	}
+}
+
+/* ---- going */
+
+static bool read_pages(const struct object *o, u64 line, u64 n, u8 *buf)
+{
+	u64 want = n * LINE_SIZE, done = 0;
+
+	while (done < want) {
+		ssize_t got = pread(o->fd, buf + done, want - done, (off_t)(line * LINE_SIZE + done));
+
+		if (got <= 0)
+			break;
+		done += (u64)got;
+	}
+	memset(buf + done, 0, want - done);
+	return true;
+}
+
+/* Which of n lines, whose bytes are in buf, the node does not have as they are; *sum gets their hashes. */
+static u64 dirty_ones(const struct object *o, u64 line, u64 n, const u8 *buf, u64 *sum)
+{
+	u64 dirty = 0;
+
+	for (u64 i = 0; i < n; i++) {
+		const struct chunk *c = chunk_find(o, line + i);
+		u32 k = (line + i) % CHUNK_LINES;
+
+		sum[i] = lines_sum(buf + i * LINE_SIZE);
+		if (!(c->known & 1ull << k) || c->sum[k] != sum[i])
+			dirty |= 1ull << i;
+	}
+	return dirty;
+}
+
+static s32 send_to_file(struct pager *p, struct object *o, u64 line, u64 dirty, const u8 *buf)
+{
+	while (dirty) {
+		u32 first = (u32)__builtin_ctzll(dirty), n = (u32)__builtin_ctzll(~(dirty >> first));
+		u64 off = (line + first) * LINE_SIZE, len = (u64)n * LINE_SIZE;
+
+		if (off >= o->file_size)
+			return 0; /* past the end: of no file */
+		len = MIN(len, o->file_size - off);
+		s32 rc = store_file_io(&p->store, OP_SD_WRITE, &o->file, off, len, 0, buf + (u64)first * LINE_SIZE, NULL, NULL);
+
+		if (rc)
+			return rc;
+		dirty &= ~(((1ull << n) - 1) << first);
+	}
+	return 0;
+}
+
+static s32 send_to_memory(struct pager *p, struct object *o, u64 line, u64 dirty, u64 n, const u8 *buf)
+{
+	u32 slot[RUN_MAX];
+
+	for (u64 i = 0; i < n; i++)
+		slot[i] = chunk_find(o, line + i)->slot[(line + i) % CHUNK_LINES];
+	s32 rc = store_write(&p->store, slot, dirty, (u32)n, buf);
+
+	for (u64 i = 0; i < n; i++)
+		chunk_find(o, line + i)->slot[(line + i) % CHUNK_LINES] = slot[i];
+	return rc;
+}
+
+/* n lines in place, whose bytes are in buf: the node gets what it lacks. */
+static s32 send_lines(struct pager *p, struct object *o, u64 line, u64 n, const u8 *buf)
+{
+	u64 sum[RUN_MAX], dirty = dirty_ones(o, line, n, buf, sum);
+	s32 rc = 0;
+
+	if (dirty)
+		rc = o->is_file ? send_to_file(p, o, line, dirty, buf) : send_to_memory(p, o, line, dirty, n, buf);
+	if (rc)
+		return rc;
+	for (u64 i = 0; i < n; i++) {
+		struct chunk *c = chunk_find(o, line + i);
+		u32 k = (line + i) % CHUNK_LINES;
+
+		c->known |= 1ull << k;
+		c->sum[k] = sum[i];
+	}
+	return 0;
+}
+
+static s32 evict(struct pager *p, struct object *o, u64 line, u64 n)
+{
+	protect(o, line, n, true);
+	read_pages(o, line, n, p->buf);
+	s32 rc = send_lines(p, o, line, n, p->buf);
+
+	if (!rc && fallocate(o->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(line * LINE_SIZE), (off_t)(n * LINE_SIZE)))
+		rc = -errno;
+	protect(o, line, n, false);
+	if (!rc)
+		mark_absent(p, o, line, n);
+	return rc;
+}
+
+/* The oldest line that is in place, and those that came right after it and lie right behind it. 0: there is none. */
+static u64 oldest_run(struct pager *p, struct object **o, u64 *line)
+{
+	u64 n = 0;
+
+	while (p->queue_head != p->queue_tail && n < RUN_MAX) {
+		const struct queued *q = &p->queue[p->queue_head % p->queue_cap];
+		struct object *at = object_by_number(p, q->object);
+		struct chunk *c = at ? chunk_find(at, q->line) : NULL;
+		u64 bit = 1ull << q->line % CHUNK_LINES;
+
+		if (n && (at != *o || q->line != *line + n || !(c && c->resident & bit)))
+			break;
+		p->queue_head++;
+		if (c)
+			c->queued &= ~bit;
+		if (!c || !(c->resident & bit))
+			continue;
+		*o = at;
+		*line = n ? *line : q->line;
+		n++;
+	}
+	return n;
+}
+
+s32 lines_room(struct pager *p, u64 n)
+{
+	while (p->resident + n > p->bound) {
+		struct object *o = NULL;
+		u64 line = 0, run = oldest_run(p, &o, &line);
+
+		if (!run)
+			return 0;
+		s32 rc = evict(p, o, line, run);
+
+		if (rc) { /* they stay */
+			for (u64 i = 0; i < run; i++)
+				(void)mark_resident(p, o, line + i);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+/* ---- coming */
+
+static s32 load_file(struct pager *p, struct object *o, u64 line, u64 n, u8 *buf)
+{
+	struct sd_io_rep rep = {0};
+	s32 rc = store_file_io(&p->store, OP_SD_READ, &o->file, line * LINE_SIZE, n * LINE_SIZE, 0, NULL, buf, &rep);
+
+	if (rc)
+		return rc;
+	memset(buf + rep.n, 0, n * LINE_SIZE - rep.n);
+	return 0;
+}
+
+static s32 load_memory(struct pager *p, struct object *o, u64 line, u64 n, u8 *buf)
+{
+	u32 slot[RUN_MAX];
+
+	for (u64 i = 0; i < n; i++) {
+		const struct chunk *c = chunk_find(o, line + i);
+
+		slot[i] = c ? c->slot[(line + i) % CHUNK_LINES] : 0;
+	}
+	return store_read(&p->store, slot, (u32)n, buf);
+}
+
+static s32 place(struct object *o, u64 line, u64 n, const u8 *buf)
+{
+	u64 off = line * LINE_SIZE, len = n * LINE_SIZE;
+	struct stat st;
+
+	if (fstat(o->fd, &st))
+		return -errno;
+	if (off >= (u64)st.st_size)
+		return -EFAULT;
+	len = MIN(len, (u64)st.st_size - off);
+	ssize_t put = pwrite(o->fd, buf, len, (off_t)off);
+
+	return put < 0 ? -errno : (u64)put == len ? 0 : -ENOSPC;
+}
+
+/* n lines, none of them in place. */
+static s32 load(struct pager *p, struct object *o, u64 line, u64 n)
+{
+	s32 rc = lines_room(p, n);
+
+	if (!rc)
+		rc = o->is_file ? load_file(p, o, line, n, p->buf) : load_memory(p, o, line, n, p->buf);
+	if (!rc)
+		rc = place(o, line, n, p->buf);
+	for (u64 i = 0; i < n && !rc; i++) {
+		struct chunk *c;
+		u32 k = (line + i) % CHUNK_LINES;
+
+		rc = mark_resident(p, o, line + i);
+		if (rc)
+			break;
+		c = chunk_find(o, line + i);
+		c->known |= 1ull << k;
+		c->sum[k] = lines_sum(p->buf + i * LINE_SIZE);
+	}
+	return rc;
+}
+
+s32 lines_need(struct pager *p, struct object *o, u64 line, u64 n)
+{
+	s32 rc = 0;
+
+	for (u64 i = 0, run; i < n && !rc; i += run) {
+		run = 1;
+		if (line_resident(o, line + i))
+			continue;
+		while (i + run < n && !line_resident(o, line + i + run))
+			run++;
+		rc = load(p, o, line + i, run);
+	}
+	return rc;
+}
+
+/* How many lines to bring in at a miss of `line`: more each time the misses follow each other. */
+static u64 window(struct pager *p, struct object *o, u64 line, u64 end)
+{
+	o->window = line == o->next_line ? MIN(MAX(o->window * 2, 2u), RUN_MAX) : 1;
+	u64 most = MIN((u64)o->window, MAX(p->bound / 8, 1)), n = 1;
+
+	while (n < most && line + n < end && !line_resident(o, line + n))
+		n++;
+	return n;
+}
+
+s32 lines_fault(struct pager *p, struct object *o, u64 line, const struct mapper *m, bool was_protected)
+{
+	u64 end = ALIGN_UP((u64)object_size(o), LINE_SIZE) / LINE_SIZE;
+
+	if (line >= end)
+		return -EFAULT;
+	if (line_resident(o, line)) {
+		if (was_protected)
+			protect(o, line, 1, false);
+		return 0;
+	}
+	u64 n = window(p, o, line, end);
+	s32 rc = load(p, o, line, n);
+
+	o->next_line = line + n;
+	return rc;
+}
+
+s32 lines_wrote(struct pager *p, struct object *o, u64 line, u64 n)
+{
+	s32 rc = 0;
+
+	for (u64 i = 0; i < n && !rc; i++) {
+		rc = mark_resident(p, o, line + i);
+		if (!rc)
+			chunk_find(o, line + i)->known &= ~(1ull << (line + i) % CHUNK_LINES);
+	}
+	return rc;
+}
+
+/* ---- contents that end, or must be seen elsewhere */
+
+static void drop_in(struct pager *p, struct chunk *c, u64 from, u64 to)
+{
+	for (u32 k = 0; k < CHUNK_LINES; k++) {
+		u64 line = c->index * CHUNK_LINES + k, bit = 1ull << k;
+
+		if (line < from || line >= to)
+			continue;
+		if (c->resident & bit)
+			p->resident--;
+		c->resident &= ~bit;
+		c->known &= ~bit;
+		if (c->slot[k])
+			store_drop(&p->store, c->slot[k]);
+		c->slot[k] = 0;
+	}
+}
+
+void lines_drop(struct pager *p, struct object *o, u64 from, u64 to)
+{
+	for (u32 b = 0; b < o->nbuckets; b++)
+		for (struct chunk *c = o->bucket[b]; c; c = c->next)
+			if (c->index * CHUNK_LINES < to && (c->index + 1) * CHUNK_LINES > from)
+				drop_in(p, c, from, to);
+}
+
+/* Writers go on meanwhile: what they change after it was read differs from the hash, and goes the next time. */
+s32 lines_sync(struct pager *p, struct object *o, u64 from, u64 to)
+{
+	s32 rc = 0;
+
+	for (u32 b = 0; b < o->nbuckets && o->is_file; b++) {
+		for (struct chunk *c = o->bucket[b]; c; c = c->next) {
+			u64 base = c->index * CHUNK_LINES;
+
+			for (u32 k = 0, n; k < CHUNK_LINES; k += n) {
+				n = 1;
+				if (!(c->resident & 1ull << k) || base + k < from || base + k >= to)
+					continue;
+				while (n < RUN_MAX && k + n < CHUNK_LINES && c->resident & 1ull << (k + n) && base + k + n < to)
+					n++;
+				read_pages(o, base + k, n, p->buf);
+				s32 r = send_lines(p, o, base + k, n, p->buf);
+
+				rc = rc ? rc : r;
+			}
+		}
+	}
+	return rc;
+}
