@@ -38,7 +38,7 @@ u64 place_find_at(u64 len, u64 hint, u32 flags)
 	return place_find(len, hint, flags, 0, 0);
 }
 
-static bool hidden_in(u64 lo, u64 hi)
+bool hidden_in(u64 lo, u64 hi)
 {
 	const struct vma *v;
 

@@ -13,6 +13,7 @@ struct map_args {
 };
 
 bool place_ok(u64 addr, u64 len); /* inside the program's range */
+bool hidden_in(u64 lo, u64 hi);	  /* something there is none of the program's business */
 /* Where a mapping goes. 0: nowhere. */
 u64 place_find(u64 len, u64 hint, u32 flags, u64 mod, u64 rem);
 u64 place_find_at(u64 len, u64 hint, u32 flags); /* hint first */

@@ -305,7 +305,8 @@ s64 sys_mremap(struct thread *t, const u64 *a)
 	    (m.to & LINE_MASK || !place_ok(m.to, m.new_len) || (m.to < m.old + m.old_len && m.old < m.to + m.new_len)))
 		return -EINVAL;
 	lock_take(&vm.lock);
-	s64 r = remap_locked(&m, flags);
+	bool hidden = hidden_in(m.old, m.old + m.old_len) || (flags & MREMAP_FIXED && hidden_in(m.to, m.to + m.new_len));
+	s64 r = hidden ? -EFAULT : remap_locked(&m, flags);
 
 	lock_drop(&vm.lock);
 	return r;
