@@ -10,7 +10,9 @@
 
 #include "processor/pager/pager_int.h"
 
-#define BUCKETS_MIN 8u
+#define BUCKETS_MIN   8u
+#define FILE_GRACE_NS (2 * NSEC_PER_SEC)
+#define OBJECTS_MAX   8192u /* each keeps a descriptor of pd's */
 
 /* ---- objects */
 
@@ -25,7 +27,7 @@ struct object *object_by_number(struct pager *p, u64 number)
 
 struct object *object_new(struct pager *p, int fd)
 {
-	struct object *o = calloc(1, sizeof(*o));
+	struct object *o = p->nobjects < OBJECTS_MAX ? calloc(1, sizeof(*o)) : NULL;
 	struct stat st;
 
 	if (!o || fstat(fd, &st)) {
@@ -114,6 +116,8 @@ void object_let_go(struct pager *p, struct object *o)
 	if (o->is_file) { /* lines that cannot go are lost: the storage node is gone */
 		if (lines_sync(p, o, 0, ~0ull))
 			p->log("a shared mapping of a file could not be written back to its storage node");
+		if (chan_libc_host.now_ns() - o->opened_ns < FILE_GRACE_NS)
+			return; /* somebody may be about to map it: the scan looks again */
 		(void)!ftruncate(o->fd, 0);
 		object_free(p, o);
 		return;

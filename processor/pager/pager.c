@@ -18,6 +18,7 @@
 
 #define EVENTS	64
 #define SCAN_MS 1000
+#define SPIN_NS 60000 /* after a request: waking up costs more than the next one */
 #define MAX_FDS 4
 
 struct inbox {
@@ -194,14 +195,29 @@ static void tell_idle(struct pager *p)
 	__atomic_store_n(&p->idle, idle, __ATOMIC_RELEASE);
 }
 
+/* Events, or none within the time to the next scan. Looks for a while before it sleeps. */
+static int wait_events(struct pager *p, struct epoll_event *e, u64 served_ns)
+{
+	for (;;) {
+		u64 now = chan_libc_host.now_ns();
+		bool spin = now - served_ns < SPIN_NS;
+		int n = epoll_wait(p->epoll, e, EVENTS, spin ? 0 : p->nobjects ? SCAN_MS : -1);
+
+		if (n || !spin)
+			return n;
+		chan_libc_host.yield();
+	}
+}
+
 static void *pager_main(void *arg)
 {
 	struct pager *p = arg;
 	struct epoll_event e[EVENTS];
+	u64 served_ns = 0, scanned_ns = 0;
 	bool go_on = true;
 
 	while (go_on) {
-		int n = epoll_wait(p->epoll, e, EVENTS, p->nobjects ? SCAN_MS : -1);
+		int n = wait_events(p, e, served_ns);
 
 		for (int i = 0; i < n; i++) {
 			struct mapper *m = e[i].data.ptr;
@@ -211,8 +227,13 @@ static void *pager_main(void *arg)
 			else if (!serve(p, m))
 				mapper_end(p, m);
 		}
-		if (n == 0)
+		served_ns = chan_libc_host.now_ns();
+		if (served_ns - scanned_ns > SCAN_MS * NSEC_PER_MSEC) {
 			scan(p);
+			scanned_ns = served_ns;
+		}
+		if (n == 0)
+			served_ns = 0;
 		tell_idle(p);
 	}
 	return NULL;

@@ -56,6 +56,7 @@ struct object {
 	bool is_file;	     /* a lego file: lines come from and go to the storage node */
 	struct file_ref file;
 	u64 file_size;
+	u64 opened_ns; /* when a lego file was last asked for */
 	struct segment *segment;
 	struct range *ranges;
 	struct chunk **bucket;

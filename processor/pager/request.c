@@ -165,6 +165,7 @@ static s32 open_file(struct pager *p, int entry, const struct shm_req *q, struct
 		o->file = q->file;
 		(void)!ftruncate(o->fd, 0);
 	}
+	o->opened_ns = chan_libc_host.now_ns();
 	if (q->file.rights & FILE_W)
 		o->file = q->file;
 	s32 rc = file_look(p, o, &q->file);
@@ -391,20 +392,41 @@ static bool has_data(const struct object *o, u64 line)
 	return c && (c->resident & 1ull << line % CHUNK_LINES || c->slot[line % CHUNK_LINES]);
 }
 
+/* The first line with data at or after `line`; ~0: none. By the chunks there are: the file may be as sparse as it likes. */
+static u64 next_data(const struct object *o, u64 line)
+{
+	u64 best = ~0ull;
+
+	for (u32 b = 0; b < o->nbuckets; b++) {
+		for (const struct chunk *c = o->bucket[b]; c; c = c->next) {
+			u64 at = MAX(line, c->index * CHUNK_LINES), end = (c->index + 1) * CHUNK_LINES;
+
+			while (at < end && at < best && !has_data(o, at))
+				at++;
+			if (at < end)
+				best = MIN(best, at);
+		}
+	}
+	return best;
+}
+
 static s32 do_seek(struct pager *p, struct object *o, const struct shm_req *q)
 {
-	u64 size = (u64)object_size(o), at = q->off;
-	bool data = q->mode == SEEK_DATA;
+	u64 size = (u64)object_size(o), at = q->off, line = at / LINE_SIZE;
 
 	if (at >= size)
 		return -ENXIO;
-	while (at < size && has_data(o, at / LINE_SIZE) != data) {
-		u64 line = at / LINE_SIZE, step = chunk_find(o, line) ? 1 : CHUNK_LINES - line % CHUNK_LINES;
+	if (q->mode == SEEK_DATA) {
+		u64 next = next_data(o, line);
 
-		at = (line + step) * LINE_SIZE;
+		if (next >= ALIGN_UP(size, LINE_SIZE) / LINE_SIZE)
+			return -ENXIO;
+		at = MAX(at, next * LINE_SIZE);
+	} else {
+		while (has_data(o, line))
+			line++;
+		at = MAX(at, line * LINE_SIZE);
 	}
-	if (at >= size && data)
-		return -ENXIO;
 	p->rep.n = MIN(at, size);
 	return 0;
 }

@@ -465,6 +465,38 @@ static void test_forks_go_on_without_manager(void **state)
 	world_free(w);
 }
 
+/* The first that shares memory makes the vNode's pager; two at once make one; it stays while it is not idle. */
+static void test_pager(void **state)
+{
+	struct world *w = world_new();
+	u64 asid[2];
+	conn_id ctl[2] = {run(w, &asid[0]), run(w, &asid[1])};
+	for (int i = 0; i < 2; i++)
+		ask_space(w, ctl[i], OP_PD_SHM, asid[i]);
+	world_pump(w);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(world_reply(w, ctl[i])->hdr.status, 0);
+		assert_int_equal(world_reply(w, ctl[i])->nfds, 1);
+	}
+	assert_int_equal(w->pagers, 1);
+	assert_int_equal(w->ndestroyed, 1); /* what the second had made */
+	u32 spaces = w->asked[OP_AS_CREATE];
+	ask_space(w, ctl[0], OP_PD_SHM, asid[0]); /* it runs: nothing is made */
+	world_pump(w);
+	assert_int_equal(world_reply(w, ctl[0])->nfds, 1);
+	assert_int_equal(w->asked[OP_AS_CREATE], spaces);
+	world_close(w, ctl[0]);
+	world_close(w, ctl[1]);
+	world_pass(w, 3 * NSEC_PER_SEC);
+	assert_int_equal(w->pagers, 1); /* a segment may outlive them */
+	assert_int_equal(w->ndestroyed, 3);
+	w->pager_idle = true;
+	world_pass(w, 3 * NSEC_PER_SEC);
+	assert_int_equal(w->pagers, 0);
+	assert_int_equal(w->ndestroyed, 4);
+	world_free(w);
+}
+
 static void test_info(void **state)
 {
 	struct world *w = world_new();
@@ -498,7 +530,7 @@ static conn_id some_process(struct world *w, u64 *seed)
 
 static void random_request(struct world *w, u64 *seed)
 {
-	static const u16 ops[] = {OP_PD_FORK, OP_PD_VFORK, OP_PD_EXEC, OP_PD_EXEC_DONE, OP_PD_SPACE_ABORT};
+	static const u16 ops[] = {OP_PD_FORK, OP_PD_VFORK, OP_PD_EXEC, OP_PD_EXEC_DONE, OP_PD_SPACE_ABORT, OP_PD_SHM};
 	conn_id c = some_process(w, seed);
 	if (!c)
 		ask_run(w, world_admin(w));
@@ -541,6 +573,7 @@ static void random_step(struct world *w, u64 *seed)
 static void end_all(struct world *w)
 {
 	w->nrows = 0;
+	w->pager_idle = true;
 	world_up(w);
 	world_pump(w);
 	for (conn_id c = 1; c <= w->nlinks; c++)
@@ -586,6 +619,7 @@ int main(void)
 	    cmocka_unit_test(test_restarted_memory_never_held_it),
 	    cmocka_unit_test(test_storage_restart_gets_its_tree),
 	    cmocka_unit_test(test_forks_go_on_without_manager),
+	    cmocka_unit_test(test_pager),
 	    cmocka_unit_test(test_info),
 	    cmocka_unit_test(test_anything),
 	};

@@ -257,6 +257,33 @@ static u32 open_ids(void *ctx, u32 vnode, u8 (*ids)[PD_ID_BYTES], u32 work, bool
 	return 1;
 }
 
+static int pager_begin(void *ctx, u32 vnode, const struct pager_channel *memory, const struct pager_channel *storage)
+{
+	struct world *w = ctx;
+	const struct pager_channel *given[] = {memory, storage};
+	for (u32 i = 0; i < ARRAY_SIZE(given); i++) {
+		fd_close(w, given[i]->sock);
+		fd_close(w, given[i]->ring);
+	}
+	w->pagers++;
+	return 0;
+}
+
+static int pager_join(void *ctx, u32 vnode, u64 excache_bytes)
+{
+	return fd_new(ctx);
+}
+
+static bool pager_unused(void *ctx, u32 vnode)
+{
+	return ((struct world *)ctx)->pager_idle;
+}
+
+static void pager_over(void *ctx, u32 vnode)
+{
+	((struct world *)ctx)->pagers--;
+}
+
 /* ---- delivery */
 
 static void deliver_frame(struct world *w, struct event *e)
@@ -427,7 +454,8 @@ struct world *world_new(void)
 	for (int fd = 3; fd <= 5; fd++)
 		w->fd_open[fd] = true; /* the image's and the sandbox's */
 	w->env = (struct node_env){w, env_now, env_now, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log};
-	w->host = (struct pd_host){w, vnode_start, vnode_fds, ctl_open, image, recorder, recorder_share, fd_close, find, kill_process, forget, every_second, open_ids};
+	w->host = (struct pd_host){w, vnode_start, vnode_fds, ctl_open, image, recorder, recorder_share, fd_close, find, kill_process, forget, every_second, open_ids,
+				   pager_begin, pager_join, pager_unused, pager_over};
 	struct pd_config cfg = {.name = "p0",
 				.own_addr = "unix:p0",
 				.gm_addr = "unix:gm",

@@ -68,6 +68,8 @@ struct world {
 	u32 ndestroyed;
 	u64 next_asid;
 	u64 tag;
+	u32 pagers; /* that run */
+	bool pager_idle;
 };
 
 struct world *world_new(void);
