@@ -1,5 +1,5 @@
 # Shared memory keeps its bound, outlives its processes only where Linux says so, and leaves nothing at the memory node.
-# timeout: 90
+# timeout: 150
 . "$TOP/tests/cluster/lib.sh"
 up -p 1 -m 1 -s 1
 pd=$(component_pid p0)
@@ -34,7 +34,7 @@ cat >seg.py <<'EOF'
 import ctypes, sys
 c = ctypes.CDLL(None, use_errno=True)
 c.shmat.restype = ctypes.c_void_p
-size = 4 << 20
+size = 10 << 20
 seg = c.shmget(4711, size, 0o1600)
 at = c.shmat(seg, None, 0)
 if sys.argv[1] == "write":
@@ -47,7 +47,7 @@ EOF
 run 60 --excache 4M -- /usr/bin/python3 seg.py write
 expect_status 0
 soon 10 runs_exactly 0 || fail "still running"
-run 60 --excache 1M -- /usr/bin/python3 seg.py read
+run 60 --excache 4M -- /usr/bin/python3 seg.py read
 expect_status 0
 [ "$(cat "$out")" = True ] || fail "the segment's contents: $(cat "$out" "$err")"
 soon 10 holds_at_most "$before" || fail "the memory node holds $(held) bytes after the segment was removed, $before before"
