@@ -294,6 +294,7 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 	if (restarted) {
 		c->nproc = 0;
 		c->used_bytes = 0;
+		c->channels = c->spaces = c->files = 0;
 	}
 	if (fresh)
 		c = insert(g, *c);
@@ -357,6 +358,9 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		now_alive(g, c, conn->id);
 		c->said_state = req.state == COMP_DRAINING || req.state == COMP_DEGRADED ? req.state : COMP_UP;
 		c->used_bytes = req.used_bytes;
+		c->channels = req.channels;
+		c->spaces = req.spaces;
+		c->files = req.files;
 		c->s.total_bytes = req.total_bytes;
 		c->placed = 0;
 	}

@@ -25,6 +25,7 @@ struct gm_component {
 	u64 heard_ns;    /* last register or beat */
 	u64 closed_ns;   /* when conn closed */
 	u64 used_bytes;
+	u32 channels, spaces, files; /* of its last beat */
 	u32 placed;      /* given to it since its last beat */
 	u32 nproc;
 	struct proc_report *procs;

@@ -47,10 +47,11 @@ static json_t *peer_text(const char *text, size_t room)
 static json_t *component(const struct gm *g, const struct gm_component *c)
 {
 	u64 heard = c->heard_ns ? c->heard_ns : g->start_ns;
-	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I}", "kind", kind_name(c->s.kind), "id", c->s.name, "pid",
+	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "kind", kind_name(c->s.kind), "id", c->s.name, "pid",
 			 (json_int_t)c->s.host_pid, "address", c->s.addr, "state", state_name(gm_state(g, c)), "used_bytes",
 			 (json_int_t)c->used_bytes, "total_bytes", (json_int_t)c->s.total_bytes, "heartbeat_age_ms",
-			 (json_int_t)((gm_now(g) - heard) / NSEC_PER_MSEC));
+			 (json_int_t)((gm_now(g) - heard) / NSEC_PER_MSEC), "channels", (json_int_t)c->channels, "spaces",
+			 (json_int_t)c->spaces, "open_files", (json_int_t)c->files);
 }
 
 static json_t *components(const struct gm *g)

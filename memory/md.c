@@ -29,6 +29,7 @@ void md_drop_conn(struct md *md, struct md_conn *c, bool close)
 
 	md_unpark_conn(md, c);
 	list_unlink(&c->space_link);
+	md->nchannels -= c->space != NULL;
 	if (c->owner && --c->owner->conns == 0)
 		c->owner->closed_ns = md_now(md);
 	(void)idmap_take(&md->conns, id);
@@ -272,6 +273,7 @@ static bool bind_conn(struct md *md, struct md_conn *c, const struct hello *h)
 		return false;
 	}
 	c->space = ms;
+	md->nchannels++;
 	list_append(&ms->conns, &c->space_link);
 	close_older(md, ms, c);
 	return true;
@@ -411,6 +413,8 @@ static void fill_beat(void *self, struct gm_beat_req *beat, const struct proc_re
 	beat->used_bytes = st.held_bytes;
 	beat->total_bytes = st.total_bytes;
 	beat->state = COMP_UP;
+	beat->channels = ((struct md *)self)->nchannels;
+	beat->spaces = (u32)st.spaces;
 }
 
 static bool start_gm(struct md *md)

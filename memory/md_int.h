@@ -81,7 +81,7 @@ struct md {
 	struct idmap spaces;      /* asid → md_space */
 	struct list owners, sds;
 	struct list parked;
-	u32 nparked;
+	u32 nparked, nchannels; /* channels: connections of processes */
 	struct read_files *reading;
 	bool ready_told;
 	struct md_counters counters;

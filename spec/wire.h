@@ -142,8 +142,12 @@ struct gm_beat_req {
 	u64 total_bytes;
 	u32 state; /* enum component_state */
 	u32 nproc;
+	u32 channels; /* open connections of processes */
+	u32 spaces;   /* address spaces: of an md those it holds, of a pd those not yet known to be destroyed */
+	u32 files;    /* of a pd: open files of its vNodes; of an sd: removed ones it keeps because they are open */
+	u32 pad0;
 };
-_Static_assert(sizeof(struct gm_beat_req) == 32, "wire");
+_Static_assert(sizeof(struct gm_beat_req) == 48, "wire");
 struct proc_report {
 	u64 asid;
 	u32 pid;      /* in the vNode */

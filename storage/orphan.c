@@ -53,6 +53,11 @@ struct orphans *orphans_new(void)
 	return calloc(1, sizeof(struct orphans));
 }
 
+u32 orphans_count(const struct orphans *o)
+{
+	return o->count;
+}
+
 void orphans_free(struct orphans *o)
 {
 	if (!o)

@@ -301,7 +301,10 @@ static void fill_usage(struct sd *sd, u64 *used, u64 *total)
 
 static void beat(void *self, struct gm_beat_req *b, const struct proc_report **procs)
 {
+	const struct sd *sd = self;
 	b->state = COMP_UP;
+	b->channels = sd->channels;
+	b->files = orphans_count(sd->orphans);
 	fill_usage(self, &b->used_bytes, &b->total_bytes);
 }
 

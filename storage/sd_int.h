@@ -278,6 +278,7 @@ void fill_attr(struct sd *sd, const struct loc *l, const struct file_id *id, str
 void reply_open(struct req *r, struct loc *l, const struct file_id *known, u32 rights, bool keep, bool created);
 
 /* ---- orphan.c */
+u32 orphans_count(const struct orphans *o); /* removed, but open */
 struct orphans *orphans_new(void);
 void orphans_free(struct orphans *o);
 void orphans_load(struct sd *sd, struct vnode *vn);

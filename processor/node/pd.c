@@ -86,6 +86,13 @@ static void beat(void *self, struct gm_beat_req *req, const struct proc_report *
 	req->total_bytes = pd->cfg.budget_bytes;
 	for (const struct process *p = pd->processes; p; p = p->next)
 		req->used_bytes += p->resident_bytes;
+	for (const struct space *s = pd->spaces; s; s = s->next)
+		req->spaces++;
+	for (const struct doomed *d = pd->doomed; d; d = d->next)
+		req->spaces++;
+	for (const struct vnode *v = pd->vnodes; v; v = v->next)
+		req->files += v->open_files;
+	req->channels = (u32)pd->nprocesses;
 	if (!reports_make_room(pd, max))
 		return;
 	for (const struct process *p = pd->processes; p && n < max; p = p->next)

@@ -50,6 +50,7 @@ struct vnode {
 	u64 tree_want, tree_sent, tree_acked;
 	u8 (*ids)[PD_ID_BYTES]; /* open files found in the round so far */
 	u32 nids, ids_room;
+	u32 open_files; /* found by the last whole round */
 };
 
 struct space {

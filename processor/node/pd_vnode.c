@@ -199,6 +199,7 @@ void pd_vnode_open_ids(struct pd *pd, struct vnode *v)
 	if (!end)
 		return;
 	ids_send(pd, v);
+	v->open_files = v->nids;
 	v->nids = 0;
 }
 

@@ -100,6 +100,9 @@ static void fill_gm_beat_req(void *at)
 	NUM(total_bytes);
 	NUM(state);
 	NUM(nproc);
+	NUM(channels);
+	NUM(spaces);
+	NUM(files);
 }
 
 static void fill_proc_report(void *at)

@@ -502,7 +502,7 @@ static void status_has_the_promised_shape(void **state)
 	struct {
 		struct gm_beat_req q;
 		struct proc_report p;
-	} b = {{.incarnation = 1, .used_bytes = 7, .total_bytes = 70, .state = COMP_UP, .nproc = 1},
+	} b = {{.incarnation = 1, .used_bytes = 7, .total_bytes = 70, .state = COMP_UP, .nproc = 1, .channels = 8, .spaces = 9, .files = 11},
 	       {.asid = 1, .pid = 2, .host_pid = 3, .vnode = 1, .excache_bytes = 4, .resident_bytes = 5, .remote_bytes = 6, .home = "m0"}};
 	memcpy(b.p.command, "bad\xff\n\"name", 11);
 	struct gm_place_rep rep;
@@ -514,17 +514,19 @@ static void status_has_the_promised_shape(void **state)
 	r->f.now_ns += 20 * NSEC_PER_MSEC;
 	json_t *top = status(r);
 	const char *kind, *id, *addr, *st, *vname, *ip, *storage, *vnode, *node, *home, *command;
-	int pid, used, total, age, vid, ppid, host, exc, res, rem;
+	int pid, used, total, age, channels, spaces, files, vid, ppid, host, exc, res, rem;
 	json_t *comps, *vnodes, *procs;
 	assert_int_equal(json_unpack(top, "{s:o, s:o, s:o !}", "components", &comps, "vnodes", &vnodes, "processes", &procs), 0);
 	assert_int_equal(json_array_size(comps), 4);
-	assert_int_equal(json_unpack(json_array_get(comps, 1), "{s:s, s:s, s:i, s:s, s:s, s:i, s:i, s:i !}", "kind", &kind, "id", &id, "pid", &pid,
-				     "address", &addr, "state", &st, "used_bytes", &used, "total_bytes", &total, "heartbeat_age_ms", &age),
+	assert_int_equal(json_unpack(json_array_get(comps, 1), "{s:s, s:s, s:i, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i !}", "kind", &kind, "id", &id, "pid", &pid,
+				     "address", &addr, "state", &st, "used_bytes", &used, "total_bytes", &total, "heartbeat_age_ms", &age, "channels", &channels,
+				     "spaces", &spaces, "open_files", &files),
 			 0);
 	assert_string_equal(kind, "processor");
 	assert_int_equal(used, 7);
 	assert_int_equal(total, 70);
 	assert_int_equal(age, 20);
+	assert_int_equal(channels * 10000 + spaces * 100 + files, 80911);
 	assert_int_equal(json_unpack(json_array_get(vnodes, 0), "{s:s, s:i, s:s, s:s !}", "name", &vname, "id", &vid, "ip", &ip, "storage", &storage), 0);
 	assert_string_equal(vname, "default");
 	assert_int_equal(json_unpack(json_array_get(procs, 0), "{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:i !}", "pid", &ppid, "host_pid", &host,
