@@ -389,7 +389,9 @@ int run_program(struct run_request *r)
 		return CLI_RUN_FAILED;
 	l.nbind = binds.n;
 	l.envp = environment(r);
-	if (r->stats && (l.stats_fd = open_output(r->stats)) < 0)
+	if (r->figures_fd)
+		l.stats_fd = r->figures_fd;
+	else if (r->stats && (l.stats_fd = open_output(r->stats)) < 0)
 		return CLI_RUN_FAILED;
 	if (!l.envp || find_cluster(r, &c))
 		return CLI_RUN_FAILED;

@@ -20,6 +20,7 @@ struct run_request {
 	/* set by the command */
 	char **argv;
 	int strace_fd; /* -1: none */
+	int figures_fd; /* instead of stats: where the figures go; 0: nowhere */
 	u32 boot_flags;
 };
 

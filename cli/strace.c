@@ -4,15 +4,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/calls.h"
 #include "cli/run.h"
 
 static struct run_request request = {.strace_fd = -1};
 static const char *output;
-static bool follow;
+static bool follow, summary;
 
 static const struct cli_opt options[] = {
     {"output", 'o', OPT_STRING, "FILE", "write the lines there instead of stderr", &output},
     {"follow", 'f', OPT_FLAG, NULL, "also the processes it starts", &follow},
+    {"summary", 'c', OPT_FLAG, NULL, "no lines, but at the end calls, errors and time by name, of all its processes", &summary},
     RUN_OPTIONS(request),
 };
 static const struct cli_usage usage = {
@@ -42,7 +44,12 @@ int cmd_strace(int argc, char **argv)
 		return CLI_RUN_FAILED;
 	}
 	request.argv = argv + first;
-	request.strace_fd = open_trace();
+	int fd = open_trace();
+	if (fd < 0)
+		return CLI_RUN_FAILED;
+	if (summary)
+		return calls_run(&request, fd, calls_summary);
+	request.strace_fd = fd;
 	request.boot_flags = follow ? BOOT_STRACE_FOLLOW : 0;
-	return request.strace_fd < 0 ? CLI_RUN_FAILED : run_program(&request);
+	return run_program(&request);
 }

@@ -111,8 +111,10 @@ static s64 exec_commit(struct thread *t, struct exec_args *x)
 	if (!r) {
 		r = write_boot(t, x, &space);
 		if (!r) {
-			if (!t->task->parent_vfork)
+			if (!t->task->parent_vfork) { /* whose figures are still its parent's */
+				stats_write();
 				vm_exit(t);
+			}
 			requeue_signals(t);
 			sys_trace_commit(t, 0);
 			r = host(SYSNR(execveat), MON_FD_IMAGE, "", x->argv, x->envp, AT_EMPTY_PATH);

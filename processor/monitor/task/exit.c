@@ -195,17 +195,13 @@ s64 sys_membarrier(struct thread *t, const u64 *a)
 void pd_report(struct thread *t, bool final)
 {
 	struct pd_report_req req = {.pid = (u32)t->task->pid, .resident_bytes = vm_resident_bytes()};
-	char *json = NULL;
-	u64 cap = 64 * KIB, n = 0;
 
 	req.misses = mon_counters[CNT_MISS];
 	req.fetches = mon_counters[CNT_FETCH];
 	req.writebacks = mon_counters[CNT_WRITEBACK];
 	memcpy(req.command, mon.comm, sizeof(mon.comm));
-	if (final && mon.boot.flags & BOOT_STATS && (json = mon_map(cap))) {
-		n = (u64)stats_json(json, cap);
-		host(SYSNR(write), MON_FD_STATS, json, MIN(n, cap));
-	}
+	if (final)
+		stats_write();
 	struct pd_call c = {.op = OP_PD_REPORT, .req = &req, .req_len = sizeof(req), .no_reply = !final};
 
 	if (t->task->ctl_fd)

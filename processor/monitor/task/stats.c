@@ -11,7 +11,7 @@ static const char *const counter_names[] = {
 #undef COUNTER
 };
 
-s64 stats_json(char *buf, u64 cap)
+static s64 stats_json(char *buf, u64 cap)
 {
 	s64 n = mon_format(buf, cap, "{\"pid\":%d,\"command\":\"%s\",\"excache_bytes\":%lu", mon.task.pid, mon.comm, mon.boot.excache_bytes);
 
@@ -28,4 +28,17 @@ s64 stats_json(char *buf, u64 cap)
 	if ((u64)n + 2 < cap)
 		n += mon_format(buf + n, cap - (u64)n, "}\n");
 	return n;
+}
+
+void stats_write(void)
+{
+	u64 cap = 64 * KIB;
+	char *json = mon.boot.flags & BOOT_STATS ? mon_map(cap) : NULL;
+
+	if (!json)
+		return;
+	u64 n = (u64)stats_json(json, cap);
+
+	host(SYSNR(write), MON_FD_STATS, json, MIN(n, cap));
+	mon_unmap(json, cap);
 }

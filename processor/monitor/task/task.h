@@ -44,7 +44,7 @@ void fd_place(int fd, int to);
 /* Channels from the fds at mem/sto numbers. */
 void channels_attach(const struct chan_desc *mem, const struct chan_desc *sto);
 
-s64 stats_json(char *buf, u64 cap);
+void stats_write(void); /* the --stats text, if it is wanted */
 _Noreturn void task_exit_group(struct thread *t, int status);
 void arena_fork_prepare(void);
 void arena_fork_parent(void);
