@@ -103,6 +103,7 @@ static int serve(struct daemon *d, struct gm_store *store, struct gm_config *cfg
 	daemon_ready(d);
 	int rc = daemon_run(d, &gm_ops, g);
 	gm_free(g);
+	daemon_drop(d);
 	return rc;
 }
 

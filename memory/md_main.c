@@ -87,5 +87,6 @@ int md_main(int argc, char **argv)
 	}
 	rc = daemon_run(d, md_ops(), md);
 	md_free(md);
+	daemon_drop(d);
 	return rc;
 }

@@ -368,7 +368,6 @@ int daemon_run(struct daemon *d, const struct node_ops *ops, void *self)
 	int rc = host_driver_run(d->driver, ops, self);
 	if (rc)
 		say(&d->opts, "stopped by an error", strerror(-rc));
-	daemon_drop(d);
 	return rc ? 1 : 0;
 }
 

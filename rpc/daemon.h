@@ -9,7 +9,9 @@
  *	if (!d)
  *		return 1;
  *	… make the logic with daemon_env(d), daemon_addr(d); call daemon_ready(d) once it is registered (from gm_link's `registered`) …
- *	return daemon_run(d, &ops, logic);        // until SIGTERM, SIGINT or EOF at --exit-fd; frees the driver
+ *	rc = daemon_run(d, &ops, logic);          // until SIGTERM, SIGINT or EOF at --exit-fd
+ *	… free the logic: it may still use its env, to refuse what waits …
+ *	daemon_drop(d);
  */
 #ifndef LEGO_RPC_DAEMON_H
 #define LEGO_RPC_DAEMON_H
@@ -58,9 +60,9 @@ u64 daemon_incarnation(const struct daemon *d);
 /* Writes "ready ADDR\n" to --ready-fd, once. */
 void daemon_ready(struct daemon *d);
 void daemon_stop(struct daemon *d);
-/* Steps the logic until stopped; then closes everything and frees d. Returns the exit status. */
+/* Steps the logic until stopped. Returns the exit status. */
 int daemon_run(struct daemon *d, const struct node_ops *ops, void *self);
-/* Instead of daemon_run, when something else failed: closes and frees. */
+/* Closes everything and frees d. The logic is gone by then. */
 void daemon_drop(struct daemon *d);
 
 /* Makes dir (0700) when absent and takes its lock. Returns the lock's fd (keep it open), or -1 after a message. */

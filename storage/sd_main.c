@@ -93,6 +93,7 @@ int sd_main(int argc, char **argv)
 		daemon_ready(d);
 	rc = daemon_run(d, &sd_ops, sd);
 	sd_free(sd);
+	daemon_drop(d);
 	close(lock);
 	return rc;
 }

@@ -176,6 +176,7 @@ static int pd_serve(const struct daemon_opts *common, const struct pd_opts *own,
 	}
 	int rc = daemon_run(d, &pd_node_ops, pd);
 	pd_free(pd);
+	daemon_drop(d);
 	pd_real_free(real);
 	return rc;
 }
