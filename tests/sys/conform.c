@@ -273,6 +273,9 @@ static void copies_between(void)
 	R(vmsplice(p[1], &v, 2000, 0));
 	R(vmsplice(p[1], &v, 1, 64));
 	R(vmsplice(p[1], &v, 1, 0));
+	v = (struct iovec){aligned_alloc(4096, 1 << 20), 1 << 20};
+	R(vmsplice(q[1], &v, 1, 0)); /* as much as there is room for */
+	R(vmsplice(q[1], &v, 1, SPLICE_F_NONBLOCK));
 }
 
 static void names_and_sockets(void)

@@ -250,6 +250,30 @@ s64 sys_splice(struct thread *t, const u64 *a)
 	return end_put(&out, a[3], r);
 }
 
+#define PIPE_NONBLOCK 2 /* SPLICE_F_NONBLOCK */
+
+/* What the pipe has room for; waits only for the first of it. */
+static s64 fill_pipe(struct thread *t, const u64 *a)
+{
+	struct uio u;
+	u32 used = 0;
+	s64 r = uio_iov(t, &u, a[1], a[2]), size = host(SYSNR(fcntl), a[0], F_GETPIPE_SZ);
+
+	if (r < 0 || !u.total)
+		return r;
+	host(SYSNR(ioctl), a[0], 0x541b /* FIONREAD */, &used);
+	u64 room = size > (s64)used ? (u64)size - used : 0;
+
+	if (!room && a[3] & PIPE_NONBLOCK)
+		return -EAGAIN;
+	u64 want = MIN(MIN(u.total, room ? room : LINE_SIZE), BOUNCE_DATA), n = uio_in(&u, t->bounce, want);
+
+	if (!n)
+		return -EFAULT;
+	r = host_wait(SYSNR(write), a[0], (u64)t->bounce, n, 0, 0, 0);
+	return r == -EINTR ? SYS_RESTART : r;
+}
+
 s64 sys_vmsplice(struct thread *t, const u64 *a)
 {
 	u64 b[6] = {a[0], a[1], a[2]};
@@ -262,5 +286,5 @@ s64 sys_vmsplice(struct thread *t, const u64 *a)
 		return -EINVAL;
 	if (fl < 0 || !pipe)
 		return -EBADF;
-	return (fl & O_ACCMODE) == O_RDONLY ? sys_readv(t, b) : sys_writev(t, b);
+	return (fl & O_ACCMODE) == O_RDONLY ? sys_readv(t, b) : fill_pipe(t, a);
 }
