@@ -1,0 +1,168 @@
+#!/usr/bin/python3
+"""Paging, side by side in one run: random and sequential reads and writes of more memory than is local, natively with all of it local, under
+swap to zram in a memory-limited cgroup, and under LegoOS over shared memory and TCP. Medians of several rounds, interleaved, with their spread.
+Writes BUILD/bench/paging.json; prints a table in Markdown (--write FILE: also there). Root is needed for zram; without it that column is left out."""
+import argparse, json, os, platform, statistics, subprocess, sys, tempfile, time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MODES = {"rr": "random read", "rw": "random write", "sr": "sequential read", "sw": "sequential write"}
+
+
+def text(path, value=None):
+    if value is None:
+        return open(path).read()
+    with open(path, "w") as f:
+        f.write(str(value))
+
+
+class Native:
+    name = "all local"
+
+    def __init__(self, args):
+        self.args = args
+
+    def run(self, words):
+        return subprocess.run([*self.prefix(), self.args.build + "/bench/paging", *words], env=self.env(), capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=240, cwd="/")
+
+    def prefix(self):
+        return []
+
+    def env(self):
+        return dict(os.environ)
+
+    def close(self):
+        pass
+
+
+class Zram(Native):
+    """Swap to compressed memory; a cgroup (version 1) of the local size, plus 2 MiB for page tables and the program itself."""
+    name = "zram swap"
+    dev = "zram0"
+    cgroup = "/sys/fs/cgroup/memory/lego-bench"
+
+    def __init__(self, args):
+        super().__init__(args)
+        self.ready = False
+        text(f"/sys/block/{self.dev}/reset", 1)
+        text(f"/sys/block/{self.dev}/disksize", f"{2 * args.mib}M")
+        subprocess.run(["mkswap", "/dev/" + self.dev], check=True, capture_output=True)
+        subprocess.run(["swapon", "-p", "100", "/dev/" + self.dev], check=True, capture_output=True)
+        self.ready = True
+        os.makedirs(self.cgroup, exist_ok=True)
+        text(self.cgroup + "/memory.limit_in_bytes", int(args.mib * args.local / 100 + 2) << 20)
+        text(self.cgroup + "/memory.swappiness", 100)
+
+    def prefix(self):
+        return ["sh", "-c", f'echo $$ > {self.cgroup}/cgroup.procs && exec "$@"', "sh"]
+
+    def close(self):
+        if self.ready:
+            subprocess.run(["swapoff", "/dev/" + self.dev], capture_output=True)
+            text(f"/sys/block/{self.dev}/reset", 1)
+        for _ in range(50):
+            try:
+                os.rmdir(self.cgroup)
+                break
+            except OSError:
+                time.sleep(0.1)
+
+
+class Lego(Native):
+    def __init__(self, args, transport):
+        super().__init__(args)
+        self.name, self.transport = "LegoOS " + transport, transport
+        self.home = tempfile.mkdtemp(prefix="lego-bench.")
+        r = self.lego("up", "bench", "--memory", f"{args.mib * 2 + 256}M", "--transport", transport)
+        if r.returncode:
+            raise OSError("lego up failed: " + (r.stderr or r.stdout).strip())
+
+    def lego(self, *words):
+        return subprocess.run([self.args.build + "/cli/lego", *words], env=self.env(), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+    def prefix(self):
+        return [self.args.build + "/cli/lego", "run", "--cluster", "bench", "--excache", f"{int(self.args.mib * self.args.local / 100)}M",
+                *self.args.lego_args.split(), "--"]
+
+    def env(self):
+        return dict(os.environ, LEGO_HOME=self.home)
+
+    def close(self):
+        self.lego("down", "bench")
+
+
+def systems(args):
+    made = []
+    for name in args.systems.split(","):
+        try:
+            made.append(Native(args) if name == "native" else Zram(args) if name == "zram" else Lego(args, name))
+        except (OSError, subprocess.CalledProcessError) as e:
+            print(f"bench: no {name} here: {e}", file=sys.stderr)
+    return made
+
+
+def measure(args):
+    got = {}
+    made = systems(args)
+    try:
+        for _ in range(args.rounds):
+            for s in made:
+                r = s.run([str(args.mib), str(args.count), *args.modes.split(",")])
+                if r.returncode:
+                    sys.exit(f"bench: paging under {s.name}: exit status {r.returncode}: {r.stderr.strip()[-400:]}")
+                for line in r.stdout.splitlines():
+                    one = json.loads(line)
+                    got.setdefault(s.name, {}).setdefault(one["mode"], []).append(one)
+    finally:
+        for s in made:
+            s.close()
+    return got
+
+
+def median(runs, what):
+    return statistics.median(r[what] for r in runs)
+
+
+def report(args, got):
+    names = list(got)
+    lines = [f"Linux {platform.release()}, {os.cpu_count()} cores. {args.mib} MiB touched, {args.local} % of it local, one word a page; microseconds per touch, hits "
+             f"included: median of {args.rounds} rounds (least, most), p99.", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for mode in args.modes.split(","):
+        cells = []
+        for name in names:
+            runs = got[name][mode]
+            means = [r["mean_us"] for r in runs]
+            cells.append(f"{median(runs, 'mean_us'):.2f} ({min(means):.2f}, {max(means):.2f}), {median(runs, 'p99_us'):.0f}")
+        lines.append(f"| {MODES[mode]} | " + " | ".join(cells) + " |")
+    base = got.get("zram swap")
+    for name in names if base else []:
+        if name.startswith("LegoOS"):
+            ratios = [f"{MODES[m]} {median(base[m], 'mean_us') / median(got[name][m], 'mean_us'):.2f}" for m in args.modes.split(",")]
+            lines += ["", f"zram swap's time over {name}'s: " + ", ".join(ratios) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--build", default=TOP + "/build")
+    p.add_argument("--mib", type=int, default=256)
+    p.add_argument("--local", type=float, default=25, help="percent")
+    p.add_argument("--count", type=int, default=100000)
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--modes", default="rr,rw,sr,sw")
+    p.add_argument("--systems", default="native,zram,shm,tcp")
+    p.add_argument("--lego-args", default="")
+    p.add_argument("--write", help="a Markdown file to make")
+    args = p.parse_args()
+    args.build = os.path.abspath(args.build)
+    got = measure(args)
+    os.makedirs(args.build + "/bench", exist_ok=True)
+    json.dump(got, open(args.build + "/bench/paging.json", "w"), indent=1)
+    table = report(args, got)
+    print(table)
+    if args.write:
+        text(args.write, table)
+
+
+if __name__ == "__main__":
+    main()
