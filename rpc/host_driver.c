@@ -27,6 +27,7 @@
 #define DEFAULT_RING_BYTES (512u * 1024u)
 #define DEFAULT_SPIN_US	   200u
 #define PAUSES		   8u		 /* empty rounds before the core is yielded between rounds */
+#define POLLS		   24u		 /* looks at the rings in an empty round: about a microsecond */
 #define SOCKET_GAP	   16u		 /* rounds between looks at the sockets while rings are busy */
 #define TICK_GAP_NS	   NSEC_PER_MSEC /* ticks caused by events are no denser than this */
 
@@ -431,12 +432,21 @@ static u32 sleep_for_events(struct host_driver *d)
 	return events;
 }
 
-static void rest(u32 empty)
+static bool rings_quiet(const struct host_driver *d)
 {
-	if (empty <= PAUSES)
-		__builtin_ia32_pause();
-	else
+	for (u32 i = 0; i < d->nhot; i++)
+		if (d->hot[i]->has_ring && ring_next(&d->hot[i]->ring))
+			return false;
+	return true;
+}
+
+/* Between two empty rounds. A request that comes while the host is asked for anything waits for that, so mostly the rings are looked at. */
+static void rest(struct host_driver *d, u32 empty)
+{
+	if (empty > PAUSES)
 		sched_yield();
+	for (u32 i = 0; i < POLLS && d->nhot && rings_quiet(d); i++)
+		__builtin_ia32_pause();
 }
 
 int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *self)
@@ -463,7 +473,7 @@ int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *sel
 			last_ns = d->now_ns;
 			empty = 0;
 		} else {
-			rest(++empty);
+			rest(d, ++empty);
 		}
 	}
 	return 0;
