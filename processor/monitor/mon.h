@@ -192,6 +192,7 @@ static inline struct thread *thread_self(void)
 }
 struct thread *thread_alloc(struct task *task); /* a free thread area with stack and bounce buffer; NULL: no memory */
 struct thread *thread_list(void);               /* head; hold thread_list_lock */
+bool thread_alone(void); /* no other thread of any task can touch program memory now */
 extern struct lock thread_list_lock;
 
 /* ------------------------------------------------------------ monitor memory */

@@ -20,6 +20,7 @@
 #include <linux/sockios.h>
 #include <linux/userfaultfd.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -159,6 +160,15 @@ static void check_USERFAULTFD(struct host_filter *f)
 	load(f, ARG_LOW(0));
 	ret_if_bits(f, 1 /* UFFD_USER_MODE_ONLY */, ALLOW);
 	ret(f, FAIL(EPERM));
+}
+
+static void check_PROCESS_MADVISE(struct host_filter *f)
+{
+	load(f, ARG_LOW(0));
+	ret_unless(f, (u32)-10000 /* PIDFD_SELF_THREAD */, FAIL(EPERM));
+	load(f, ARG_LOW(3));
+	ret_unless(f, MADV_DONTNEED, FAIL(EPERM));
+	ret(f, ALLOW);
 }
 
 static void check_PRLIMIT(struct host_filter *f)

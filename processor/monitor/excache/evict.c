@@ -1,10 +1,13 @@
-/* Eviction: lines leave their place for staging, off the fault path by the service thread, or on it when a set is full.
+/* Eviction: lines leave their place, mostly while their thread waits for home to answer a fetch. There is no thread for it: a second one at
+ * work makes each page-table change of both an interrupt on the other's core, which costs more than the change.
+ *
+ * What a victim becomes: dirty ones are moved to staging, and so are runs of clean lines (one call for the run, and their pages serve for
+ * the next window: recycle.c). Other clean lines are dropped by one call for all, unless victims are kept (keep.c).
  *
  * A victim is EVICTING while it is moved, so no write fault on it is answered meanwhile. UFFDIO_MOVE takes pages of private read-write
  * memory that fork has not shared; any error sends the line to the other way: write-protect, copy, drop. That way also finds out whether a
  * MOVE that failed had moved the page after all: then its source reads as absent (-EFAULT) and its slot is taken. A clean line in memory
  * MOVE does not serve is simply dropped: it is write-protected, and a writer waits for the line's state. */
-#include <linux/futex.h>
 #include <linux/mman.h>
 
 #include "base/string.h"
@@ -14,15 +17,18 @@
 #include "processor/monitor/vm/uffd.h"
 
 #define DIRECT_BATCH 16u
-#define AHEAD_BATCH  8u
+#define AHEAD_CLEAN  4u /* single lines dropped at once: fewer cost more each, more keep the fetch waiting */
+#define AHEAD_RUN    4u /* lines side by side that are worth a MOVE though they are clean */
 
 enum outcome { OUT_MOVED, OUT_DROPPED, OUT_STAYED };
 
-struct batch { /* lines of one set, and a run of slots */
+struct batch { /* lines of one set */
 	struct set *set;
-	u32 n, slot; /* slot: entry number of the first */
+	u32 n, slot; /* for staging; slot: entry number of the first of a run */
 	u32 id[EVICT_BATCH];
 	u8 outcome[EVICT_BATCH];
+	u32 ndrop;
+	u32 drop[EVICT_BATCH];
 };
 
 static void drop_page(u64 addr, u64 len)
@@ -56,20 +62,10 @@ static enum outcome settle_copy(u64 addr, u64 slot, bool tried)
 	return OUT_STAYED;
 }
 
-/* Clean, and not worth a place among the victims. */
-static bool dropped_at_once(const struct line *l)
-{
-	return !(l->flags & LF_DIRTY) && (l->flags & LF_FIXED || !ec.policy->second_chance);
-}
-
 static enum outcome move_by_copy(const struct line *l, u64 slot, bool tried)
 {
 	u64 addr = page_addr(l->page);
 
-	if (!tried && dropped_at_once(l)) {
-		drop_page(addr, LINE_SIZE);
-		return OUT_DROPPED;
-	}
 	uffd_protect(addr, LINE_SIZE, true);
 	enum outcome how = settle_copy(addr, slot, tried);
 
@@ -82,7 +78,7 @@ static enum outcome move_by_copy(const struct line *l, u64 slot, bool tried)
 
 static bool movable(const struct line *l)
 {
-	return ec.move && !(l->flags & LF_FIXED) && !dropped_at_once(l);
+	return ec.move && !(l->flags & LF_FIXED);
 }
 
 /* Lines [i, …) of the batch that lie side by side and may move by one call. */
@@ -103,9 +99,13 @@ static void move_pages(struct batch *b)
 		u64 done = 0;
 
 		if (run) {
+			u64 start = cycles(), single = run == 1;
+
 			uffd_move(slot_addr(b->slot + i), page_addr(ec.line[b->id[i]].page), run * LINE_SIZE, &done);
 			for (done /= LINE_SIZE; done; done--, run--)
 				b->outcome[i++] = OUT_MOVED;
+			if (single)
+				keep_note_move(cycles() - start);
 			if (!run)
 				continue;
 		}
@@ -114,33 +114,113 @@ static void move_pages(struct batch *b)
 	}
 }
 
-/* Picks up to `most` victims of the locked set and their slots. 0: none. *no_slot: for want of slots. */
-static u32 batch_pick(struct set *s, u32 most, bool force, struct batch *b, bool *no_slot)
+/* Clean lines leave their place for nowhere: home has their bytes. They are write-protected, and a writer waits for the line's state. */
+static void drop_lines(struct batch *b)
 {
-	u32 id = ec.policy->pick(s, force), got;
+	struct drop_list list = {.n = 0};
 
-	b->n = 0;
-	*no_slot = false;
-	if (!id)
-		return 0;
-	b->slot = ring_take(MIN(most, EVICT_BATCH), &got);
-	if (!got) {
-		*no_slot = true;
-		return 0;
+	for (u32 i = 0; i < b->ndrop; i++) {
+		const struct line *l = &ec.line[b->drop[i]];
+
+		if (checking && !(l->flags & LF_FIXED))
+			check_clean_in_place(l->page);
+		drop_add(&list, page_addr(l->page));
 	}
-	b->set = s;
-	while (id && b->n < got) {
-		ec.line[id].state = L_EVICTING;
-		queue_remove(s, id);
-		b->id[b->n++] = id;
-		id = b->n < got ? ec.policy->pick(s, force) : 0;
-	}
-	for (u32 i = b->n; i < got; i++)
-		__atomic_store_n(&ec.line[b->slot + i].state, L_FREE, __ATOMIC_RELEASE);
-	return b->n;
+	drop_all(&list);
 }
 
-/* One line of the batch at its end, set lock held. */
+/* ---------------------------------------------------------------- choosing */
+
+static void unpick(struct set *s, u32 id)
+{
+	ec.line[id].state = L_RESIDENT;
+	queue_push_front(s, id);
+}
+
+static bool beside(u32 a, u32 b)
+{
+	return ec.line[b].page == ec.line[a].page + 1;
+}
+
+static bool for_nowhere(const struct line *l, u32 run, bool keep)
+{
+	if (l->flags & LF_DIRTY)
+		return false;
+	return l->flags & LF_FIXED || !ec.policy->second_chance || (!keep && (run < AHEAD_RUN || !ec.move));
+}
+
+/* Sorts picked lines into those for staging and those to be dropped. */
+static void batch_sort(struct batch *b, const u32 *id, u32 n)
+{
+	bool keep = victims_kept();
+	u32 clean = 0;
+
+	b->n = b->ndrop = 0;
+	for (u32 i = 0, end = 0, start = 0; i < n; i++) {
+		if (i == end) {
+			for (start = i, end = i + 1; end < n && beside(id[end - 1], id[end]);)
+				end++;
+		}
+		if (for_nowhere(&ec.line[id[i]], end - start, keep)) {
+			b->drop[b->ndrop++] = id[i];
+			continue;
+		}
+		b->id[b->n++] = id[i];
+		clean += !(ec.line[id[i]].flags & LF_DIRTY);
+	}
+	if (clean)
+		keep_note_kept(clean);
+}
+
+/* Slots for the batch; lines that get none are dropped or stay. True: some stayed. */
+static bool batch_slots(struct batch *b)
+{
+	u32 got = 0, want = b->n;
+	bool stayed = false;
+
+	if (want)
+		b->slot = ring_take(want, &got);
+	for (b->n = got; want > got;) {
+		u32 id = b->id[--want];
+
+		if (ec.line[id].flags & LF_DIRTY) {
+			unpick(b->set, id);
+			stayed = true;
+		} else {
+			b->drop[b->ndrop++] = id;
+		}
+	}
+	return stayed;
+}
+
+/* Picks up to `most` victims of the locked set and their slots. False: none. *no_slot: for want of slots. */
+static bool batch_pick(struct set *s, u32 most, bool force, struct batch *b, bool *no_slot)
+{
+	u32 id[EVICT_BATCH], n = 0;
+
+	b->set = s;
+	for (most = MIN(most, EVICT_BATCH); n < most; n++) {
+		id[n] = ec.policy->pick(s, force);
+		if (!id[n])
+			break;
+		ec.line[id[n]].state = L_EVICTING;
+		queue_remove(s, id[n]);
+	}
+	batch_sort(b, id, n);
+	*no_slot = batch_slots(b);
+	return b->n + b->ndrop;
+}
+
+/* ---------------------------------------------------------------- the end of a batch: set lock held */
+
+static void leave(struct set *s, u32 id)
+{
+	set_remove(s, id);
+	set_give_free(s, id);
+	__atomic_fetch_sub(&ec.resident, 1, __ATOMIC_RELAXED);
+	count(CNT_EVICT, 1);
+}
+
 static void finish(struct set *s, u32 id, u32 slot, enum outcome how)
 {
 	struct line *l = &ec.line[id], *v = &ec.line[slot];
@@ -152,35 +232,38 @@ static void finish(struct set *s, u32 id, u32 slot, enum outcome how)
 		__atomic_store_n(&v->state, L_FREE, __ATOMIC_RELEASE);
 		return;
 	}
-	set_remove(s, id);
 	if (how == OUT_MOVED) {
 		v->page = l->page;
 		v->flags = l->flags & (LF_DIRTY | LF_INFLIGHT);
 		v->version = l->version;
 		__atomic_store_n(&v->state, L_VICTIM, __ATOMIC_RELEASE);
+		leave(s, id);
 		set_insert(s, slot);
 	} else {
 		__atomic_store_n(&v->state, L_FREE, __ATOMIC_RELEASE);
+		leave(s, id);
 		count(CNT_EVICT_CLEAN, 1);
 	}
-	set_give_free(s, id);
-	__atomic_fetch_sub(&ec.resident, 1, __ATOMIC_RELAXED);
-	count(CNT_EVICT, 1);
 }
 
 static void batch_evict(struct batch *b)
 {
 	struct set *s = b->set;
 
+	if (b->ndrop)
+		drop_lines(b);
 	move_pages(b);
 	lock_take(&s->lock);
 	for (u32 i = 0; i < b->n; i++)
 		finish(s, b->id[i], b->slot + i, b->outcome[i]);
+	for (u32 i = 0; i < b->ndrop; i++)
+		leave(s, b->drop[i]);
+	count(CNT_EVICT_CLEAN, b->ndrop);
 	set_settled(s);
 	set_unlock(s);
 }
 
-/* ---------------------------------------------------------------- on the fault path */
+/* ---------------------------------------------------------------- when it is too late: the set is full */
 
 /* Room in the ring: drains it, or waits for who does. */
 static void make_slots(void)
@@ -204,15 +287,15 @@ bool evict_some(struct set *s)
 {
 	struct batch b;
 	u32 seen = s->seq, most = MIN(MAX(ec.assoc / 8, 1), DIRECT_BATCH);
-	bool no_slot;
+	bool no_slot, any = batch_pick(s, most, false, &b, &no_slot);
 
-	if (!batch_pick(s, most, false, &b, &no_slot) && !no_slot)
-		batch_pick(s, 1, true, &b, &no_slot);
+	if (!any && !no_slot)
+		any = batch_pick(s, 1, true, &b, &no_slot);
 	bool changing = s->nqueue; /* lines there, yet none may go: their range is being changed */
 
 	lock_drop(&s->lock);
-	if (b.n) {
-		count(CNT_EVICT_DIRECT, b.n);
+	if (any) {
+		count(CNT_EVICT_DIRECT, b.n + b.ndrop);
 		batch_evict(&b);
 		return true;
 	}
@@ -225,137 +308,66 @@ bool evict_some(struct set *s)
 	return false;
 }
 
-void evict_ahead(struct set *s)
-{
-	struct batch b = {.n = 0};
-	bool no_slot;
+/* ---------------------------------------------------------------- ahead of need */
 
-	if (__atomic_load_n(&s->nfree, __ATOMIC_RELAXED) >= ec.high)
-		return;
-	lock_take(&s->lock);
-	if (s->nfree < ec.high)
-		batch_pick(s, MIN(ec.high - s->nfree, AHEAD_BATCH), false, &b, &no_slot);
-	lock_drop(&s->lock);
-	if (b.n)
-		batch_evict(&b);
-	if (ring_low())
-		evictor_kick(NULL);
+/* How many to evict now. A stream gets all the room there may be, for its next window; of single clean lines go several at a time, or none. */
+static u32 ahead_want(struct set *s, u32 filled)
+{
+	if (s->nfree >= ec.high)
+		return 0;
+	u32 room = ec.high - s->nfree, head = s->q_head;
+
+	if (filled > 1)
+		return room;
+	if (s->nfree <= ec.low)
+		return MIN(room, AHEAD_CLEAN);
+	if (head && ec.line[head].flags & LF_DIRTY)
+		return 1;
+	return room >= AHEAD_CLEAN ? AHEAD_CLEAN : 0;
 }
 
-/* ---------------------------------------------------------------- the service thread */
-
-static struct set *needy_take(void)
-{
-	u32 head = __atomic_load_n(&ec.needy, __ATOMIC_ACQUIRE);
-
-	while (head &&
-	       !__atomic_compare_exchange_n(&ec.needy, &head, ec.set[head - 1].needy_next, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		;
-	return head ? &ec.set[head - 1] : NULL;
-}
-
-static void refill_set(struct set *s)
+void evict_ahead(struct set *s, u32 filled)
 {
 	struct batch b;
-	bool no_slot;
+	bool no_slot, any = false;
 
-	for (;;) {
+	if (__atomic_load_n(&s->nfree, __ATOMIC_RELAXED) < ec.high) {
 		lock_take(&s->lock);
-		u32 want = s->nfree < ec.high ? ec.high - s->nfree : 0;
+		u32 want = ahead_want(s, filled);
 
 		if (want)
-			batch_pick(s, want, false, &b, &no_slot);
+			any = batch_pick(s, want, false, &b, &no_slot);
 		lock_drop(&s->lock);
-		if (!want || (!b.n && !no_slot))
-			return;
-		if (b.n) {
-			batch_evict(&b);
-			continue;
-		}
-		u64 tail = __atomic_load_n(&ec.ring.tail, __ATOMIC_ACQUIRE);
-
-		lock_take(&ec.ring.drain);
-		bool moved = ring_drain(MAX(ec.nslots / 4, 1));
-
-		lock_drop(&ec.ring.drain);
-		if (!moved)
-			ring_wait(tail);
 	}
+	if (any)
+		batch_evict(&b);
+	ring_help(filled);
+	if (unlikely(__atomic_load_n(&ec.nspare_free, __ATOMIC_RELAXED) < ec.nspare / 2))
+		recall_spares();
 }
 
 /* Spares come back when the sets they were lent to need them no more. */
-static void recall_spares(void)
+void recall_spares(void)
 {
 	for (u32 id = ec.nlines + 1; id < ec.first_slot; id++) {
 		struct line *l = &ec.line[id];
 		u64 page = __atomic_load_n(&l->page, __ATOMIC_RELAXED);
-		struct batch b = {.n = 0};
-		u32 got;
+		struct batch b;
+		bool mine = false;
 
 		if (__atomic_load_n(&l->state, __ATOMIC_RELAXED) != L_RESIDENT || !page)
 			continue;
-		struct set *s = set_of(page);
+		struct set *s = b.set = set_of(page);
 
 		lock_take(&s->lock);
-		if (l->state == L_RESIDENT && l->page == page && !guarded(l) && !vm_busy(page_addr(page)) &&
-		    (b.slot = ring_take(1, &got))) {
-			b.set = s;
-			b.n = 1;
-			b.id[0] = id;
+		if (l->state == L_RESIDENT && l->page == page && !guarded(l) && !vm_busy(page_addr(page))) {
 			l->state = L_EVICTING;
 			queue_remove(s, id);
+			batch_sort(&b, &id, 1);
+			mine = !batch_slots(&b);
 		}
 		lock_drop(&s->lock);
-		if (b.n)
+		if (mine)
 			batch_evict(&b);
 	}
-}
-
-void evictor_round(void)
-{
-	for (struct set *s; (s = needy_take());) {
-		__atomic_store_n(&s->needy, 0, __ATOMIC_RELEASE);
-		refill_set(s);
-	}
-	if (__atomic_load_n(&ec.nspare_free, __ATOMIC_RELAXED) < ec.nspare / 2)
-		recall_spares();
-	for (bool more = ring_low(); more;) {
-		lock_take(&ec.ring.drain);
-		more = ring_drain(ring_goal());
-		lock_drop(&ec.ring.drain);
-	}
-}
-
-static void evictor(void *arg)
-{
-	for (;;) {
-		while (!__atomic_exchange_n(&ec.wake, 0, __ATOMIC_ACQ_REL))
-			host(SYSNR(futex), &ec.wake, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
-		evictor_round();
-	}
-}
-
-static void service_start(void)
-{
-	if (thread_self()->task->parent_vfork || !lock_try(&ec.service_lock))
-		return; /* a vfork child's thread would end with it */
-	if (!ec.service_up)
-		ec.service_up = task_service_thread(evictor, NULL) == 0;
-	lock_drop(&ec.service_lock);
-}
-
-void evictor_kick(struct set *s)
-{
-	if (s && !__atomic_exchange_n(&s->needy, 1, __ATOMIC_ACQ_REL)) {
-		u32 me = (u32)(s - ec.set) + 1, head = __atomic_load_n(&ec.needy, __ATOMIC_RELAXED);
-
-		do
-			s->needy_next = head;
-		while (!__atomic_compare_exchange_n(&ec.needy, &head, me, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-	}
-	if (unlikely(!ec.service_up))
-		service_start();
-	if (__atomic_load_n(&ec.wake, __ATOMIC_RELAXED) || __atomic_exchange_n(&ec.wake, 1, __ATOMIC_ACQ_REL))
-		return;
-	host(SYSNR(futex), &ec.wake, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
 }

@@ -56,10 +56,8 @@ struct set {
 	u32 fresh;	    /* lines never used, the highest numbers: their entries are not even touched */
 	u32 q_head, q_tail; /* oldest, newest */
 	u32 nqueue;
-	u32 needy_next; /* list of sets that want eviction */
-	u32 needy;
 	u32 random;
-	u32 pad0[3];
+	u32 pad0[5];
 };
 _Static_assert(sizeof(struct set) == 64, "counted in the budget");
 
@@ -73,7 +71,8 @@ struct ring {
 };
 
 #define EVICT_BATCH 32u
-#define BLOCK_LINES 16ull /* 64 bits wide: page numbers are aligned by it */
+#define BLOCK_LINES 32ull /* 64 bits wide: page numbers are aligned by it */
+#define BLOCK_SHIFT 5u
 #define GUARDS	    4096u
 
 struct policy_ops {
@@ -99,11 +98,7 @@ struct excache {
 	struct ring ring;
 	struct lock spare_lock;
 	u32 spare_free, nspare_free;
-	u32 needy;	 /* list of sets, 0: none (numbers + 1) */
-	u32 wake;	 /* futex of the evictor: 0 asleep or about to, 1 work */
 	bool bare;	 /* there may be LF_BARE lines */
-	bool service_up; /* the evictor was started */
-	struct lock service_lock;
 	u64 version;  /* last sealed */
 	u64 ticket;   /* last given */
 	u64 resident; /* lines in place */
@@ -135,6 +130,7 @@ void set_unlock(struct set *s);
 /* Lock not held: waits until seq differs from seen. */
 void set_wait(struct set *s, u32 seen);
 void queue_push(struct set *s, u32 id);
+void queue_push_front(struct set *s, u32 id);
 void queue_remove(struct set *s, u32 id);
 
 /* ---- the fault (fill.c) */
@@ -154,22 +150,53 @@ static inline bool guarded(const struct line *l)
 }
 
 /* ---- eviction (evict.c) */
-bool evict_some(struct set *s);	  /* lock held, is dropped: makes room in a full set. False: nothing could be done */
-void evict_ahead(struct set *s);  /* lock not held: a little room before it is needed, by a thread that waits anyhow */
-void evictor_kick(struct set *s); /* lock not held: the set fell below its low mark */
-void evictor_round(void);	  /* what the service thread does each time it wakes */
+bool evict_some(struct set *s); /* lock held, is dropped: makes room in a full set. False: nothing could be done */
+/* Lock not held: a little room before it is needed, for as many lines as are being filled; helps with write-backs. By a thread that waits
+ * anyhow; never blocks. */
+void evict_ahead(struct set *s, u32 filled);
+void recall_spares(void);
 u64 slot_addr(u32 id);
+/* ---- pages dropped many at a time (drop.c) */
+#define DROP_MAX 64u
+struct drop_list {
+	u32 n;
+	struct {
+		u64 addr, len;
+	} piece[DROP_MAX];
+};
+void drop_add(struct drop_list *d, u64 addr); /* one line; joined to the last piece where it is its neighbour */
+void drop_all(struct drop_list *d);
+
+/* ---- are clean victims worth keeping? (keep.c) */
+bool victims_kept(void); /* asked once a batch */
+void keep_note_kept(u32 n);
+void keep_note_hit(void);
+void keep_note_fetch(u64 cycles_taken);
+void keep_note_move(u64 cycles_taken); /* of a single line */
+
+/* ---- windows filled with pages of victims (recycle.c). How many lines from the first on are in place, without allocation; clean: they
+ * must be write-protected before anybody can write to them. bytes NULL: zeros. */
+#define RECYCLE_LEAST 4u
+u32 recycle_fill(u64 addr, const u8 *bytes, u32 n, bool clean);
+
 /* ---- victims (ring.c) */
 u32 ring_take(u32 want, u32 *got); /* a run of slots: entry number of the first, or 0 */
 bool ring_drain(
     u64 want_free);	       /* ring.drain held: drops clean victims until so many slots are free, and writes back; true: some progress */
-u64 ring_goal(void);	       /* how many slots the evictor frees once it is at it */
+void ring_help(u32 lines);     /* what there is to do without waiting: write-backs begun and ended, slots freed. Not held */
+/* The pages of a run of clean victims at the tail, given up: entry number of the first, ring.drain held until ring_stolen; or 0. */
+u32 ring_steal(u32 want, u32 *got);
+void ring_stolen(u32 first, u32 n, u32 moved); /* the first `moved` pages are elsewhere now, the others go */
 void ring_wait(u64 tail_seen); /* until the tail moved on */
-bool ring_low(void);
 u32 dirty_victims(void);
 
 /* ---- write-back (writeback.c), ring.drain held */
 u32 writeback_victims(void);		 /* seals dirty victims from the cursor on, a few batches at once, and waits. How many */
+u32 writeback_begin(u32 most);		 /* one batch, without waiting: how many lines. 0: none is free, or nothing to do */
+bool writeback_begun(void);		 /* (any time) some are under way */
+bool writeback_end(bool wait);		 /* batches that home has answered, or (wait) all that were begun. True: there were any */
+u64 writeback_floor(void);		 /* position below which no slot is being sent: its page may be taken back, yet is needed */
+void writeback_fork_child(void);
 void writeback_in_place(u64 lo, u64 hi); /* dirty lines in place of a range nobody can write to become clean; range busy */
 
 /* ---- ranges (range.c): busy, vm.lock held */
@@ -208,6 +235,7 @@ extern bool checking;
 void check_sealed(u64 page, u32 crc, u64 version);
 void check_filled(u64 page, const void *bytes);
 void check_clean(u64 page, const void *bytes); /* a clean line is about to be dropped */
+void check_clean_in_place(u64 page);
 void check_forget(u64 page, u64 n);
 void check_move(u64 page, u64 n, u64 to);
 

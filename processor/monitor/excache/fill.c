@@ -15,6 +15,7 @@
 #define BUFFERS		64u
 #define GUARD_LINES	8u
 #define WRITES_IN_A_ROW 4ull
+#define AROUND		16u /* lines of a file around the one touched */
 
 /* struct thread's prefetch[] */
 enum { PF_STREAM0, PF_STREAM1, PF_STREAM2, PF_WRITES, PF_RIP, PF_LINES, PF_SEGV_AT, PF_SEGV_SEQ };
@@ -90,11 +91,8 @@ static u32 take_line(struct set *s)
 		return id;
 	if (!ec.policy->pick(s, false)) {
 		id = spare_take(s);
-		if (id) {
-			if (ec.nspare_free < ec.nspare / 2)
-				evictor_kick(NULL);
+		if (id)
 			return id;
-		}
 	}
 	evict_some(s);
 	return 0;
@@ -180,8 +178,9 @@ static void window_build(struct window *w, const struct vma *v, u32 seq, u32 fir
 			continue;
 		if (!one_set)
 			lock_take(&s->lock);
-		/* Under the lock: whether home has the line may change until then. */
-		if ((one_set || !gate_shut(page_addr(w->base + bit), seq)) && alike(w, v, w->base + bit))
+		/* Under the lock: whether home has the line may change until then, and a part of the block may be busy that the
+		 * demanded line is not of. */
+		if (!gate_shut(page_addr(w->base + bit), seq) && alike(w, v, w->base + bit))
 			window_add(w, s, bit, w->fixed);
 		if (!one_set)
 			lock_drop(&s->lock);
@@ -195,9 +194,9 @@ static void window_open(struct thread *t, struct window *w, const struct vma *v,
 {
 	u32 stream, n = stream_window(t, w->base + w->demand, w->write, &stream, &w->writes), first = w->demand, last = w->demand;
 
-	if (v->flags & VMA_FILE && ec.window == BLOCK_LINES) {
-		first = 0;
-		last = BLOCK_LINES - 1;
+	if (v->flags & VMA_FILE && ec.window >= AROUND) {
+		first = ALIGN_DOWN(w->demand, AROUND);
+		last = first + AROUND - 1;
 	} else if (!w->zero || w->write) {
 		last = (u32)MIN(w->demand + n, BLOCK_LINES) - 1;
 	}
@@ -213,7 +212,6 @@ static void window_close(struct window *w)
 {
 	for (u32 left = w->want; left;) {
 		struct set *s = set_of(w->base + (u32)__builtin_ctz(left));
-		bool low;
 
 		lock_take(&s->lock);
 		for (u32 bits = left; bits; bits &= bits - 1) {
@@ -227,11 +225,8 @@ static void window_close(struct window *w)
 			else
 				line_cancel(s, w->id[bit]);
 		}
-		low = s->nfree < ec.low;
 		set_settled(s);
 		set_unlock(s);
-		if (low)
-			evictor_kick(s);
 	}
 }
 
@@ -240,9 +235,18 @@ static void window_close(struct window *w)
 /* Puts a run of lines in place. A page that was there already is one that this table did not know to be there: it counts as dirty. */
 static void fill_run(struct window *w, u32 bit, u32 n, const u8 *bytes, bool wp)
 {
+	if (n >= RECYCLE_LEAST && !w->fixed) {
+		u32 lines = recycle_fill(page_addr(w->base + bit), bytes, n, wp), mask = lines ? (u32)((1ull << lines) - 1) << bit : 0;
+
+		w->filled |= mask;
+		w->dirty |= wp ? 0 : mask;
+		bit += lines;
+		n -= lines;
+		bytes += bytes ? lines * LINE_SIZE : 0;
+	}
 	while (n) {
 		u64 done = 0;
-		s64 r = uffd_copy(page_addr(w->base + bit), bytes, n * LINE_SIZE, wp, &done);
+		s64 r = uffd_copy(page_addr(w->base + bit), bytes ? bytes : zero_lines, n * LINE_SIZE, wp, &done);
 		u32 lines = (u32)(done / LINE_SIZE);
 
 		if (r == -ENOENT && !lines && n > 1) { /* the run crosses a border of host mappings */
@@ -257,7 +261,7 @@ static void fill_run(struct window *w, u32 bit, u32 n, const u8 *bytes, bool wp)
 		w->dirty |= wp ? 0 : mask;
 		bit += lines;
 		n -= lines;
-		bytes += lines * LINE_SIZE;
+		bytes += bytes ? lines * LINE_SIZE : 0;
 		if (!r)
 			continue;
 		if (r != -EEXIST || checking)
@@ -266,7 +270,7 @@ static void fill_run(struct window *w, u32 bit, u32 n, const u8 *bytes, bool wp)
 		w->dirty |= 1u << bit;
 		bit++;
 		n--;
-		bytes += LINE_SIZE;
+		bytes += bytes ? LINE_SIZE : 0;
 	}
 }
 
@@ -276,7 +280,7 @@ static void fill_bits(struct window *w, u32 bits, const u8 *bytes, bool wp)
 	while (bits) {
 		u32 bit = (u32)__builtin_ctz(bits), n = (u32)__builtin_ctz(~(bits >> bit));
 
-		fill_run(w, bit, n, bytes ? bytes : zero_lines, wp);
+		fill_run(w, bit, n, bytes, wp);
 		if (bytes)
 			bytes += n * LINE_SIZE;
 		bits &= ~((u32)((1ull << n) - 1) << bit);
@@ -376,11 +380,12 @@ static bool fetch(struct window *w, const struct vma *v)
 
 	req.ticket = __atomic_add_fetch(&ec.ticket, BLOCK_LINES, __ATOMIC_RELAXED);
 	count(CNT_FETCH, 1);
+	u64 start = cycles();
 	s64 handle = chan_post(&mon.mem, OP_MEM_FETCH, 0, &seg, 1, &r, 0);
 	s32 status = (s32)handle;
 
 	if (handle > 0) {
-		evict_ahead(w->set); /* while home is at it */
+		evict_ahead(w->set, (u32)__builtin_popcount(w->want)); /* while home is at it */
 		flight_waits(FLIGHT_REPLY, page_addr(w->base), 0);
 		status = chan_wait(&mon.mem, handle);
 		flight_waits(FLIGHT_RUNS, 0, 0);
@@ -388,6 +393,7 @@ static bool fetch(struct window *w, const struct vma *v)
 	if (status == -WIRE_TIMEOUT || status == -WIRE_WAIT || status == -WIRE_BUSY || status == -WIRE_DOWN)
 		status = owner_call(OP_MEM_FETCH, &seg, 1, &r, page_addr(w->base + w->demand));
 
+	keep_note_fetch(cycles() - start);
 	if (status && (status <= -4096 || !(v->flags & VMA_FILE)))
 		owner_gone(status, page_addr(w->base + w->demand));
 	if (!status && (rep.addr != req.addr || rep.ticket != req.ticket || r.data_len < (u64)__builtin_popcountll(rep.data) * LINE_SIZE ||
@@ -444,6 +450,8 @@ static enum fill_result miss(struct thread *t, struct set *s, u64 page, bool wri
 		ok = fetch(&w, v);
 	}
 	window_close(&w);
+	if (w.zero)
+		evict_ahead(s, (u32)__builtin_popcount(w.want));
 	return ok ? FILL_DONE : FILL_NO_MEMORY;
 }
 
@@ -472,6 +480,8 @@ static enum fill_result take_back(struct thread *t, struct set *s, u32 victim, b
 	bool clean = !(vl->flags & LF_DIRTY) && !write;
 	bool move = ec.move && !clean && plain_rw(v->prot) && !(vl->flags & LF_PINNED);
 
+	if (!(vl->flags & LF_DIRTY))
+		keep_note_hit();
 	vl->state = L_TAKING;
 	lock_drop(&s->lock);
 	take_back_page(page, victim, move, clean);
@@ -486,12 +496,9 @@ static enum fill_result take_back(struct thread *t, struct set *s, u32 victim, b
 	vl->flags = 0;
 	__atomic_store_n(&vl->state, L_FREE, __ATOMIC_RELEASE);
 	set_settled(s);
-	bool low = s->nfree < ec.low;
-
 	set_unlock(s);
 	count(CNT_VICTIM_HIT, 1);
-	if (low)
-		evictor_kick(s);
+	evict_ahead(s, 1);
 	return FILL_DONE;
 }
 
@@ -505,7 +512,7 @@ static u32 write_run(struct thread *t, struct set *s, u64 page, const struct vma
 	while (row == WRITES_IN_A_ROW && ec.block_shift && next < end) {
 		struct line *l = &ec.line[set_find(s, next)];
 
-		if (l->page != next || l->state != L_RESIDENT || l->flags & LF_DIRTY)
+		if (l->page != next || l->state != L_RESIDENT || l->flags & LF_DIRTY || vm_busy(page_addr(next)))
 			break;
 		l->flags |= LF_DIRTY;
 		next++;

@@ -67,6 +67,7 @@ void range_each(u64 lo, u64 hi, range_fn *fn, void *arg)
 struct unsettled {
 	struct set *set;
 	u32 seq;
+	bool sent; /* a write-back is under way */
 };
 
 static void look(struct set *s, u32 id, void *arg)
@@ -75,7 +76,7 @@ static void look(struct set *s, u32 id, void *arg)
 	struct unsettled *u = arg;
 
 	if ((l->state != L_RESIDENT && l->state != L_VICTIM) || l->flags & (LF_INFLIGHT | LF_PINNED))
-		*u = (struct unsettled){s, s->seq};
+		*u = (struct unsettled){s, s->seq, l->flags & LF_INFLIGHT};
 }
 
 /* Whoever looked at the gate before the range became busy has changed its line's state after this, in every set. */
@@ -87,6 +88,17 @@ static void pass_all_locks(void)
 	}
 }
 
+/* What was begun in passing is nobody's to end. False: somebody is at it, perhaps our caller, who has done so. */
+static bool end_writebacks(void)
+{
+	if (!lock_try(&ec.ring.drain))
+		return false;
+	bool any = writeback_end(true);
+
+	lock_drop(&ec.ring.drain);
+	return any;
+}
+
 void range_settle(u64 lo, u64 hi)
 {
 	struct unsettled u;
@@ -96,7 +108,7 @@ void range_settle(u64 lo, u64 hi)
 	do {
 		u.set = NULL;
 		range_each(lo, hi, look, &u);
-		if (u.set)
+		if (u.set && !(u.sent && end_writebacks()))
 			set_wait(u.set, u.seq);
 	} while (u.set);
 }

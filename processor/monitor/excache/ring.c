@@ -9,6 +9,7 @@
 #include "processor/monitor/excache/excache.h"
 
 #define DROP_RUN 64u
+#define HELP_LINES 4u /* of a write-back begun in passing: small, for the next miss may have to wait for it */
 #define WAIT_NS	 (20 * NSEC_PER_MSEC)
 
 static u32 slot_entry(u64 position)
@@ -45,30 +46,30 @@ u32 ring_take(u32 want, u32 *got)
 	return n ? first : 0;
 }
 
-/* The evictor should make room: victims are kept until a quarter of the slots is left, or, when they are not kept, are a quarter. */
-bool ring_low(void)
+static u64 used_now(void)
 {
-	u64 used = head_now() - tail_now(), quarter = MAX(ec.nslots / 4, 1);
-
-	return ec.policy->second_chance ? ec.nslots - used < quarter : used >= quarter;
+	return head_now() - tail_now();
 }
 
-u64 ring_goal(void)
+/* Slots should be freed: victims are kept until a quarter of the slots is left. */
+static bool low(void)
 {
-	return ec.policy->second_chance ? MAX(ec.nslots * 3ull / 8, 1) : ec.nslots;
+	return ec.nslots - used_now() < MAX(ec.nslots / 4, 1);
 }
 
-/* The slot at the tail: a hole, or a clean victim, which is given up here. */
-static bool give_up(u32 id)
+enum tail_slot { SLOT_STAYS, SLOT_HOLE, SLOT_GIVEN_UP };
+
+/* The slot at the tail: a hole, or a clean victim, which is given up here: its page is still there. */
+static enum tail_slot give_up(u32 id)
 {
 	struct line *v = &ec.line[id];
 	u32 state = __atomic_load_n(&v->state, __ATOMIC_ACQUIRE);
 	u64 page = __atomic_load_n(&v->page, __ATOMIC_RELAXED);
 
 	if (state == L_FREE)
-		return true;
+		return SLOT_HOLE;
 	if (state != L_VICTIM || !page)
-		return false;
+		return SLOT_STAYS;
 	struct set *s = set_of(page);
 
 	lock_take(&s->lock);
@@ -85,7 +86,7 @@ static bool give_up(u32 id)
 		count(CNT_EVICT_CLEAN, 1);
 	}
 	lock_drop(&s->lock);
-	return clean || hole;
+	return clean ? SLOT_GIVEN_UP : hole ? SLOT_HOLE : SLOT_STAYS;
 }
 
 static void pages_away(u64 position, u32 n)
@@ -98,26 +99,58 @@ static void pages_away(u64 position, u32 n)
 		host(SYSNR(madvise), ec.staging, (u64)(n - part) * LINE_SIZE, MADV_DONTNEED);
 }
 
+static void tail_to(u64 tail)
+{
+	lock_take(&ec.ring.lock);
+	__atomic_store_n(&ec.ring.tail, tail, __ATOMIC_RELEASE);
+	lock_drop(&ec.ring.lock);
+	if (ec.ring.cursor < tail)
+		ec.ring.cursor = tail;
+	__atomic_fetch_add(&ec.ring.seq, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&ec.ring.waiters, __ATOMIC_SEQ_CST))
+		host(SYSNR(futex), &ec.ring.seq, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 0x7fffffff);
+}
+
 /* Moves the tail over up to `most` slots. ring.drain held. */
 static u32 drop_tail(u32 most)
 {
-	u64 tail = ec.ring.tail, head = head_now();
+	u64 tail = ec.ring.tail, head = MIN(head_now(), writeback_floor());
 	u32 n = 0;
 
-	while (n < most && tail + n < head && give_up(slot_entry(tail + n)))
+	while (n < most && tail + n < head && give_up(slot_entry(tail + n)) != SLOT_STAYS)
 		n++;
 	if (!n)
 		return 0;
 	pages_away(tail, n);
-	lock_take(&ec.ring.lock);
-	__atomic_store_n(&ec.ring.tail, tail + n, __ATOMIC_RELEASE);
-	lock_drop(&ec.ring.lock);
-	if (ec.ring.cursor < tail + n)
-		ec.ring.cursor = tail + n;
-	__atomic_fetch_add(&ec.ring.seq, 1, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&ec.ring.waiters, __ATOMIC_SEQ_CST))
-		host(SYSNR(futex), &ec.ring.seq, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 0x7fffffff);
+	tail_to(tail + n);
 	return n;
+}
+
+u32 ring_steal(u32 want, u32 *got)
+{
+	*got = 0;
+	if (used_now() * 2 < ec.nslots || !lock_try(&ec.ring.drain))
+		return 0;
+	u64 tail = ec.ring.tail, head = MIN(head_now(), MAX(writeback_floor(), tail));
+	u32 first = slot_entry(tail), n = 0;
+
+	want = (u32)MIN(want, MIN(head - tail, ec.nslots - tail % ec.nslots));
+	while (n < want && give_up(first + n) == SLOT_GIVEN_UP)
+		n++;
+	*got = n;
+	if (n)
+		return first;
+	drop_tail(1); /* a hole, perhaps */
+	lock_drop(&ec.ring.drain);
+	return 0;
+}
+
+void ring_stolen(u32 first, u32 n, u32 moved)
+{
+	if (moved < n)
+		pages_away(ec.ring.tail + moved, n - moved);
+	tail_to(ec.ring.tail + n);
+	lock_drop(&ec.ring.drain);
 }
 
 bool ring_drain(u64 want_free)
@@ -140,6 +173,33 @@ bool ring_drain(u64 want_free)
 	if (stuck || ec.ring.cursor + ec.nslots < head_now() + want_clean)
 		moved |= writeback_victims() > 0;
 	return moved;
+}
+
+static bool passed_over(void)
+{
+	return ec.ring.cursor > ec.ring.tail && !writeback_begun();
+}
+
+/* A step of it: no waiting. lines: as many as came in may be dirty and want to go. */
+void ring_help(u32 lines)
+{
+	bool dirty = ec.ring.cursor < head_now(), begun = writeback_begun();
+
+	if ((!dirty && !begun && !low()) || !lock_try(&ec.ring.drain))
+		return;
+	if (begun)
+		writeback_end(false);
+	if (low() && !drop_tail(DROP_RUN) && passed_over())
+		ec.ring.cursor = ec.ring.tail;
+	lines = MAX(lines, HELP_LINES);
+	while (ec.ring.cursor + HELP_LINES <= head_now() || low()) {
+		u32 n = writeback_begin(lines);
+
+		if (!n || n >= lines)
+			break;
+		lines -= n;
+	}
+	lock_drop(&ec.ring.drain);
 }
 
 void ring_wait(u64 tail_seen)

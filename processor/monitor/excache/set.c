@@ -107,6 +107,20 @@ void queue_push(struct set *s, u32 id)
 	s->nqueue++;
 }
 
+void queue_push_front(struct set *s, u32 id)
+{
+	struct line *l = &ec.line[id];
+
+	l->q_prev = 0;
+	l->q_next = s->q_head;
+	if (s->q_head)
+		ec.line[s->q_head].q_prev = id;
+	else
+		s->q_tail = id;
+	s->q_head = id;
+	s->nqueue++;
+}
+
 void queue_remove(struct set *s, u32 id)
 {
 	struct line *l = &ec.line[id];

@@ -8,7 +8,8 @@
 #include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/uffd.h"
 
-#define DEFAULT_ASSOC 256u
+#define DEFAULT_ASSOC 1024u /* large: each set keeps up to HIGH_FREE lines free */
+#define HIGH_FREE     48u   /* a window and a few */
 #define FULL_ASSOC    (~0u)
 #define MIN_LINES     32u
 
@@ -29,7 +30,7 @@ static void split_lines(u32 total, u32 assoc)
 	bool small = total < 128;
 
 	ec.nspare = small ? total / 8 : MIN(MAX(total / 64, 16), 256);
-	ec.nslots = small ? total / 4 : MAX(total / 8, 32);
+	ec.nslots = small ? total / 4 : MAX(total / 16, 32);
 	u32 lines = total - ec.nspare - ec.nslots;
 
 	assoc = MIN(assoc ? assoc : DEFAULT_ASSOC, lines);
@@ -42,10 +43,10 @@ static void split_lines(u32 total, u32 assoc)
 	ec.nlines = ec.nsets * assoc;
 	ec.nslots += lines - ec.nlines;
 	ec.bucket_bits = ceil_log2(assoc + ec.nslots / ec.nsets / 2);
-	ec.block_shift = assoc >= 64 ? 4 : 0;
-	ec.low = assoc >= 16 ? assoc / 16 : 0;
-	ec.high = assoc >= 16 ? assoc / 8 : 0;
-	ec.window = total >= 1024 ? BLOCK_LINES : total >= 256 ? 4 : 1;
+	ec.block_shift = assoc >= 4 * BLOCK_LINES ? BLOCK_SHIFT : 0;
+	ec.low = assoc >= 16 ? MIN(assoc / 16, HIGH_FREE / 3) : 0;
+	ec.high = assoc >= 16 ? MIN(assoc / 8, HIGH_FREE) : 0;
+	ec.window = total >= 4096 ? BLOCK_LINES : total >= 1024 ? 16 : total >= 256 ? 4 : 1;
 	ec.first_slot = 1 + ec.nlines + ec.nspare;
 }
 
@@ -149,7 +150,7 @@ static void inherit(struct line *l, const struct vma **last)
 static void inherit_set(struct set *s, const struct vma **last)
 {
 	lock_reset(&s->lock);
-	s->waiters = s->needy = 0;
+	s->waiters = 0;
 	for (u32 id = s->q_head; id; id = ec.line[id].q_next)
 		inherit(&ec.line[id], last);
 }
@@ -162,7 +163,6 @@ void excache_fork_child(void)
 	lock_reset(&ec.ring.lock);
 	lock_reset(&ec.ring.drain);
 	lock_reset(&ec.spare_lock);
-	lock_reset(&ec.service_lock);
 	for (u64 p = ec.ring.tail; p < ec.ring.head; p++) {
 		u32 id = ec.first_slot + (u32)(p % ec.nslots);
 
@@ -174,7 +174,6 @@ void excache_fork_child(void)
 		inherit_set(&ec.set[s], &last);
 	ec.bare = true;
 	ec.ring = (struct ring){0};
-	ec.needy = ec.wake = 0;
-	ec.service_up = false;
+	writeback_fork_child();
 	staging_map();
 }

@@ -1,4 +1,5 @@
-/* Write-back: dirty lines go home in batches. ring.drain is held, so one batch is under way at a time and no line is in two.
+/* Write-back: dirty lines go home in batches. ring.drain is held to begin and to end one, not between: a thread that waits for a fetch
+ * begins one in passing, and any thread ends it. INFLIGHT keeps a line out of a second one.
  *
  * A victim is sealed under its set lock: INFLIGHT (no second write-back), SEALED (these bytes), PINNED (the page stays in staging while it
  * is read and until home has answered; who takes the line back meanwhile copies it, and it is dirty again). Home's answer is per line:
@@ -10,9 +11,11 @@
 #include "processor/monitor/vm/uffd.h"
 
 #define WB_LINES 16u /* of a batch: a miss may have to wait behind it */
-#define WB_DEPTH 3u  /* batches under way at once */
+#define WB_DEPTH 4u  /* batches under way at once */
 
 struct outgoing { /* a batch */
+	bool busy; /* begun, not ended */
+	u64 from;  /* slots below this position are none of its */
 	u32 n, nsegs;
 	s64 handle; /* of the request; <= 0: not posted */
 	u64 page[WB_LINES];
@@ -24,6 +27,7 @@ struct outgoing { /* a batch */
 	struct chan_reply reply;
 };
 static struct outgoing batches[WB_DEPTH]; /* ring.drain */
+static u32 begun;			  /* written under ring.drain: how many are busy */
 
 static bool all_zero(const u8 *bytes)
 {
@@ -148,13 +152,13 @@ static void batch_finish(struct outgoing *out)
 }
 
 /* Claims dirty victims from the cursor on. Returns how many; some may have needed no message. */
-static u32 batch_gather(struct outgoing *out)
+static u32 batch_gather(struct outgoing *out, u32 most)
 {
 	u64 head = __atomic_load_n(&ec.ring.head, __ATOMIC_ACQUIRE);
 	u32 claimed = 0;
 
 	out->n = 0;
-	for (; ec.ring.cursor < head && out->n < WB_LINES && claimed < 4 * WB_LINES; ec.ring.cursor++) {
+	for (; ec.ring.cursor < head && out->n < most && claimed < 4 * most; ec.ring.cursor++) {
 		u32 id = ec.first_slot + (u32)(ec.ring.cursor % ec.nslots);
 		u64 page;
 
@@ -168,30 +172,91 @@ static u32 batch_gather(struct outgoing *out)
 	return claimed;
 }
 
-u32 writeback_victims(void)
+bool writeback_begun(void)
 {
-	u32 claimed = 0, posted = 0;
+	return __atomic_load_n(&begun, __ATOMIC_RELAXED);
+}
 
-	while (posted < WB_DEPTH) {
-		struct outgoing *out = &batches[posted];
-		u32 n = batch_gather(out);
+static void batch_end(struct outgoing *out)
+{
+	batch_finish(out);
+	for (u32 i = 0; i < out->n; i++)
+		release(out->page[i], out->line[i].version, out->rep.committed >> i & 1);
+	out->busy = false;
+	__atomic_store_n(&begun, begun - 1, __ATOMIC_RELAXED);
+}
 
-		claimed += n;
-		if (out->n) {
-			batch_post(out);
-			posted++;
-		}
-		if (!n)
-			break;
+bool writeback_end(bool wait)
+{
+	bool any = false;
+
+	for (u32 i = 0; i < WB_DEPTH; i++) {
+		struct outgoing *out = &batches[i];
+
+		if (!out->busy || (!wait && out->handle > 0 && !chan_done(&mon.mem, out->handle)))
+			continue;
+		batch_end(out);
+		any = true;
 	}
-	for (u32 b = 0; b < posted; b++) {
-		struct outgoing *out = &batches[b];
+	return any;
+}
 
-		batch_finish(out);
-		for (u32 i = 0; i < out->n; i++)
-			release(out->page[i], out->line[i].version, out->rep.committed >> i & 1);
+u64 writeback_floor(void)
+{
+	u64 floor = ~0ull;
+
+	for (u32 i = 0; i < WB_DEPTH; i++)
+		if (batches[i].busy)
+			floor = MIN(floor, batches[i].from);
+	return floor;
+}
+
+static struct outgoing *idle_batch(void)
+{
+	for (u32 i = 0; i < WB_DEPTH; i++)
+		if (!batches[i].busy)
+			return &batches[i];
+	return NULL;
+}
+
+static u32 begin(u32 most)
+{
+	struct outgoing *out = idle_batch();
+
+	if (!out)
+		return 0;
+	out->from = ec.ring.cursor;
+	u32 claimed = batch_gather(out, most);
+
+	if (out->n) {
+		batch_post(out);
+		out->busy = true;
+		__atomic_store_n(&begun, begun + 1, __ATOMIC_RELAXED);
 	}
 	return claimed;
+}
+
+u32 writeback_begin(u32 most)
+{
+	return begin(MIN(most, WB_LINES));
+}
+
+u32 writeback_victims(void)
+{
+	u32 claimed = writeback_end(true), n;
+
+	while ((n = begin(WB_LINES)))
+		claimed += n;
+	writeback_end(true);
+	return claimed;
+}
+
+/* The requests are the parent's. */
+void writeback_fork_child(void)
+{
+	for (u32 i = 0; i < WB_DEPTH; i++)
+		batches[i].busy = false;
+	begun = 0;
 }
 
 /* ---------------------------------------------------------------- in place */
@@ -240,6 +305,7 @@ void writeback_in_place(u64 lo, u64 hi)
 	struct in_place p;
 
 	lock_take(&ec.ring.drain);
+	writeback_end(true);
 	do {
 		p.n = out->n = 0;
 		range_each(lo, hi, seal_in_place, &p);

@@ -26,6 +26,14 @@ struct thread *thread_list(void)
 	return all_threads;
 }
 
+/* Nobody but a listed thread adds one, and a thread leaves the list when it has done with program memory. */
+bool thread_alone(void)
+{
+	const struct thread *t = __atomic_load_n(&all_threads, __ATOMIC_ACQUIRE);
+
+	return t == thread_self() && !__atomic_load_n(&t->next, __ATOMIC_RELAXED);
+}
+
 static void list_add(struct thread *t)
 {
 	lock_take(&thread_list_lock);

@@ -10,6 +10,7 @@ void vm_fork_prepare(struct thread *t)
 	busy_set(0, 0, ~0ull);
 	vm.seal_ok = 1;
 	lock_take(&ec.ring.drain);
+	writeback_end(true);
 	range_settle(0, ~0ull);
 	while (dirty_victims()) {
 		ec.ring.cursor = ec.ring.tail;

@@ -50,7 +50,7 @@ s64 vm_next(u64 addr, struct vma *out, char *path, u64 path_cap);
 u64 vm_total_bytes(void);
 u64 vm_resident_bytes(void);
 
-/* fork. prepare: takes every lock, drains write-backs, stops the evictor (after it returns, home may clone). parent: releases.
+/* fork. prepare: takes every lock, drains write-backs (after it returns, home may clone). parent: releases.
  * child: first thing in the child: new userfaultfd, ranges registered again, locks fresh, inherited lines dirty, own staging;
  * mon.mem is already the child's channel. */
 void vm_fork_prepare(struct thread *t);

@@ -254,7 +254,7 @@ static void run(const struct shape *s, u64 seed)
 		if (what == 0)
 			layout_op();
 		else if (what == 1)
-			evictor_round();
+			ring_help(fake_random(40));
 		else if (what == 2)
 			heap_op();
 		else if (what == 3 && !fake_random(10))
@@ -277,7 +277,7 @@ int main(int argc, char **argv)
 	    {400 * KIB, 0, POLICY_SFIFO, true, {0}},
 	    {400 * KIB, 0, POLICY_SFIFO, false, {0}},
 	    {300 * KIB, 1, POLICY_SFIFO, true, {0}},
-	    {400 * KIB, 1, POLICY_FIFO, false, {.skip = 10}},
+	    {400 * KIB, 1, POLICY_FIFO, false, {.skip = 10, .no_vector = true}},
 	    {600 * KIB, 4, POLICY_CLOCK, true, {.move_busy = 5, .move_partial = 7}},
 	    {2 * MIB, 0, POLICY_SFIFO, true, {.move_busy = 20, .move_after = 20, .skip = 5, .timeout = 9}},
 	    {5 * MIB, 16, POLICY_RANDOM, true, {.move_after = 3}},

@@ -16,6 +16,7 @@ struct fake_page {
 
 struct fake_faults { /* one in so many, 0: never */
 	u32 move_busy, move_after, move_partial, skip, timeout;
+	bool no_vector;
 };
 
 extern struct fake_faults fake_faults;
