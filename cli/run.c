@@ -268,13 +268,17 @@ static const char *names_of(const struct cluster *c, u8 kind, char buf[128])
 	return buf;
 }
 
-static bool place_refused(const struct cluster *c, s32 status, const struct gm_place_rep *rep)
+static bool place_refused(const struct run_request *r, const struct cluster *c, s32 status, const struct gm_place_rep *rep)
 {
 	static const char *const words[] = {"", "processor", "memory", "storage"};
 	u8 kind = !rep->processor.name[0] ? KIND_PROCESSOR : !rep->memory.name[0] ? KIND_MEMORY : KIND_STORAGE;
 	char names[128];
 	if (status == -EHOSTDOWN)
 		cli_error("no %s node is up: %s (see lego status)", words[kind], names_of(c, kind, names));
+	else if (status == -ENOENT && r->node)
+		cli_error("there is no processor node '%s' (see lego node list)", r->node);
+	else if (status == -EDQUOT)
+		cli_error("the programs of vNode %s hold all the memory it may have", r->vnode ? r->vnode : "default");
 	else if (status == -EOPNOTSUPP)
 		cli_error("memory is not replicated yet: run without --replicas");
 	else
@@ -292,10 +296,12 @@ static bool place(const struct run_request *r, const struct cluster *c, char add
 		return false;
 	if (r->vnode)
 		memcpy(req.vnode, r->vnode, strlen(r->vnode));
+	if (r->node)
+		memcpy(req.node, r->node, strlen(r->node));
 	s32 status = sync_client_call(gm, OP_GM_PLACE, &req, sizeof(req), NULL, 0, &rep, sizeof(rep), NULL, NULL, NULL, NULL, 3000);
 	sync_client_close(gm);
 	if (status)
-		return place_refused(c, status, &rep);
+		return place_refused(r, c, status, &rep);
 	memcpy(addr, rep.processor.addr, WIRE_ADDR_MAX);
 	return true;
 }
@@ -345,6 +351,10 @@ static bool check(const struct run_request *r)
 	if (r->excache_bytes && r->excache_bytes < 16 * LINE_SIZE) {
 		cli_error("run: an ExCache of %llu bytes is too small: at least 64K", (unsigned long long)r->excache_bytes);
 		return false;
+	}
+	if (r->node && (!*r->node || strlen(r->node) >= WIRE_NAME_MAX)) {
+		cli_error("run: '%s' is no name for a processor node", r->node);
+		return CLI_RUN_FAILED;
 	}
 	if (r->vnode && (!*r->vnode || strlen(r->vnode) >= WIRE_NAME_MAX)) {
 		cli_error("run: '%s' is no name for a vNode", r->vnode);

@@ -9,7 +9,7 @@
 
 struct run_request {
 	/* options */
-	const char *cluster, *vnode, *stats, *workdir, *transport, *policy, *file_cache;
+	const char *cluster, *vnode, *node, *stats, *workdir, *transport, *policy, *file_cache;
 	u64 excache_bytes, memory_bytes;
 	u32 replicas, assoc;
 	bool no_move, no_rewrite;
@@ -34,6 +34,7 @@ int run_program(struct run_request *r);
 #define RUN_OPTIONS(r)                                                                                                                     \
 	{"cluster", 0, OPT_STRING, "NAME", "which (default: the one named default if it is up, else a private one)", &(r).cluster},        \
 	    {"vnode", 0, OPT_STRING, "V", "the machine to run on (default: default)", &(r).vnode},                                         \
+	    {"node", 0, OPT_STRING, "P", "the processor node to run on (default: the manager's choice)", &(r).node},                       \
 	    {"excache", 0, OPT_SIZE, "SIZE", "local memory of each process (default 256M)", &(r).excache_bytes},                           \
 	    {"replicas", 0, OPT_U32, "K", "second copies of its memory (default 0)", &(r).replicas, NULL, 0, 2},                           \
 	    {"stats", 0, OPT_STRING, "FILE", "write figures as JSON there at exit", &(r).stats},                                           \

@@ -69,7 +69,7 @@ struct gm_component *gm_find(struct gm *g, const char *name)
 	return NULL;
 }
 
-static struct gm_component *by_conn(struct gm *g, conn_id c)
+struct gm_component *gm_by_conn(struct gm *g, conn_id c)
 {
 	for (u32 i = 0; c && i < g->ncomps; i++)
 		if (g->comps[i].conn == c)
@@ -280,7 +280,7 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 	struct gm_component *c = status ? NULL : slot_for(g, req, &status);
 	if (!c)
 		return status;
-	struct gm_component *other = by_conn(g, conn->id);
+	struct gm_component *other = gm_by_conn(g, conn->id);
 	if (other && other != c)
 		return -EBUSY; /* one line, one component */
 	struct stored_component s = wanted_row(g, c, req);
@@ -350,7 +350,7 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 	memcpy(&req, m->fixed, sizeof(req));
 	if (!beat_ok(conn, &req, m->data_len))
 		return false;
-	struct gm_component *c = by_conn(g, conn->id);
+	struct gm_component *c = gm_by_conn(g, conn->id);
 	if (c && c->s.incarnation == req.incarnation && !take_procs(c, m, req.nproc)) {
 		rep.known = 1;
 		if (c->life == GM_DEAD)
@@ -383,7 +383,7 @@ static void leave_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 	struct gm_beat_req req;
 	s32 status = 0;
 	memcpy(&req, m->fixed, sizeof(req));
-	struct gm_component *c = conn->role == ROLE_ADMIN ? by_incarnation(g, req.incarnation) : by_conn(g, conn->id);
+	struct gm_component *c = conn->role == ROLE_ADMIN ? by_incarnation(g, req.incarnation) : gm_by_conn(g, conn->id);
 	if (c && c->s.incarnation == req.incarnation) {
 		status = gm_store_drop_component(g->store, c->s.name);
 		if (!status) {
@@ -430,7 +430,7 @@ static void on_closed(void *self, conn_id c)
 {
 	struct gm *g = self;
 	struct gm_conn *conn = conn_find(g, c);
-	struct gm_component *comp = by_conn(g, c);
+	struct gm_component *comp = gm_by_conn(g, c);
 	if (conn)
 		*conn = g->conns[--g->nconns];
 	if (comp) {
@@ -471,7 +471,7 @@ static bool dispatch(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		gm_status_msg(g, conn->id, m);
 		return true;
 	case OP_GM_VNODE:
-		gm_vnode_msg(g, conn->id, m);
+		gm_vnode_msg(g, conn, m);
 		return true;
 	case OP_GM_LEAVE:
 		leave_msg(g, conn, m);

@@ -58,6 +58,7 @@ struct gm {
 /* gm.c */
 bool gm_name_ok(const char name[WIRE_NAME_MAX], bool may_be_empty);
 struct gm_component *gm_find(struct gm *g, const char *name);
+struct gm_component *gm_by_conn(struct gm *g, conn_id c);
 u64 gm_now(const struct gm *g);
 u64 gm_lease_ns(const struct gm *g);
 /* What `status` shows: COMP_DOWN, or what it said of itself. */
@@ -73,12 +74,19 @@ struct gm_component *gmm_place(struct gm *g, s32 *why);
 struct gm_component *gsm_place(struct gm *g, s32 *why);
 /* The vNode of that name, made when absent and create. NULL with *why. */
 struct stored_vnode *gsm_vnode(struct gm *g, const char *name, bool create, s32 *why);
+/* -EEXIST, -EINVAL, -EADDRINUSE, -ENODEV (no such storage node) and as above. */
+struct stored_vnode *gsm_vnode_create(struct gm *g, const char *name, const struct vnode_spec *spec, s32 *why);
+s32 gsm_vnode_remove(struct gm *g, const char *name); /* -EBUSY: it has processes */
+struct vnode_use {
+	u64 processes, memory_bytes;
+};
+struct vnode_use gsm_vnode_use(const struct gm *g, u32 id);
 struct gm_component *gsm_storage_of(struct gm *g, const struct stored_vnode *v, s32 *why);
 /* place.c: shared by the three. need and capacity are in the unit the kind is measured in. */
 struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u64 need,
 			     void (*measure)(const struct gm_component *c, struct place_candidate *cand), s32 *why);
 void gm_place_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
-void gm_vnode_msg(struct gm *g, conn_id c, const struct msg *m);
+void gm_vnode_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 
 /* status.c */
 void gm_status_msg(struct gm *g, conn_id c, const struct msg *m);

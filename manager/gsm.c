@@ -26,28 +26,34 @@ static struct stored_vnode *find(struct gm *g, const char *name)
 	return NULL;
 }
 
-struct stored_vnode *gsm_vnode(struct gm *g, const char *name, bool create, s32 *why)
+/* Where a new vNode's files go: the node it names, or the manager's choice. */
+static struct gm_component *storage_for(struct gm *g, const struct vnode_spec *spec, s32 *why)
 {
-	if (!*name)
-		name = DEFAULT_VNODE;
-	struct stored_vnode *v = find(g, name);
-	if (v)
-		return v;
-	*why = create ? -ENOSPC : -ENOENT;
-	if (!create || g->nvnodes == GM_MAX_VNODES)
+	if (!spec->storage[0])
+		return gsm_place(g, why);
+	struct gm_component *s = gm_find(g, spec->storage);
+	*why = !s || s->s.kind != KIND_STORAGE ? -ENODEV : -EHOSTDOWN;
+	return s && s->s.kind == KIND_STORAGE && gm_placeable(g, s) ? s : NULL;
+}
+
+static struct stored_vnode *add(struct gm *g, const char *name, const struct vnode_spec *spec, s32 *why)
+{
+	*why = -ENOSPC;
+	if (g->nvnodes == GM_MAX_VNODES)
 		return NULL;
-	struct gm_component *s = gsm_place(g, why);
+	struct gm_component *s = storage_for(g, spec, why);
 	if (!s)
 		return NULL;
 	*why = -EIO;
-	struct stored_vnode *grown = realloc(g->vnodes, (g->nvnodes + 1) * sizeof(*grown));
+	struct stored_vnode *grown = realloc(g->vnodes, (g->nvnodes + 1) * sizeof(*grown)), *v;
 	if (!grown)
 		return NULL;
 	g->vnodes = grown;
 	v = &grown[g->nvnodes];
 	memset(v, 0, sizeof(*v));
+	v->spec = *spec;
 	memcpy(v->name, name, strnlen(name, sizeof(v->name) - 1));
-	memcpy(v->storage, s->s.name, sizeof(v->storage));
+	memcpy(v->spec.storage, s->s.name, sizeof(v->spec.storage));
 	if (gm_store_add_vnode(g->store, v)) {
 		g->env->log(g->env->ctx, LOG_ERROR, "vNode %s not made: %s", name, gm_store_error(g->store));
 		return NULL;
@@ -56,9 +62,100 @@ struct stored_vnode *gsm_vnode(struct gm *g, const char *name, bool create, s32 
 	return v;
 }
 
+struct stored_vnode *gsm_vnode(struct gm *g, const char *name, bool create, s32 *why)
+{
+	static const struct vnode_spec plain;
+	if (!*name)
+		name = DEFAULT_VNODE;
+	struct stored_vnode *v = find(g, name);
+	if (v || create)
+		return v ? v : add(g, name, &plain, why);
+	*why = -ENOENT;
+	return NULL;
+}
+
+/* An address as a number; 0: it is none. */
+static u32 ip_number(const char *text)
+{
+	u32 n = 0, parts = 0;
+	for (const char *at = text; parts < 4; parts++) {
+		u32 v = 0, digits = 0;
+		for (; *at >= '0' && *at <= '9' && digits < 3; digits++)
+			v = v * 10 + (u32)(*at++ - '0');
+		if (!digits || v > 255 || (*at != (parts < 3 ? '.' : 0)))
+			return 0;
+		n = n << 8 | v;
+		at++;
+	}
+	return n;
+}
+
+/* Its addresses, one a seat, must not be another's. */
+static bool ip_taken(const struct gm *g, u32 ip)
+{
+	for (u32 i = 0; i < g->nvnodes; i++) {
+		u32 other = ip_number(g->vnodes[i].spec.ip);
+		if (ip < other + VNODE_SEATS && other < ip + VNODE_SEATS)
+			return true;
+	}
+	return false;
+}
+
+static bool text_ends(const char *text, size_t room)
+{
+	return memchr(text, 0, room);
+}
+
+static s32 check_spec(const struct gm *g, const struct vnode_spec *spec)
+{
+	if (!text_ends(spec->ip, sizeof(spec->ip)) || !text_ends(spec->image, sizeof(spec->image)) || !gm_name_ok(spec->storage, true))
+		return -EINVAL;
+	if ((spec->image[0] && spec->image[0] != '/') || spec->own_net > 1 || (spec->ip[0] && !ip_number(spec->ip)))
+		return -EINVAL;
+	if (spec->replicas)
+		return -EOPNOTSUPP;
+	return spec->ip[0] && ip_taken(g, ip_number(spec->ip)) ? -EADDRINUSE : 0;
+}
+
+struct stored_vnode *gsm_vnode_create(struct gm *g, const char *name, const struct vnode_spec *spec, s32 *why)
+{
+	*why = !*name ? -EINVAL : find(g, name) ? -EEXIST : check_spec(g, spec);
+	return *why ? NULL : add(g, name, spec, why);
+}
+
+/* What its processes were last reported to use, over all pComponents. */
+struct vnode_use gsm_vnode_use(const struct gm *g, u32 id)
+{
+	struct vnode_use use = {0};
+	for (u32 i = 0; i < g->ncomps; i++)
+		for (u32 k = 0; k < g->comps[i].nproc; k++) {
+			const struct proc_report *p = &g->comps[i].procs[k];
+			if (p->vnode != id || gm_state(g, &g->comps[i]) == COMP_DOWN)
+				continue;
+			use.processes++;
+			use.memory_bytes += p->remote_bytes;
+		}
+	return use;
+}
+
+s32 gsm_vnode_remove(struct gm *g, const char *name)
+{
+	struct stored_vnode *v = find(g, name);
+	if (!v)
+		return -ENOENT;
+	if (!strcmp(v->name, DEFAULT_VNODE))
+		return -EPERM;
+	if (gsm_vnode_use(g, v->id).processes)
+		return -EBUSY;
+	s32 status = gm_store_drop_vnode(g->store, v->id);
+	if (!status)
+		memmove(v, v + 1, (size_t)(&g->vnodes[--g->nvnodes] - v) * sizeof(*v));
+	return status;
+}
+
 struct gm_component *gsm_storage_of(struct gm *g, const struct stored_vnode *v, s32 *why)
 {
-	struct gm_component *s = gm_find(g, v->storage);
+	struct gm_component *s = gm_find(g, v->spec.storage);
 	*why = s && s->life == GM_PRESUMED ? -WIRE_WAIT : -EHOSTDOWN;
 	return s && s->s.kind == KIND_STORAGE && gm_placeable(g, s) ? s : NULL;
 }

@@ -62,6 +62,8 @@ static s32 place(struct gm *g, u8 role, const struct gm_place_req *req, struct g
 	if (!m && !status)
 		status = why;
 	struct stored_vnode *v = gsm_vnode(g, req->vnode, true, &why);
+	if (v && v->spec.memory_bytes && gsm_vnode_use(g, v->id).memory_bytes >= v->spec.memory_bytes && !status)
+		status = -EDQUOT;
 	if (v)
 		s = gsm_storage_of(g, v, &why);
 	if (!s && !status)
@@ -87,20 +89,51 @@ void gm_place_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m)
 	(void)node_reply(g->env, conn->id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
 }
 
-void gm_vnode_msg(struct gm *g, conn_id c, const struct msg *m)
+static struct stored_vnode *vnode_wanted(struct gm *g, const struct gm_vnode_req *req, s32 *status)
+{
+	*status = -EINVAL;
+	if (!gm_name_ok(req->name, true))
+		return NULL;
+	switch (req->what) {
+	case VNODE_FIND:
+	case VNODE_ENSURE:
+		return gsm_vnode(g, req->name, req->what == VNODE_ENSURE, status);
+	case VNODE_CREATE:
+		return gsm_vnode_create(g, req->name, &req->spec, status);
+	case VNODE_REMOVE:
+		*status = gsm_vnode_remove(g, req->name);
+		return NULL;
+	default:
+		return NULL;
+	}
+}
+
+/* A pComponent hears its seat too. More of them than seats: the rest can hold no vNode. */
+static s32 seat_of(struct gm *g, const struct gm_conn *conn, u32 *seat)
+{
+	struct gm_component *c = gm_by_conn(g, conn->id);
+	if (!c || c->s.kind != KIND_PROCESSOR)
+		return 0;
+	s64 n = gm_store_seat(g->store, c->s.name);
+	*seat = (u32)n;
+	return n < 0 ? -EIO : n >= (s64)VNODE_SEATS ? -EUSERS : 0;
+}
+
+void gm_vnode_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m)
 {
 	struct gm_vnode_req req;
 	struct gm_vnode_rep rep = {0};
-	s32 status = -EINVAL;
+	s32 status;
 	memcpy(&req, m->fixed, sizeof(req));
-	struct stored_vnode *v = gm_name_ok(req.name, true) ? gsm_vnode(g, req.name, req.create, &status) : NULL;
+	struct stored_vnode *v = vnode_wanted(g, &req, &status);
 	if (v) {
 		struct gm_component *s = gsm_storage_of(g, v, &status);
 		rep.id = v->id;
+		rep.spec = v->spec;
 		if (s) {
 			gm_ref(&rep.storage, s);
-			status = 0;
+			status = seat_of(g, conn, &rep.seat);
 		}
 	}
-	(void)node_reply(g->env, c, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
+	(void)node_reply(g->env, conn->id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
 }

@@ -68,13 +68,23 @@ static json_t *components(const struct gm *g)
 	return list;
 }
 
+static json_t *vnode(const struct gm *g, const struct stored_vnode *v)
+{
+	const struct vnode_spec *spec = &v->spec;
+	struct vnode_use use = gsm_vnode_use(g, v->id);
+	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:I, s:I}", "name", v->name, "id", (json_int_t)v->id, "ip",
+			 spec->ip, "storage", spec->storage, "image", spec->image, "memory_bytes", (json_int_t)spec->memory_bytes,
+			 "excache_bytes", (json_int_t)spec->excache_bytes, "cpus", (int)spec->cpus, "replicas", (int)spec->replicas,
+			 "network", spec->own_net ? "own" : "host", "processes", (json_int_t)use.processes, "used_bytes",
+			 (json_int_t)use.memory_bytes);
+}
+
 static json_t *vnodes(const struct gm *g)
 {
 	json_t *list = json_array();
 	for (u32 i = 0; i < g->nvnodes; i++) {
 		const struct stored_vnode *v = &g->vnodes[i];
-		json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s}", "name", v->name, "id", (json_int_t)v->id, "ip", v->ip,
-						      "storage", v->storage));
+		json_array_append_new(list, vnode(g, v));
 	}
 	return list;
 }

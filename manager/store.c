@@ -19,6 +19,9 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS component(name TEXT PRIMARY KEY, kind INTEGER NOT NULL, addr TEXT NOT NULL, incarnation INTEGER NOT NULL,"
 	" total_bytes INTEGER NOT NULL, host_pid INTEGER NOT NULL, cores INTEGER NOT NULL, draining INTEGER NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS vnode(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, ip TEXT NOT NULL, storage TEXT NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS vnode_spec(id INTEGER PRIMARY KEY REFERENCES vnode(id) ON DELETE CASCADE, memory INTEGER NOT NULL,"
+	" excache INTEGER NOT NULL, cpus INTEGER NOT NULL, replicas INTEGER NOT NULL, own_net INTEGER NOT NULL, image TEXT NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS seat(processor TEXT PRIMARY KEY, seat INTEGER UNIQUE NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS chain(owner TEXT PRIMARY KEY, standby TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL);"
 	"INSERT OR IGNORE INTO meta VALUES('term', 0), ('next_asid', 1), ('next_vnode', 1), ('schema', 1);"
 	"COMMIT;";
@@ -156,9 +159,27 @@ static int insert_vnode(struct gm_store *s, const struct stored_vnode *v)
 	sqlite3_stmt *st = prepare(s, "INSERT INTO vnode VALUES(?,?,?,?)");
 	bind_u64(st, 1, v->id);
 	bind_text(st, 2, v->name);
-	bind_text(st, 3, v->ip);
-	bind_text(st, 4, v->storage);
+	bind_text(st, 3, v->spec.ip);
+	bind_text(st, 4, v->spec.storage);
+	int rc = run(st);
+	if (rc)
+		return rc;
+	st = prepare(s, "INSERT INTO vnode_spec VALUES(?,?,?,?,?,?,?)");
+	bind_u64(st, 1, v->id);
+	bind_u64(st, 2, v->spec.memory_bytes);
+	bind_u64(st, 3, v->spec.excache_bytes);
+	bind_u64(st, 4, v->spec.cpus);
+	bind_u64(st, 5, v->spec.replicas);
+	bind_u64(st, 6, v->spec.own_net);
+	bind_text(st, 7, v->spec.image);
 	return run(st);
+}
+
+/* Of 10.64.0.0/10: 16 bits of vNode, 6 bits of seat. */
+static void default_ip(struct stored_vnode *v)
+{
+	u32 n = 64u << 16 | (v->id & 0xffff) * VNODE_SEATS;
+	snprintf(v->spec.ip, sizeof(v->spec.ip), "10.%u.%u.%u", n >> 16 & 255, n >> 8 & 255, n & 255);
 }
 
 int gm_store_add_vnode(struct gm_store *s, struct stored_vnode *v)
@@ -168,12 +189,29 @@ int gm_store_add_vnode(struct gm_store *s, struct stored_vnode *v)
 		return -EIO;
 	if (number(prepare(s, "UPDATE meta SET value=value+1 WHERE key='next_vnode' RETURNING value"), &next)) {
 		v->id = (u32)(next - 1);
-		snprintf(v->ip, sizeof(v->ip), "10.77.%u.%u", (v->id >> 8) & 255, v->id & 255);
+		if (!v->spec.ip[0])
+			default_ip(v);
 		if (!insert_vnode(s, v) && !exec(s, "COMMIT"))
 			return 0;
 	}
 	(void)exec(s, "ROLLBACK");
 	return -EIO;
+}
+
+int gm_store_drop_vnode(struct gm_store *s, u32 id)
+{
+	sqlite3_stmt *st = prepare(s, "DELETE FROM vnode WHERE id=?");
+	bind_u64(st, 1, id);
+	return run(st);
+}
+
+s64 gm_store_seat(struct gm_store *s, const char *processor)
+{
+	u64 seat = 0;
+	sqlite3_stmt *st = prepare(s, "INSERT INTO seat VALUES(?, (SELECT coalesce(max(seat)+1, 0) FROM seat))"
+				      " ON CONFLICT(processor) DO UPDATE SET seat=seat RETURNING seat");
+	bind_text(st, 1, processor);
+	return number(st, &seat) ? (s64)seat : -1;
 }
 
 u32 gm_store_next_epoch(struct gm_store *s, const char *owner)
@@ -218,14 +256,24 @@ int gm_store_each_component(struct gm_store *s, void (*each)(void *arg, const st
 int gm_store_each_vnode(struct gm_store *s, void (*each)(void *arg, const struct stored_vnode *v), void *arg)
 {
 	int rc;
-	sqlite3_stmt *st = prepare(s, "SELECT id, name, ip, storage FROM vnode ORDER BY id");
+	sqlite3_stmt *st = prepare(s, "SELECT vnode.id, name, ip, storage, coalesce(memory, 0), coalesce(excache, 0), coalesce(cpus, 0),"
+				      " coalesce(replicas, 0), coalesce(own_net, 0), coalesce(image, '') FROM vnode"
+				      " LEFT JOIN vnode_spec ON vnode_spec.id=vnode.id ORDER BY vnode.id");
 	if (!st)
 		return -EIO;
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-		struct stored_vnode v = {.id = (u32)sqlite3_column_int64(st, 0)};
+		struct stored_vnode v = {
+			.id = (u32)sqlite3_column_int64(st, 0),
+			.spec = {.memory_bytes = (u64)sqlite3_column_int64(st, 4),
+				 .excache_bytes = (u64)sqlite3_column_int64(st, 5),
+				 .cpus = (u32)sqlite3_column_int64(st, 6),
+				 .replicas = (u32)sqlite3_column_int64(st, 7),
+				 .own_net = (u32)sqlite3_column_int64(st, 8)},
+		};
 		column_text(st, 1, v.name, sizeof(v.name));
-		column_text(st, 2, v.ip, sizeof(v.ip));
-		column_text(st, 3, v.storage, sizeof(v.storage));
+		column_text(st, 2, v.spec.ip, sizeof(v.spec.ip));
+		column_text(st, 3, v.spec.storage, sizeof(v.spec.storage));
+		column_text(st, 9, v.spec.image, sizeof(v.spec.image));
 		each(arg, &v);
 	}
 	sqlite3_finalize(st);

@@ -1,7 +1,8 @@
 /* The manager's durable state, in SQLite. What is announced to anyone was committed here first: every writing call returns only
  * once the disk has it. Not responsible for what the state means.
  *
- * Tables: meta (cluster_id, term, next numbers), component, vnode, chain (which memory node heads it, and its epoch). */
+ * Tables: meta (cluster_id, term, next numbers), component, vnode, seat (share of pids and addresses of each pComponent), chain (which memory
+ * node heads it, and its epoch). */
 #ifndef LEGO_MANAGER_STORE_H
 #define LEGO_MANAGER_STORE_H
 
@@ -23,8 +24,7 @@ struct stored_component {
 struct stored_vnode {
 	u32 id;
 	char name[WIRE_NAME_MAX];
-	char ip[16];
-	char storage[WIRE_NAME_MAX];
+	struct vnode_spec spec;
 };
 
 /* Opens or makes the database; path may be ":memory:". new_cluster_id is used when there is none yet. NULL with a message in err. */
@@ -41,8 +41,11 @@ u64 gm_store_take_asids(struct gm_store *s, u32 count);
 int gm_store_put_component(struct gm_store *s, const struct stored_component *c);
 int gm_store_drop_component(struct gm_store *s, const char *name);
 int gm_store_drop_components(struct gm_store *s); /* all */
-/* Sets v->id and v->ip. */
+/* Sets v->id, never used before, and where it is empty v->spec.ip. */
 int gm_store_add_vnode(struct gm_store *s, struct stored_vnode *v);
+int gm_store_drop_vnode(struct gm_store *s, u32 id);
+/* The seat of a pComponent, given at its first use: 0, 1, … -1: not written. */
+s64 gm_store_seat(struct gm_store *s, const char *processor);
 /* The chain of a memory node moves to its next epoch; returned, 0: not written. Epochs outlive the node's row. */
 u32 gm_store_next_epoch(struct gm_store *s, const char *owner);
 

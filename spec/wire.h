@@ -202,19 +202,37 @@ struct gm_ids_rep {
 _Static_assert(sizeof(struct gm_ids_rep) == 16, "wire");
 
 /* GM_STATUS: empty request; reply data is the JSON text of DESIGN's `status --json`, no NUL.
- * GM_VNODE: creates or looks up a vNode; the reply names its number and storage node. */
+ * GM_VNODE: makes, finds or removes a vNode; the reply names its number, its storage node and what it may have. */
+struct vnode_spec {
+	u64 memory_bytes;  /* commit limit of each of its processes, and what all may hold before no more are placed; 0: none */
+	u64 excache_bytes; /* of its processes on one pComponent together; 0: none */
+	u32 cpus;	   /* cores of each pComponent that its programs are started on; 0: all */
+	u32 replicas;
+	u32 own_net; /* 1: a network namespace and address of its own; 0: the host's network */
+	u32 pad0;
+	char ip[16];			/* its address on the pComponent of seat 0; on seat n it is n higher */
+	char storage[WIRE_NAME_MAX]; /* empty: the manager chooses */
+	char image[112];		/* host directory of the storage node, shown read-only below its private layer; empty: "/" */
+};
+_Static_assert(sizeof(struct vnode_spec) == 192, "wire");
+enum vnode_what { VNODE_FIND, VNODE_ENSURE, VNODE_CREATE, VNODE_REMOVE }; /* ENSURE: made when absent; CREATE: must be absent */
 struct gm_vnode_req {
 	char name[WIRE_NAME_MAX];
-	u32 create; /* 1: make it when absent */
+	u32 what; /* enum vnode_what */
 	u32 pad0;
+	struct vnode_spec spec; /* CREATE */
 };
-_Static_assert(sizeof(struct gm_vnode_req) == 40, "wire");
+_Static_assert(sizeof(struct gm_vnode_req) == 232, "wire");
 struct gm_vnode_rep {
 	u32 id;
-	u32 pad0;
+	u32 seat; /* of the pComponent that asks: 0 .. VNODE_SEATS-1, its own for ever */
 	struct node_ref storage;
+	struct vnode_spec spec;
 };
-_Static_assert(sizeof(struct gm_vnode_rep) == 152, "wire");
+_Static_assert(sizeof(struct gm_vnode_rep) == 344, "wire");
+/* Each pComponent has a seat: its share of every vNode's pids and addresses. */
+#define VNODE_SEATS 64u
+#define VNODE_SEAT_PIDS 65536u
 
 /* ------------------------------------------------------------------ memory */
 
@@ -543,7 +561,7 @@ struct pd_space_rep {
 	u64 asid;
 	u64 excache_bytes;
 	u32 vnode;
-	u32 pad0;
+	u32 own_net; /* the vNode has a network of its own: PD_RUN's asker enters it */
 	struct chan_desc memory, storage;
 };
 _Static_assert(sizeof(struct pd_space_rep) == 136, "wire");

@@ -299,10 +299,26 @@ static int spawn(const struct child_plan *plan, struct launched *p, char err[LAU
 	return rc;
 }
 
-static int start_with(const struct launch *l, const struct handed *h, struct launched *p, char err[LAUNCH_TEXT])
+/* n of the cores we may use, others for each vNode as far as there are. */
+static void choose_cores(u32 vnode, u32 n, cpu_set_t *chosen)
+{
+	cpu_set_t ours;
+	CPU_ZERO(chosen);
+	if (sched_getaffinity(0, sizeof(ours), &ours) || (u32)CPU_COUNT(&ours) <= n)
+		return;
+	u32 skip = vnode * n % (u32)CPU_COUNT(&ours);
+	for (u32 round = 0; round < 2; round++)
+		for (u32 cpu = 0; cpu < CPU_SETSIZE && (u32)CPU_COUNT(chosen) < n; cpu++)
+			if (CPU_ISSET(cpu, &ours) && !(skip && skip--))
+				CPU_SET(cpu, chosen);
+}
+
+static int start_with(const struct launch *l, const struct handed *h, bool own_net, struct launched *p, char err[LAUNCH_TEXT])
 {
 	static struct host_filter filter;
-	struct child_plan plan = {.l = l, .fd = *h, .filter = &filter};
+	struct child_plan plan = {.l = l, .fd = *h, .filter = &filter, .own_net = own_net};
+	if (l->boot->cores)
+		choose_cores(l->boot->vnode, l->boot->cores, &plan.cores);
 	host_filter_build(&filter);
 	block_signals(p);
 	plan.mask = p->old_mask;
@@ -347,7 +363,7 @@ int launch_start(const struct launch *l, struct launched *p, char err[LAUNCH_TEX
 	boot_node(l->boot, &info, l->vnode);
 	rc = boot_fill(l, &rep, err);
 	if (!rc)
-		rc = start_with(l, &h, p, err);
+		rc = start_with(l, &h, rep.own_net, p, err);
 	handed_close(&h, !rc);
 	if (rc)
 		sync_client_close(c);

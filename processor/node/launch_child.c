@@ -78,6 +78,8 @@ static void child_main(const struct child_plan *plan, int report)
 	if (!place_all(plan, report) || !close_rest())
 		give_up(report, STEP_FDS);
 	report = REPORT_FD;
+	if (CPU_COUNT(&plan->cores))
+		(void)sched_setaffinity(0, sizeof(plan->cores), &plan->cores);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		give_up(report, STEP_EXEC);
 	sigaction(SIGCHLD, &plan->chld, NULL);
@@ -96,9 +98,9 @@ static bool raise_limit(void)
 }
 
 /* EINVAL: a node that runs as root may do without a user namespace, and one's own cannot be entered again. */
-static bool enter(int init)
+static bool enter(int init, bool own_net)
 {
-	int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
+	int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (own_net ? CLONE_NEWNET : 0);
 	return !setns(init, flags | CLONE_NEWUSER) || (errno == EINVAL && !setns(init, flags));
 }
 
@@ -106,7 +108,7 @@ void launch_helper(const struct child_plan *plan, int report)
 {
 	if (!raise_limit())
 		give_up(report, STEP_LIMIT);
-	if (!enter(plan->fd.init))
+	if (!enter(plan->fd.init, plan->own_net))
 		give_up(report, STEP_ENTER);
 	long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 	if (!pid)

@@ -2,6 +2,8 @@
 #ifndef LEGO_PROCESSOR_NODE_LAUNCH_INT_H
 #define LEGO_PROCESSOR_NODE_LAUNCH_INT_H
 
+#include <sched.h>
+
 #include "processor/node/filter.h"
 #include "processor/node/launch.h"
 
@@ -16,6 +18,8 @@ struct child_plan { /* what helper and child need; read after fork, nothing is a
 	sigset_t mask;
 	struct sigaction chld;
 	const struct host_filter *filter;
+	bool own_net;	 /* enter the vNode's network too */
+	cpu_set_t cores; /* where the program starts; empty: where we are */
 };
 
 enum child_step { STEP_PID, STEP_LIMIT, STEP_ENTER, STEP_CLONE, STEP_FDS, STEP_CONFINE, STEP_EXEC };

@@ -46,6 +46,7 @@ static void registered(void *self, const struct gm_register_rep *rep)
 {
 	struct pd *pd = self;
 	pd_copy_name(pd->name, rep->name, sizeof(pd->name));
+	pd->cluster_id = rep->cluster_id;
 	if (!pd->registered_told && pd->cfg.registered)
 		pd->cfg.registered(pd->cfg.arg);
 	pd->registered_told = true;
@@ -228,6 +229,7 @@ static void every_second(struct pd *pd, u64 now_ns)
 	for (struct vnode *v = pd->vnodes; v; v = v->next) {
 		pd_vnode_open_ids(pd, v);
 		pd_vnode_pager_check(pd, v);
+		pd_vnode_idle(pd, v);
 	}
 }
 

@@ -14,11 +14,20 @@ struct pd;
 #define PD_NO_FD    (-1)
 #define PD_ID_BYTES 16u
 
+struct pd_sandbox {
+	u32 vnode;
+	const char *name;
+	u32 seat;	/* first pid: seat * VNODE_SEAT_PIDS */
+	u32 ip;		/* host byte order, of this seat; 0: the host's network */
+	u64 cluster_id; /* vNodes of one cluster see each other */
+};
+
 /* What pd needs of its host beyond messages. fds are the host's names for things to hand over: the logic only passes them on. */
 struct pd_host {
 	void *ctx;
 	/* Starts the sandbox of a vNode; ends in pd_vnode_started or pd_vnode_ended. 0 or -errno. */
-	int (*vnode_start)(void *ctx, u32 vnode, const char *name);
+	int (*vnode_start)(void *ctx, const struct pd_sandbox *box);
+	void (*vnode_stop)(void *ctx, u32 vnode); /* without a word to the logic */
 	/* fds of a started sandbox, borrowed. */
 	void (*vnode_fds)(void *ctx, u32 vnode, int *files_dir, int *init_pidfd);
 	/* A control socket: one end is adopted as a connection, the other comes back to be handed over. 0: no connection. */

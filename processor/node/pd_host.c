@@ -24,7 +24,8 @@
 struct sandbox {
 	struct sandbox *next;
 	struct pd_real *real;
-	u32 vnode;
+	u32 vnode, seat, ip;
+	u64 cluster_id;
 	char name[WIRE_NAME_MAX];
 	bool no_userns; /* second try */
 	bool started;
@@ -95,7 +96,8 @@ static void on_init(void *arg);
 static int box_start(struct sandbox *b)
 {
 	struct pd_real *r = b->real;
-	struct ns_start req = {.vnode = b->vnode, .no_userns = b->no_userns};
+	struct ns_start req = {.vnode = b->vnode, .no_userns = b->no_userns, .seat = b->seat, .ip = b->ip};
+	snprintf(req.bridge, sizeof(req.bridge), "lego%08x", (u32)(b->cluster_id ^ b->cluster_id >> 32));
 	int pair[2];
 	if (strcmp(b->name, "default"))
 		snprintf(req.hostname, sizeof(req.hostname), "%s", b->name);
@@ -108,15 +110,18 @@ static int box_start(struct sandbox *b)
 	return err ? err : host_driver_watch(r->driver, b->sock, on_init, b);
 }
 
-static int vnode_start(void *ctx, u32 vnode, const char *name)
+static int vnode_start(void *ctx, const struct pd_sandbox *box)
 {
 	struct pd_real *r = ctx;
 	struct sandbox *b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
 	b->real = r;
-	b->vnode = vnode;
-	snprintf(b->name, sizeof(b->name), "%s", name);
+	b->vnode = box->vnode;
+	b->seat = box->seat;
+	b->ip = box->ip;
+	b->cluster_id = box->cluster_id;
+	snprintf(b->name, sizeof(b->name), "%s", box->name);
 	b->sock = b->pidfd = b->files = -1;
 	b->next = r->boxes;
 	r->boxes = b;
@@ -124,6 +129,13 @@ static int vnode_start(void *ctx, u32 vnode, const char *name)
 	if (err)
 		box_free(r, b);
 	return err;
+}
+
+static void vnode_stop(void *ctx, u32 vnode)
+{
+	struct sandbox *b = box_find(ctx, vnode);
+	if (b)
+		box_free(b->real, b); /* its init loses its socket */
 }
 
 static void box_over(struct sandbox *b, const char *why)
@@ -505,6 +517,7 @@ struct pd_host pd_real_host(struct pd_real *r)
 	return (struct pd_host){
 	    .ctx = r,
 	    .vnode_start = vnode_start,
+	    .vnode_stop = vnode_stop,
 	    .vnode_fds = vnode_fds,
 	    .ctl_open = ctl_open,
 	    .image = image,

@@ -41,6 +41,10 @@ struct vnode {
 	u32 id;
 	char name[WIRE_NAME_MAX];
 	bool starting, started; /* its sandbox */
+	bool asked, known;	/* what follows, from the manager */
+	u32 seat;
+	struct vnode_spec spec;
+	u32 idle_beats; /* without a process: is it still there? */
 	struct peer *sd;
 	struct bind bind[PD_MAX_BINDS];
 	u32 nbind;
@@ -119,6 +123,7 @@ struct op {
 	struct peer *md, *sd;
 	u32 epoch;
 	u64 excache_bytes;
+	bool excache_any; /* none in particular was asked for */
 	u32 uid, gid;
 	struct channel memory, storage;
 	conn_id ctl;
@@ -154,6 +159,7 @@ struct pd {
 	bool stepping; /* inside pd_step_all */
 	bool step_again;
 	bool registered_told;
+	u64 cluster_id;
 	u64 beat_ns, hurry_ns;
 	u64 stat_from; /* asid: AS_STAT goes round */
 	u64 status_ns; /* when the two below were asked */
@@ -189,6 +195,13 @@ struct vnode *pd_vnode_find(struct pd *pd, u32 id);
 /* Adds binds to the vNode's; *tree: what tree_acked must reach. 0, -EBUSY with *clash (a live process sees another directory there),
  * -ENOMEM, -E2BIG. */
 int pd_vnode_binds(struct vnode *v, const struct bind *bind, u32 nbind, u64 *tree, const char **clash);
+/* What the manager says it may have is known. false: it was asked, pd_step_all or failures follow. */
+bool pd_vnode_known(struct pd *pd, struct vnode *v);
+int pd_vnode_start(struct pd *pd, struct vnode *v);
+/* Would its processes here have more ExCache than they may, with `more`? */
+bool pd_vnode_over(const struct pd *pd, const struct vnode *v, u64 more);
+void pd_vnode_idle(struct pd *pd, struct vnode *v);
+void pd_vnode_info(const struct pd *pd, const struct vnode *v, struct pd_info_rep *rep);
 void pd_vnode_tree_push(struct pd *pd, struct vnode *v);
 void pd_vnode_sd_opened(struct pd *pd, struct peer *sd);
 void pd_vnode_open_ids(struct pd *pd, struct vnode *v);
@@ -207,6 +220,8 @@ u64 pd_doomed_tick(struct pd *pd, u64 now_ns);
 void pd_space_stats(struct pd *pd);
 struct process *pd_process_by_conn(struct pd *pd, conn_id c);
 struct process *pd_process_by_number(struct pd *pd, u64 number);
+/* Of the process at the other end, or of what the `lego run` there started; NULL: neither. */
+const struct vnode *pd_process_vnode(struct pd *pd, conn_id c);
 struct process *pd_process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command);
 void pd_process_end(struct pd *pd, struct process *p); /* also closes its control socket */
 void pd_process_launcher_gone(struct pd *pd, conn_id c);

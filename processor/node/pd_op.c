@@ -211,6 +211,8 @@ static void place_refused(struct pd *pd, struct op *op, s32 status, const struct
 		op->retry_ns = pd_now(pd) + PLACE_RETRY_NS;
 	} else if (status == -EOPNOTSUPP && op->replicas) {
 		pd_op_fail(pd, op, status, "memory is not replicated yet: run without --replicas");
+	} else if (status == -EDQUOT) {
+		pd_op_fail(pd, op, status, "the programs of vNode %s hold all the memory it may have", op->vnode_name);
 	} else if (status == -EHOSTDOWN && rep && !rep->memory.name[0]) {
 		pd_op_fail(pd, op, status, "no memory node is up");
 	} else if (status == -EHOSTDOWN && rep && !rep->storage.name[0]) {
@@ -252,10 +254,19 @@ static enum step_result step_place(struct pd *pd, struct op *op)
 static enum step_result step_sandbox(struct pd *pd, struct op *op)
 {
 	struct vnode *v = op->vnode;
+	if (!pd_vnode_known(pd, v))
+		return op->dead ? STEP_END : STEP_WAIT;
+	if (op->excache_any && v->spec.excache_bytes) /* room for what it starts */
+		op->excache_bytes = MIN(op->excache_bytes, MAX(ALIGN_DOWN(v->spec.excache_bytes / 4, LINE_SIZE), 64 * LINE_SIZE));
+	if (pd_vnode_over(pd, v, op->excache_bytes)) {
+		pd_op_fail(pd, op, -EDQUOT, "vNode %s may have %llu MiB of ExCache on a processor node, and its processes on %s use them: ask for less",
+			   v->name, (unsigned long long)(v->spec.excache_bytes / MIB), pd->name);
+		return STEP_END;
+	}
 	if (v->started)
 		return STEP_NEXT;
 	if (!v->starting) {
-		int rc = pd->host.vnode_start(pd->host.ctx, v->id, v->name);
+		int rc = pd_vnode_start(pd, v);
 		if (rc) {
 			pd_op_fail(pd, op, rc, "processor node %s cannot start the vNode's sandbox: %s", pd->name, pd_status_text(rc));
 			return STEP_END;
@@ -306,7 +317,7 @@ static void space_came(void *self, void *arg, s32 status, const struct msg *m)
 
 static enum step_result step_create(struct pd *pd, struct op *op)
 {
-	struct as_create_req req = {.asid = op->asid, .vnode = op->vnode->id, .uid = op->uid};
+	struct as_create_req req = {.asid = op->asid, .vnode = op->vnode->id, .uid = op->uid, .limit_bytes = op->vnode->spec.memory_bytes};
 	if (op->waiting)
 		return op->satisfied ? STEP_NEXT : STEP_WAIT;
 	if (!pd_peer_ready(pd, op->md)) {
@@ -441,6 +452,7 @@ static int reply_space(struct pd *pd, const struct op *op, const struct space *s
 	    .asid = s->asid,
 	    .excache_bytes = s->excache_bytes,
 	    .vnode = s->vnode->id,
+	    .own_net = s->vnode->spec.own_net,
 	    .memory = op->memory.desc,
 	    .storage = op->storage.desc,
 	};
@@ -709,6 +721,7 @@ static enum step_result finish_info(struct pd *pd, struct op *op)
 	    .cores = pd->cfg.cores,
 	    .nproc = pd->nprocesses,
 	};
+	pd_vnode_info(pd, pd_process_vnode(pd, op->asker), &rep);
 	(void)node_reply(pd->env, op->asker, &op->req, 0, &rep, sizeof(rep), NULL, 0);
 	op_end(pd, op);
 	return STEP_END;
@@ -943,7 +956,8 @@ static void start_run(struct pd *pd, struct op *op, const struct msg *m)
 		pd_op_fail(pd, op, -EINVAL, "malformed PD_RUN");
 		return;
 	}
-	if (!op->excache_bytes)
+	op->excache_any = !op->excache_bytes;
+	if (op->excache_any)
 		op->excache_bytes = pd->cfg.default_excache_bytes;
 	if (op->excache_bytes > pd->cfg.budget_bytes)
 		pd_op_fail(pd, op, -ENOMEM, "an ExCache of %llu MiB is more than processor node %s has (%llu MiB)",
@@ -962,6 +976,8 @@ void pd_op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *
 		op_from_process(op, p, m);
 	if (op->kind == OPK_RUN)
 		start_run(pd, op, m);
+	if (op->kind == OPK_FORK && pd_vnode_over(pd, op->vnode, op->excache_bytes))
+		pd_op_fail(pd, op, -EAGAIN, "vNode %s has used up its ExCache on processor node %s", op->vnode->name, pd->name);
 	if (op->kind < OPK_EXEC && pd->nprocesses >= PD_MAX_PROCESSES)
 		pd_op_fail(pd, op, -EAGAIN, "processor node %s runs %u processes, the most it takes", pd->name, pd->nprocesses);
 	pd_step_all(pd);

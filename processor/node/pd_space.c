@@ -202,6 +202,14 @@ struct process *pd_process_by_number(struct pd *pd, u64 number)
 	return p;
 }
 
+const struct vnode *pd_process_vnode(struct pd *pd, conn_id c)
+{
+	const struct process *p = pd->processes;
+	while (p && p->ctl != c && p->launcher != c)
+		p = p->next;
+	return p ? p->space->vnode : NULL;
+}
+
 /* Takes over the caller's use of s. */
 struct process *pd_process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command)
 {

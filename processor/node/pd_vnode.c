@@ -1,12 +1,13 @@
 /* A vNode as its pd sees it: whether its sandbox runs, which host directories are bound into its tree, and which files are in use.
  *
- * The tree at sd is the host's "/" read-only below a private writable layer, plus the binds of every run since the vNode was last idle:
+ * The tree at sd is the image (default: the host's "/") read-only below a private writable layer, plus the binds of every run since the vNode was last idle:
  * a running program must not lose its directory because another is started. tree_want rises with each change; sd's acknowledgement of
  * number n (tree_acked) covers every change before it. A new connection to sd sends the tree again: a restarted sd may not have it. */
 #include "processor/node/pd_int.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,97 @@ void pd_vnode_free(struct vnode *v)
 	pd_bind_free(v->bind, v->nbind);
 	free(v->ids);
 	free(v);
+}
+
+/* ---- what the manager says of it */
+
+#define IDLE_BEATS 3u
+
+static u32 ip_number(const char *text)
+{
+	unsigned a, b, c, d;
+	return sscanf(text, "%u.%u.%u.%u", &a, &b, &c, &d) == 4 ? a << 24 | (b & 255) << 16 | (c & 255) << 8 | (d & 255) : 0;
+}
+
+static void vnode_told(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct vnode *v = arg;
+	const struct gm_vnode_rep *rep = m && m->fixed_len == sizeof(*rep) ? m->fixed : NULL;
+	v->asked = false;
+	if (!status && rep && rep->id == v->id) {
+		v->seat = MIN(rep->seat, VNODE_SEATS - 1);
+		v->spec = rep->spec;
+		v->spec.ip[sizeof(v->spec.ip) - 1] = 0;
+		v->spec.image[sizeof(v->spec.image) - 1] = 0;
+		v->known = true;
+		pd_step_all(pd);
+	} else if (!v->known) {
+		pd_op_vnode_failed(pd, v, status ? status : -ENOENT, status == -EUSERS ? "this cluster has more than 64 processor nodes" : "the manager does not know it");
+	} else if ((status == -ENOENT || (!status && rep)) && !v->users && v->started) { /* removed, or another of that name */
+		pd->host.vnode_stop(pd->host.ctx, v->id);
+		v->started = false;
+	}
+}
+
+static bool ask_manager(struct pd *pd, struct vnode *v)
+{
+	struct gm_vnode_req req = {.what = VNODE_FIND};
+	if (!v->asked) {
+		pd_copy_name(req.name, v->name, sizeof(req.name));
+		v->asked = !gm_link_call(pd->gm, OP_GM_VNODE, &req, sizeof(req), vnode_told, v);
+	}
+	return v->asked;
+}
+
+bool pd_vnode_known(struct pd *pd, struct vnode *v)
+{
+	if (!v->known && !ask_manager(pd, v))
+		pd_op_vnode_failed(pd, v, -WIRE_DOWN, "no manager to ask");
+	return v->known;
+}
+
+int pd_vnode_start(struct pd *pd, struct vnode *v)
+{
+	struct pd_sandbox box = {.vnode = v->id,
+				 .name = v->name,
+				 .seat = v->seat,
+				 .ip = v->spec.own_net ? ip_number(v->spec.ip) + v->seat : 0,
+				 .cluster_id = pd->cluster_id};
+	return pd->host.vnode_start(pd->host.ctx, &box);
+}
+
+bool pd_vnode_over(const struct pd *pd, const struct vnode *v, u64 more)
+{
+	u64 used = 0;
+	for (const struct space *s = pd->spaces; v->spec.excache_bytes && s; s = s->next)
+		used += s->vnode == v ? s->excache_bytes : 0;
+	return v->spec.excache_bytes && used + more > v->spec.excache_bytes;
+}
+
+/* The sandbox of a removed vNode ends: its address may be another's tomorrow. */
+void pd_vnode_idle(struct pd *pd, struct vnode *v)
+{
+	v->idle_beats = v->users || !v->started ? 0 : v->idle_beats + 1;
+	if (v->idle_beats >= IDLE_BEATS && v->known && v->spec.own_net) {
+		v->idle_beats = 0;
+		(void)ask_manager(pd, v);
+	}
+}
+
+void pd_vnode_info(const struct pd *pd, const struct vnode *v, struct pd_info_rep *rep)
+{
+	u64 used = 0;
+	if (!v)
+		return;
+	if (v->spec.cpus)
+		rep->cores = MIN(rep->cores, v->spec.cpus);
+	if (!v->spec.memory_bytes)
+		return;
+	for (const struct space *s = pd->spaces; s; s = s->next)
+		used += s->vnode == v ? s->remote_bytes : 0;
+	rep->mem_total_bytes = MIN(rep->mem_total_bytes, v->spec.memory_bytes);
+	rep->mem_free_bytes = MIN(rep->mem_free_bytes, rep->mem_total_bytes - MIN(used, rep->mem_total_bytes));
 }
 
 /* ---- binds */
@@ -127,11 +219,12 @@ void pd_vnode_tree_push(struct pd *pd, struct vnode *v)
 {
 	if (!v->sd || v->tree_sent || v->tree_acked >= v->tree_want || !pd_peer_ready(pd, v->sd))
 		return;
-	struct sd_vnode_req req = {.vnode = v->id, .lower_len = 1, .nbind = v->nbind};
+	const char *lower = v->spec.image[0] ? v->spec.image : "/";
+	struct sd_vnode_req req = {.vnode = v->id, .lower_len = (u32)strlen(lower), .nbind = v->nbind};
 	struct sd_bind rec[PD_MAX_BINDS];
 	struct wire_seg seg[1 + 3 * PD_MAX_BINDS];
 	u32 n = 0;
-	seg[n++] = (struct wire_seg){"/", 1};
+	seg[n++] = (struct wire_seg){lower, req.lower_len};
 	for (u32 i = 0; i < v->nbind; i++) {
 		const struct bind *b = &v->bind[i];
 		rec[i] = (struct sd_bind){.host_len = (u32)strlen(b->host), .dir_len = (u32)strlen(b->dir), .readonly = b->readonly};

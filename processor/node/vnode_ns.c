@@ -4,6 +4,9 @@
  * its own, /dev/shm, and /f (the entries of files in use). Files come from the storage node, never from here. */
 #include "processor/node/vnode_ns.h"
 
+#include "processor/node/vnode_net.h"
+#include "spec/wire.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -163,13 +166,68 @@ static void enter_root(int sock)
 		setup_failed(sock, "making /proc read-only");
 }
 
+/* ---- pids: each pComponent takes those of its seat, so that a vNode has one pid space. The kernel hands them out in turn from where
+ * ns_last_pid says; before the share is used up it is sent back. */
+
+static struct {
+	int fd; /* ns_last_pid of this namespace; -1: shares are not kept */
+	u32 first;
+} pids = {.fd = -1};
+
+static void pids_next(u32 pid)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%u", pid - 1);
+	(void)!pwrite(pids.fd, text, (size_t)n, 0);
+}
+
+/* Numbers below 300 are the kernel's own after a wrap; the first share begins at 2, after init. */
+static void pids_setup(u32 seat)
+{
+	int max = open("proc/sys/kernel/pid_max", O_RDWR | O_CLOEXEC);
+	char want[16], have[16] = "";
+	snprintf(want, sizeof(want), "%u", VNODE_SEATS * VNODE_SEAT_PIDS);
+	if (max >= 0) {
+		(void)!pwrite(max, want, strlen(want), 0); /* kernels before 6.14 have one limit for all */
+		(void)!pread(max, have, sizeof(have) - 1, 0);
+		close(max);
+	}
+	if (strtoul(have, NULL, 10) < VNODE_SEATS * VNODE_SEAT_PIDS)
+		return;
+	pids.fd = open("proc/sys/kernel/ns_last_pid", O_RDWR | O_CLOEXEC);
+	pids.first = seat * VNODE_SEAT_PIDS;
+	if (pids.fd >= 0 && seat)
+		pids_next(pids.first + 2);
+}
+
+static void pids_keep(void)
+{
+	char text[16] = "";
+	if (pids.fd < 0 || pread(pids.fd, text, sizeof(text) - 1, 0) <= 0)
+		return;
+	u32 last = (u32)strtoul(text, NULL, 10);
+	if (last < pids.first || last >= pids.first + VNODE_SEAT_PIDS - 4096)
+		pids_next(pids.first + 300);
+}
+
 static int init_setup(int sock, const struct ns_start *req)
 {
+	if (req->ip) {
+		int err = vnode_net_inside(req->ip);
+		errno = -err;
+		if (err)
+			setup_failed(sock, "network of the vNode");
+	}
 	umask(0);
 	if (req->hostname[0] && sethostname(req->hostname, strlen(req->hostname)))
 		setup_failed(sock, "sethostname %s", req->hostname);
 	make_root(sock);
 	make_mount(sock, "tmpfs", "f", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=64m,nr_inodes=1m");
+	make_mount(sock, "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	pids_setup(req->seat);
+	/* A mount that is open for writing does not become read-only: what pids_setup holds belongs to this one */
+	if (umount2("proc", MNT_DETACH))
+		setup_failed(sock, "umount /proc");
 	make_mount(sock, "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	make_dev(sock);
 	enter_root(sock);
@@ -185,6 +243,7 @@ static int init_setup(int sock, const struct ns_start *req)
 static void init_find(int sock, const struct init_order *o)
 {
 	struct init_news news = {.what = INIT_FOUND, .process = o->process};
+	pids_keep();
 	int pidfd = o->pid ? (int)syscall(SYS_pidfd_open, o->pid, 0) : -1;
 	if (pidfd < 0)
 		return;
@@ -298,10 +357,11 @@ static int write_maps(pid_t pid)
 	return err ? err : write_proc(pid, "gid_map", gids);
 }
 
-static pid_t clone_init(bool userns, int *pidfd)
+static pid_t clone_init(const struct ns_start *req, bool userns, int *pidfd)
 {
 	struct clone_args a = {
-	    .flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (userns ? CLONE_NEWUSER : 0),
+	    .flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (userns ? CLONE_NEWUSER : 0) |
+			 (req->ip ? CLONE_NEWNET : 0),
 	    .pidfd = (u64)(uintptr_t)pidfd,
 	    .exit_signal = SIGCHLD,
 	};
@@ -324,10 +384,10 @@ static int start_init(const struct ns_start *req, int sock, struct ns_started *r
 		helper_failed(rep, -errno, "pipe");
 		return -1;
 	}
-	pid_t pid = clone_init(userns, &pidfd);
+	pid_t pid = clone_init(req, userns, &pidfd);
 	if (pid < 0 && userns && !geteuid()) {
 		userns = false;
-		pid = clone_init(userns, &pidfd);
+		pid = clone_init(req, userns, &pidfd);
 	}
 	if (!pid) {
 		close(go[1]);
@@ -338,11 +398,22 @@ static int start_init(const struct ns_start *req, int sock, struct ns_started *r
 		helper_failed(rep, -errno, "cannot make namespaces");
 	else if (userns && (err = write_maps(pid)))
 		helper_failed(rep, err, "cannot map user ids");
+	else if (req->ip && (err = vnode_net_join(req->bridge, pid)))
+		helper_failed(rep, err, err == -EPERM ? "a network of its own needs a node run by root (or lego vnode create --net host)" : "cannot join the network");
 	else if (write(go[1], "", 1) != 1)
 		helper_failed(rep, -errno, "cannot start init");
 	close(go[1]);
 	rep->userns = userns;
 	return pidfd;
+}
+
+/* What was made on the host goes with the last user of it. */
+static void helper_end(const char *bridge) __attribute__((noreturn));
+static void helper_end(const char *bridge)
+{
+	for (u32 tries = 0; bridge[0] && tries < 40 && vnode_net_drop(bridge) == -EBUSY; tries++)
+		usleep(50000); /* the namespaces of our inits are still going */
+	_exit(0);
 }
 
 static void helper_main(int sock) __attribute__((noreturn));
@@ -352,12 +423,15 @@ static void helper_main(int sock)
 	static const int deaf_to[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGCHLD};
 	for (u32 i = 0; i < ARRAY_SIZE(deaf_to); i++)
 		sigaction(deaf_to[i], &ignore, NULL);
+	char bridge[sizeof(((struct ns_start *)0)->bridge)] = "";
 	prctl(PR_SET_NAME, "lego-helper");
 	for (;;) {
 		struct ns_start req;
 		int fd, n = ns_recv(sock, &req, sizeof(req), &fd);
 		if (n != sizeof(req) || fd < 0)
-			_exit(0); /* the inits see their sockets close too */
+			helper_end(bridge); /* the inits see their sockets close too */
+		if (req.ip)
+			memcpy(bridge, req.bridge, sizeof(bridge));
 		struct ns_started rep = {.vnode = req.vnode};
 		int pidfd = start_init(&req, fd, &rep);
 		(void)ns_send(sock, &rep, sizeof(rep), rep.status ? -1 : pidfd);
@@ -372,17 +446,14 @@ int vnode_ns_helper(void)
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
-	pid_t parent = getpid(), pid = fork();
+	pid_t pid = fork();
 	if (pid < 0) {
 		int err = -errno;
 		close(pair[0]);
 		close(pair[1]);
 		return err;
 	}
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(1);
+	if (!pid) { /* ends when its socket does */
 		int sock = fcntl(pair[1], F_DUPFD_CLOEXEC, 3);
 		dup2(sock, 3);
 		close_range(4, ~0u, 0); /* --ready-fd and --exit-fd are pd's */

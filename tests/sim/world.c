@@ -57,12 +57,12 @@ static void host_close_fd(void *ctx, int fd)
 
 /* ---- pd's host */
 
-static int host_vnode_start(void *ctx, u32 vnode, const char *name)
+static int host_vnode_start(void *ctx, const struct pd_sandbox *box)
 {
 	struct world *w = ctx;
 	if (w->nstarting == ARRAY_SIZE(w->starting))
 		return -EAGAIN;
-	w->starting[w->nstarting++] = vnode;
+	w->starting[w->nstarting++] = box->vnode;
 	return 0;
 }
 

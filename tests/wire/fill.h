@@ -173,12 +173,27 @@ static void fill_gm_ids_rep(void *at)
 	NUM(count);
 }
 
+static void fill_vnode_spec(void *at)
+{
+	struct vnode_spec *s = at;
+
+	NUM(memory_bytes);
+	NUM(excache_bytes);
+	NUM(cpus);
+	NUM(replicas);
+	NUM(own_net);
+	TEXT(ip);
+	TEXT(storage);
+	TEXT(image);
+}
+
 static void fill_gm_vnode_req(void *at)
 {
 	struct gm_vnode_req *s = at;
 
 	TEXT(name);
-	NUM(create);
+	NUM(what);
+	fill_vnode_spec(&s->spec);
 }
 
 static void fill_gm_vnode_rep(void *at)
@@ -186,7 +201,9 @@ static void fill_gm_vnode_rep(void *at)
 	struct gm_vnode_rep *s = at;
 
 	NUM(id);
+	NUM(seat);
 	fill_node_ref(&s->storage);
+	fill_vnode_spec(&s->spec);
 }
 
 static void fill_file_ref(void *at)
@@ -541,6 +558,7 @@ static void fill_pd_space_rep(void *at)
 	NUM(asid);
 	NUM(excache_bytes);
 	NUM(vnode);
+	NUM(own_net);
 	fill_chan_desc(&s->memory);
 	fill_chan_desc(&s->storage);
 }

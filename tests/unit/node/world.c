@@ -103,6 +103,8 @@ static u32 fill_reply(struct world *w, u16 op, const struct wire_seg *segs, u32 
 		strcpy(place->processor.name, "p0");
 		place->memory = (struct node_ref){.name = "m0", .addr = "unix:m0", .epoch = 5};
 		place->storage = (struct node_ref){.name = "s0", .addr = "unix:s0"};
+	} else if (op == OP_GM_VNODE) {
+		((struct gm_vnode_rep *)(void *)body)->id = 1;
 	} else if (op == OP_AS_DESTROY) {
 		assert_true(nsegs && w->ndestroyed < ARRAY_SIZE(w->destroyed));
 		memcpy(&w->destroyed[w->ndestroyed++], segs[0].base, sizeof(u64));
@@ -193,10 +195,14 @@ static void env_log(void *ctx, int level, const char *fmt, ...)
 
 /* ---- host */
 
-static int vnode_start(void *ctx, u32 vnode, const char *name)
+static int vnode_start(void *ctx, const struct pd_sandbox *box)
 {
-	queue(ctx, EV_STARTED, 0)->vnode = vnode;
+	queue(ctx, EV_STARTED, 0)->vnode = box->vnode;
 	return 0;
+}
+
+static void vnode_stop(void *ctx, u32 vnode)
+{
 }
 
 static void vnode_fds(void *ctx, u32 vnode, int *files, int *init)
@@ -454,8 +460,8 @@ struct world *world_new(void)
 	for (int fd = 3; fd <= 5; fd++)
 		w->fd_open[fd] = true; /* the image's and the sandbox's */
 	w->env = (struct node_env){w, env_now, env_now, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log};
-	w->host = (struct pd_host){w, vnode_start, vnode_fds, ctl_open, image, recorder, recorder_share, fd_close, find, kill_process, forget, every_second, open_ids,
-				   pager_begin, pager_join, pager_unused, pager_over};
+	w->host = (struct pd_host){w, vnode_start, vnode_stop, vnode_fds, ctl_open, image, recorder, recorder_share, fd_close, find, kill_process, forget, every_second,
+				   open_ids, pager_begin, pager_join, pager_unused, pager_over};
 	struct pd_config cfg = {.name = "p0",
 				.own_addr = "unix:p0",
 				.gm_addr = "unix:gm",
