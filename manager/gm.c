@@ -473,6 +473,12 @@ static bool dispatch(struct gm *g, struct gm_conn *conn, const struct msg *m)
 	case OP_GM_VNODE:
 		gm_vnode_msg(g, conn, m);
 		return true;
+	case OP_GM_SEAT:
+		gm_seat_msg(g, conn->id, m);
+		return true;
+	case OP_GM_PROCS:
+		gm_procs_msg(g, conn, m);
+		return true;
 	case OP_GM_LEAVE:
 		leave_msg(g, conn, m);
 		return true;

@@ -26,6 +26,7 @@ struct gm_component {
 	u64 closed_ns;   /* when conn closed */
 	u64 used_bytes;
 	u32 channels, spaces, files; /* of its last beat */
+	u32 seat_1;      /* processor: its seat + 1; 0: not asked of the store yet */
 	u32 placed;      /* given to it since its last beat */
 	u32 nproc;
 	struct proc_report *procs;
@@ -87,6 +88,9 @@ struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u6
 			     void (*measure)(const struct gm_component *c, struct place_candidate *cand), s32 *why);
 void gm_place_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 void gm_vnode_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
+
+void gm_seat_msg(struct gm *g, conn_id c, const struct msg *m);
+void gm_procs_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 
 /* status.c */
 void gm_status_msg(struct gm *g, conn_id c, const struct msg *m);

@@ -2,6 +2,7 @@
 #include "manager/gm_int.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u64 need,
@@ -108,13 +109,21 @@ static struct stored_vnode *vnode_wanted(struct gm *g, const struct gm_vnode_req
 	}
 }
 
+static s64 seat_number(struct gm *g, struct gm_component *c)
+{
+	s64 n = c->seat_1 ? (s64)c->seat_1 - 1 : gm_store_seat(g->store, c->s.name);
+	if (n >= 0)
+		c->seat_1 = (u32)n + 1;
+	return n;
+}
+
 /* A pComponent hears its seat too. More of them than seats: the rest can hold no vNode. */
 static s32 seat_of(struct gm *g, const struct gm_conn *conn, u32 *seat)
 {
 	struct gm_component *c = gm_by_conn(g, conn->id);
 	if (!c || c->s.kind != KIND_PROCESSOR)
 		return 0;
-	s64 n = gm_store_seat(g->store, c->s.name);
+	s64 n = seat_number(g, c);
 	*seat = (u32)n;
 	return n < 0 ? -EIO : n >= (s64)VNODE_SEATS ? -EUSERS : 0;
 }
@@ -136,4 +145,55 @@ void gm_vnode_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m)
 		}
 	}
 	(void)node_reply(g->env, conn->id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
+}
+
+void gm_seat_msg(struct gm *g, conn_id c, const struct msg *m)
+{
+	struct gm_seat_req req;
+	struct gm_seat_rep rep = {0};
+	s32 status = -ENOENT;
+	memcpy(&req, m->fixed, sizeof(req));
+	for (u32 i = 0; i < g->ncomps && status; i++) {
+		struct gm_component *p = &g->comps[i];
+		if (p->s.kind != KIND_PROCESSOR || gm_state(g, p) == COMP_DOWN || seat_number(g, p) != (s64)req.seat)
+			continue;
+		gm_ref(&rep.processor, p);
+		status = 0;
+	}
+	(void)node_reply(g->env, c, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	const struct remote_proc *x = a, *y = b;
+	return x->pid < y->pid ? -1 : x->pid > y->pid;
+}
+
+static void procs_of(const struct gm_component *c, u32 vnode, struct remote_proc *to, u32 room, u32 *n)
+{
+	for (u32 i = 0; i < c->nproc && *n < room; i++) {
+		const struct proc_report *p = &c->procs[i];
+		if (p->vnode != vnode || !p->pid)
+			continue;
+		struct remote_proc *r = &to[(*n)++];
+		*r = (struct remote_proc){.pid = p->pid, .resident_bytes = p->resident_bytes};
+		memcpy(r->command, p->command, strnlen(p->command, sizeof(r->command) - 1));
+	}
+}
+
+void gm_procs_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m)
+{
+	static const u32 room = MSG_MAX_DATA / sizeof(struct remote_proc);
+	struct gm_procs_req req;
+	struct remote_proc *list = malloc(room * sizeof(*list));
+	u32 n = 0;
+	memcpy(&req, m->fixed, sizeof(req));
+	for (u32 i = 0; list && i < g->ncomps; i++)
+		if (g->comps[i].conn != conn->id && gm_state(g, &g->comps[i]) != COMP_DOWN)
+			procs_of(&g->comps[i], req.vnode, list, room, &n);
+	if (list)
+		qsort(list, n, sizeof(*list), by_pid);
+	struct wire_seg seg = {list, n * (u32)sizeof(*list)};
+	(void)node_reply(g->env, conn->id, &m->hdr, list ? 0 : -ENOMEM, NULL, 0, &seg, n ? 1 : 0);
+	free(list);
 }

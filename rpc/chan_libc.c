@@ -84,7 +84,7 @@ static u64 host_now(void)
 
 const struct chan_host chan_libc_host = {host_sendmsg, host_recv, host_poll, host_futex_wait, host_futex_wake, host_yield, host_now};
 
-static int recv_welcome(int sock, struct welcome *w, int *ring_fd)
+static int recv_welcome(int sock, const struct hello *h, const u8 key[32], struct welcome *w, int *ring_fd)
 {
 	union {
 		struct cmsghdr align;
@@ -98,7 +98,7 @@ static int recv_welcome(int sock, struct welcome *w, int *ring_fd)
 	*ring_fd = -1;
 	if (cm && cm->cmsg_type == SCM_RIGHTS)
 		memcpy(ring_fd, CMSG_DATA(cm), sizeof(int));
-	return n == sizeof(*w) ? handshake_check_welcome(w) : -WIRE_DOWN;
+	return n == sizeof(*w) ? handshake_check_welcome(w, h, key) : -WIRE_DOWN;
 }
 
 static int shake_hands(int sock, const struct hello *wanted, const u8 key[32], struct welcome *w, int *ring_fd)
@@ -112,7 +112,7 @@ static int shake_hands(int sock, const struct hello *wanted, const u8 key[32], s
 	handshake_sign(&h, &g, key);
 	if (send(sock, &h, sizeof(h), MSG_NOSIGNAL) != sizeof(h))
 		return -WIRE_DOWN;
-	return recv_welcome(sock, w, ring_fd);
+	return recv_welcome(sock, &h, key, w, ring_fd);
 }
 
 static int attach(struct chan *c, int sock, int ring_fd, const struct welcome *w)

@@ -1,5 +1,6 @@
 /* The HELLO exchange. The dialler proves that it knows the cluster key by a keyed BLAKE2b over the acceptor's fresh nonce and all
- * of its hello; so the authority a hello binds (role, asid, vNode, user) cannot be forged or replayed. */
+ * of its hello; so the authority a hello binds (role, asid, vNode, user) cannot be forged or replayed. The acceptor proves the same by one over
+ * that and its welcome: nobody hands memory or files to an impostor that took a node's address. */
 #include "rpc/handshake.h"
 
 #include <sodium.h>
@@ -51,6 +52,7 @@ void handshake_sign(struct hello *h, const struct greeting *g, const u8 key[32])
 {
 	h->magic = LEGO_WIRE_MAGIC;
 	h->version = LEGO_WIRE_VERSION;
+	randombytes_buf(h->nonce, sizeof(h->nonce));
 	compute_mac(h->mac, h, g, key);
 }
 
@@ -77,9 +79,33 @@ void handshake_welcome(struct welcome *w, s32 status, const char *name, u64 inca
 	wire_name_set(w->name, name);
 }
 
-s32 handshake_check_welcome(const struct welcome *w)
+static void welcome_mac(u8 mac[32], const struct welcome *w, const struct hello *h, const u8 key[32])
 {
+	static const u8 what[8] = "welcome"; /* no mac of a hello is one of a welcome */
+	struct welcome bare = *w;
+	crypto_generichash_state st;
+
+	memset(bare.mac, 0, sizeof(bare.mac));
+	crypto_generichash_init(&st, key, 32, 32);
+	crypto_generichash_update(&st, what, sizeof(what));
+	crypto_generichash_update(&st, h->mac, sizeof(h->mac));
+	crypto_generichash_update(&st, (const u8 *)&bare, sizeof(bare));
+	crypto_generichash_final(&st, mac, 32);
+}
+
+void handshake_seal_welcome(struct welcome *w, const struct hello *h, const u8 key[32])
+{
+	welcome_mac(w->mac, w, h, key);
+}
+
+s32 handshake_check_welcome(const struct welcome *w, const struct hello *h, const u8 key[32])
+{
+	u8 mac[32];
+
 	if (w->magic != LEGO_WIRE_MAGIC || !wire_name_ok(w->name))
 		return -WIRE_BAD_MESSAGE;
-	return w->status;
+	if (w->status)
+		return w->status < 0 ? w->status : -WIRE_BAD_MESSAGE;
+	welcome_mac(mac, w, h, key);
+	return sodium_memcmp(mac, w->mac, sizeof(mac)) ? -WIRE_UNAUTHORISED : 0;
 }

@@ -18,13 +18,22 @@
 
 #define LISTEN_BACKLOG 512
 #define RETRY_NS       NSEC_PER_MSEC
+#define LOST_MS        2500
 
+/* A host that is gone without a word is noticed in LOST_MS: by probes when the line is silent, by lack of acknowledgement when it is not. */
 static void tune(int sock, int family)
 {
-	int one = 1;
+	int one = 1, two = 2;
+	unsigned lost_ms = LOST_MS;
 
-	if (family != AF_UNIX)
-		setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (family == AF_UNIX)
+		return;
+	setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(sock, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(sock, IPPROTO_TCP, TCP_KEEPIDLE, &one, sizeof(one));
+	setsockopt(sock, IPPROTO_TCP, TCP_KEEPINTVL, &one, sizeof(one));
+	setsockopt(sock, IPPROTO_TCP, TCP_KEEPCNT, &two, sizeof(two));
+	setsockopt(sock, IPPROTO_TCP, TCP_USER_TIMEOUT, &lost_ms, sizeof(lost_ms));
 }
 
 /* A socket file that nobody listens on is left from a daemon that was killed. */
@@ -121,6 +130,24 @@ static int accept_one(struct host_driver *d, struct listener *l)
 	return -1;
 }
 
+/* Callers who say nothing must not keep out one who would: the one that has waited longest makes room. An honest one is done in far less time
+ * than it takes to become that. */
+static bool make_room(struct host_driver *d)
+{
+	struct conn *oldest = NULL;
+
+	for (u32 i = 0; i < d->nconns; i++) {
+		struct conn *c = d->conns[i];
+
+		if (c && c->state == CS_HELLO && (!oldest || c->deadline_ns < oldest->deadline_ns))
+			oldest = c;
+	}
+	if (!oldest)
+		return false;
+	conn_kill(d, oldest);
+	return true;
+}
+
 void hello_accept(struct host_driver *d, struct listener *l)
 {
 	u8 nonce[16];
@@ -129,7 +156,7 @@ void hello_accept(struct host_driver *d, struct listener *l)
 	if (s < 0)
 		return;
 	tune(s, l->family);
-	struct conn *c = d->nhalf < HALF_OPEN_MAX ? conn_new(d, s, CS_HELLO) : NULL;
+	struct conn *c = d->nhalf < HALF_OPEN_MAX || make_room(d) ? conn_new(d, s, CS_HELLO) : NULL;
 
 	if (!c) {
 		close(s);
@@ -273,8 +300,10 @@ static s32 make_ring(struct host_driver *d, struct conn *c, int *fd)
 static void got_hello(struct host_driver *d, struct conn *c)
 {
 	int fd = -1;
+	struct hello sent_to_us;
 
 	memcpy(&c->hello, c->hand, sizeof(c->hello));
+	sent_to_us = c->hello;
 	s32 status = handshake_check_hello(&c->hello, &c->greeting, d->cfg.key);
 
 	if (!status)
@@ -282,6 +311,8 @@ static void got_hello(struct host_driver *d, struct conn *c)
 	if (!status && !c->hello.session)
 		c->hello.session = random_session();
 	handshake_welcome(&c->welcome, status, d->name, d->cfg.incarnation, status ? 0 : c->hello.session, (u32)c->map.len);
+	if (!status) /* who does not know the key gets nothing made with it */
+		handshake_seal_welcome(&c->welcome, &sent_to_us, d->cfg.key);
 	bool sent = hand_send(c, &c->welcome, sizeof(c->welcome), fd);
 
 	if (fd >= 0)
@@ -342,7 +373,7 @@ static bool attach_ring(struct conn *c)
 static void got_welcome(struct host_driver *d, struct conn *c)
 {
 	memcpy(&c->welcome, c->hand, sizeof(c->welcome));
-	s32 status = handshake_check_welcome(&c->welcome);
+	s32 status = handshake_check_welcome(&c->welcome, &c->hello, d->cfg.key);
 
 	if (status || (c->welcome.ring_len != 0) != (c->ring_fd >= 0)) {
 		driver_log(d, LOG_WARN, "refused by the node dialled: %s",

@@ -163,7 +163,7 @@ static s32 shake_hands(struct sync_client *c, const struct hello *wanted, const 
 	if (!rc)
 		rc = read_exact(c, &w, sizeof(w), deadline_ns);
 	if (!rc)
-		rc = handshake_check_welcome(&w);
+		rc = handshake_check_welcome(&w, &h, key);
 	c->session = w.session;
 	return rc;
 }

@@ -13,7 +13,7 @@
 #include "base/types.h"
 
 #define LEGO_WIRE_MAGIC 0x4f47454cu /* "LEGO" */
-#define LEGO_WIRE_VERSION 1u
+#define LEGO_WIRE_VERSION 2u
 
 #define MSG_MAX_DATA (256u * 1024u)                   /* largest variable part, bytes */
 #define MSG_MAX_LEN (MSG_MAX_DATA + 4096u)            /* largest frame, bytes */
@@ -75,7 +75,8 @@ enum channel_role {
 };
 
 /* First frames of a connection. The acceptor sends struct greeting, the dialler struct hello, the acceptor
- * struct welcome; they are raw, not in msg_hdr. mac = keyed BLAKE2b-32 (cluster key) over nonce and hello with mac zero. */
+ * struct welcome; they are raw, not in msg_hdr. mac = keyed BLAKE2b-32 (cluster key): hello's over the greeting's nonce and the hello, welcome's
+ * over hello's mac (and so over the nonce of either side) and the welcome, each with mac zero. Both sides know then that the other knows the key. */
 struct greeting {
 	u32 magic;
 	u32 version;
@@ -98,9 +99,10 @@ struct hello {
 	u64 incarnation; /* of the dialler */
 	u64 session;     /* session to resume or open; unique per process and node */
 	char name[WIRE_NAME_MAX]; /* of the dialler: "p0" */
+	u8 nonce[16];
 	u8 mac[32];
 };
-_Static_assert(sizeof(struct hello) == 112, "wire");
+_Static_assert(sizeof(struct hello) == 128, "wire");
 
 struct welcome {
 	u32 magic;
@@ -110,8 +112,9 @@ struct welcome {
 	u64 incarnation;
 	u64 session;
 	char name[WIRE_NAME_MAX]; /* of the acceptor: "m0" */
+	u8 mac[32];		  /* meaningless when status is not 0: the keys may differ */
 };
-_Static_assert(sizeof(struct welcome) == 64, "wire");
+_Static_assert(sizeof(struct welcome) == 96, "wire");
 
 /* ------------------------------------------------------------------ manager */
 
@@ -233,6 +236,29 @@ _Static_assert(sizeof(struct gm_vnode_rep) == 344, "wire");
 /* Each pComponent has a seat: its share of every vNode's pids and addresses. */
 #define VNODE_SEATS 64u
 #define VNODE_SEAT_PIDS 65536u
+
+struct gm_seat_req {
+	u32 seat;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct gm_seat_req) == 8, "wire");
+struct gm_seat_rep { /* -ENOENT: nobody's, or it is not up */
+	struct node_ref processor;
+};
+_Static_assert(sizeof(struct gm_seat_rep) == 144, "wire");
+/* GM_PROCS: a vNode's processes on other pComponents than the one that asks, as last reported. Reply data: struct remote_proc, by rising pid. */
+struct gm_procs_req {
+	u32 vnode;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct gm_procs_req) == 8, "wire");
+struct remote_proc {
+	u32 pid;
+	u32 pad0;
+	u64 resident_bytes;
+	char command[32];
+};
+_Static_assert(sizeof(struct remote_proc) == 48, "wire");
 
 /* ------------------------------------------------------------------ memory */
 
@@ -590,7 +616,22 @@ struct pd_info_rep {
 };
 _Static_assert(sizeof(struct pd_info_rep) == 32, "wire");
 
-/* PD_KILL, from the command line: signal a process by vNode pid or, when asid is not 0, by address space. */
+/* PD_PROCS, from a process: the next of its vNode's processes on other pComponents, from a pid on. */
+struct pd_procs_req {
+	u32 from;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct pd_procs_req) == 8, "wire");
+#define PD_PROCS_MAX 8u
+struct pd_procs_rep {
+	u32 count; /* fewer than PD_PROCS_MAX: there are no more */
+	u32 pad0;
+	struct remote_proc proc[PD_PROCS_MAX];
+};
+_Static_assert(sizeof(struct pd_procs_rep) == 392, "wire");
+
+/* PD_KILL: signal a process by vNode pid or, when asid is not 0, by address space. A process names a pid of its own vNode, which may be on
+ * another pComponent: its pd passes it on to the one whose seat the pid is of. */
 struct pd_kill_req {
 	u64 asid;
 	u32 vnode;

@@ -179,6 +179,12 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 	case OP_PD_INFO:
 		pd_op_start(pd, c, m, p);
 		break;
+	case OP_PD_KILL: /* the sandbox has no such pid */
+		pd_remote_kill(pd, c, m, p->space->vnode);
+		break;
+	case OP_PD_PROCS:
+		pd_remote_procs(pd, c, m, p->space->vnode);
+		break;
 	default:
 		(void)node_reply(pd->env, c, &m->hdr, -ENOSYS, NULL, 0, NULL, 0);
 	}
@@ -241,6 +247,7 @@ static u64 tick(void *self, u64 now_ns)
 	next = MIN(next, pd_op_tick(pd, now_ns));
 	next = MIN(next, pd_peer_tick(pd, now_ns));
 	next = MIN(next, pd_doomed_tick(pd, now_ns));
+	next = MIN(next, pd_remote_tick(pd, now_ns));
 	if (now_ns >= pd->beat_ns) {
 		pd->beat_ns = now_ns + BEAT_NS;
 		every_second(pd, now_ns);
@@ -254,11 +261,12 @@ const struct node_ops pd_node_ops = {.opened = opened, .dialled = dialled, .mess
 
 /* ---- events of the host */
 
-void pd_vnode_started(struct pd *pd, u32 vnode)
+void pd_vnode_started(struct pd *pd, u32 vnode, bool shares)
 {
 	struct vnode *v = pd_vnode_find(pd, vnode);
 	if (!v)
 		return;
+	v->shares = shares;
 	v->starting = false;
 	v->started = true;
 	pd_step_all(pd);
@@ -362,6 +370,7 @@ void pd_free(struct pd *pd)
 	FREE_ALL(doomed, pd->doomed, free)
 	FREE_ALL(vnode, pd->vnodes, pd_vnode_free)
 	FREE_ALL(peer, pd->peers, free)
+	pd_remote_free(pd);
 	if (pd->calls)
 		node_calls_free(pd->calls);
 	gm_link_free(pd->gm);

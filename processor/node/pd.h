@@ -71,7 +71,7 @@ void pd_free(struct pd *pd);
 extern const struct node_ops pd_node_ops; /* self: struct pd */
 
 /* ---- what a host reports */
-void pd_vnode_started(struct pd *pd, u32 vnode);
+void pd_vnode_started(struct pd *pd, u32 vnode, bool shares); /* shares: its pids are of this node's seat */
 void pd_vnode_ended(struct pd *pd, u32 vnode, const char *why);	 /* could not start, or its first process died */
 bool pd_process_found(struct pd *pd, u64 process, u32 host_pid); /* false: that process is over */
 void pd_process_exited(struct pd *pd, u64 process);

@@ -28,7 +28,7 @@ struct sandbox {
 	u64 cluster_id;
 	char name[WIRE_NAME_MAX];
 	bool no_userns; /* second try */
-	bool started;
+	bool started, shares;
 	int sock, pidfd, files;
 	DIR *scan;
 };
@@ -164,7 +164,7 @@ static void box_maybe_started(struct sandbox *b)
 	if (b->started || b->pidfd < 0 || b->files < 0)
 		return;
 	b->started = true;
-	pd_vnode_started(b->real->pd, b->vnode);
+	pd_vnode_started(b->real->pd, b->vnode, b->shares);
 }
 
 static void on_helper(void *arg)
@@ -211,6 +211,7 @@ static void on_init(void *arg)
 	}
 	if (n == sizeof(news) && news.what == INIT_READY && fd >= 0 && b->files < 0) {
 		b->files = fd;
+		b->shares = news.status;
 		box_maybe_started(b);
 		return;
 	}

@@ -44,6 +44,12 @@ struct vnode {
 	bool asked, known;	/* what follows, from the manager */
 	u32 seat;
 	struct vnode_spec spec;
+	bool shares; /* its pids are those of our seat */
+	struct remote_proc *remote; /* its processes elsewhere, as the manager knew at remote_ns */
+	u32 nremote;
+	bool remote_asked;
+	u64 remote_ns;
+	struct remote_ask *remote_asks;
 	u32 idle_beats; /* without a process: is it still there? */
 	struct peer *sd;
 	struct bind bind[PD_MAX_BINDS];
@@ -160,6 +166,7 @@ struct pd {
 	bool step_again;
 	bool registered_told;
 	u64 cluster_id;
+	struct remote_kill *kills;
 	u64 beat_ns, hurry_ns;
 	u64 stat_from; /* asid: AS_STAT goes round */
 	u64 status_ns; /* when the two below were asked */
@@ -230,6 +237,13 @@ void pd_process_exec_done(struct pd *pd, struct process *p, conn_id c, const str
 void pd_process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
 void pd_process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
 void pd_process_kill(struct pd *pd, conn_id c, const struct msg *m);
+
+/* pd_remote.c: of a process of vNode v. */
+void pd_remote_kill(struct pd *pd, conn_id c, const struct msg *m, const struct vnode *v);
+void pd_remote_procs(struct pd *pd, conn_id c, const struct msg *m, struct vnode *v);
+u64 pd_remote_tick(struct pd *pd, u64 now_ns);
+void pd_remote_vnode_free(struct vnode *v);
+void pd_remote_free(struct pd *pd);
 
 /* pd_op.c */
 void pd_op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p);

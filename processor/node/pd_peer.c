@@ -10,7 +10,7 @@
 
 const char *pd_peer_word(const struct peer *p)
 {
-	return p->kind == KIND_MEMORY ? "memory node" : "storage node";
+	return p->kind == KIND_MEMORY ? "memory node" : p->kind == KIND_STORAGE ? "storage node" : "processor node";
 }
 
 struct peer *pd_peer_get(struct pd *pd, u8 kind, const struct node_ref *ref)
@@ -84,7 +84,7 @@ bool pd_peer_opened(struct pd *pd, conn_id c, const struct welcome *w)
 	p->incarnation = w->incarnation;
 	if (p->kind == KIND_MEMORY)
 		pd_doomed_md_opened(pd, p);
-	else
+	else if (p->kind == KIND_STORAGE)
 		pd_vnode_sd_opened(pd, p);
 	pd_step_all(pd);
 	return true;

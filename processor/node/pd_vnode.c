@@ -49,6 +49,7 @@ void pd_vnode_free(struct vnode *v)
 {
 	pd_bind_free(v->bind, v->nbind);
 	free(v->ids);
+	pd_remote_vnode_free(v);
 	free(v);
 }
 

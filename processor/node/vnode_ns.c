@@ -321,7 +321,7 @@ static void init_main(int sock, int go, const struct ns_start *req)
 	sigaction(SIGCHLD, &dfl, NULL);
 	int files = init_setup(sock, req);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	struct init_news news = {.what = INIT_READY};
+	struct init_news news = {.what = INIT_READY, .status = pids.fd >= 0};
 	(void)ns_send(sock, &news, sizeof(news), files);
 	close(files);
 	init_loop(sock);

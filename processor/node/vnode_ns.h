@@ -36,7 +36,7 @@ struct init_order { /* pd → init: FIND or KILL */
 	u32 pad0;
 	u64 process; /* FIND: comes back in FOUND */
 };
-struct init_news { /* init → pd: READY with the directory of files in use, FOUND with a pidfd, FAILED */
+struct init_news { /* init → pd: READY with the directory of files in use (status 1: pids are of our share), FOUND with a pidfd, FAILED */
 	u32 what;
 	s32 status;
 	u64 process;

@@ -104,6 +104,28 @@ grep -q "hello $red_ip\|hello $second" "$out" || fail "no socket between the pCo
 wait $server
 a=$(awk '{print $2}' server.out) b=$(awk '{print $4}' "$out")
 [ $((a / 65536)) != $((b / 65536)) ] || fail "pids $a and $b are of one pComponent's share"
+# ps and kill reach over to the other pComponent
+"$LEGO" run --cluster "$cluster" --vnode red --node p0 --excache 8M -- sh -c 'echo $$; exec sleep 1234' >sleeper.out 2>&1 </dev/null &
+sleeper=$!
+for i in $(seq 100); do
+	grep -q '^[0-9]' sleeper.out && break
+	sleep 0.1
+done
+pid=$(cat sleeper.out)
+for i in $(seq 30); do
+	on red --node p1 ps ax
+	grep -q "^ *$pid .*sleep" "$out" && break
+	sleep 0.1
+done
+grep -q "^ *$pid .*sleep" "$out" || fail "ps on p1 does not show pid $pid of p0: $(cat "$out" "$err")"
+on blue --node p1 sh -c "ps ax | grep -v grep | grep sleep; kill $pid"
+[ "$status" != 0 ] && ! grep -q "sleep" "$out" || fail "blue sees or kills red's process: $(cat "$out" "$err")"
+on red --node p1 sh -c "kill -0 $pid && cat /proc/$pid/comm && kill -TERM $pid"
+grep -q sleep "$out" && [ "$status" = 0 ] || fail "kill from p1: status $status, $(cat "$out" "$err")"
+wait $sleeper
+[ $? = 143 ] || fail "the sleeper did not end by SIGTERM"
+on red --node p1 sh -c "kill -0 $pid"
+[ "$status" != 0 ] || fail "a dead process of p0 can be signalled"
 on red --node p9 true
 expect 125 "no processor node.*p9"
 # quotas

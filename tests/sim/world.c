@@ -123,7 +123,7 @@ void world_host(struct world *w)
 	u32 n = w->nstarting;
 	w->nstarting = 0;
 	for (u32 i = 0; i < n && w->up[P0]; i++)
-		pd_vnode_started(w->pd, w->starting[i]);
+		pd_vnode_started(w->pd, w->starting[i], true);
 }
 
 /* ---- nodes */

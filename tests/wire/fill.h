@@ -52,6 +52,7 @@ static void fill_hello(void *at)
 	NUM(incarnation);
 	NUM(session);
 	TEXT(name);
+	EACH(nonce);
 	EACH(mac);
 }
 
@@ -65,6 +66,7 @@ static void fill_welcome(void *at)
 	NUM(incarnation);
 	NUM(session);
 	TEXT(name);
+	EACH(mac);
 }
 
 static void fill_gm_register_req(void *at)
@@ -204,6 +206,52 @@ static void fill_gm_vnode_rep(void *at)
 	NUM(seat);
 	fill_node_ref(&s->storage);
 	fill_vnode_spec(&s->spec);
+}
+
+static void fill_gm_seat_req(void *at)
+{
+	struct gm_seat_req *s = at;
+
+	NUM(seat);
+}
+
+static void fill_gm_seat_rep(void *at)
+{
+	struct gm_seat_rep *s = at;
+
+	fill_node_ref(&s->processor);
+}
+
+static void fill_gm_procs_req(void *at)
+{
+	struct gm_procs_req *s = at;
+
+	NUM(vnode);
+}
+
+static void fill_pd_procs_req(void *at)
+{
+	struct pd_procs_req *s = at;
+
+	NUM(from);
+}
+
+static void fill_remote_proc(void *at)
+{
+	struct remote_proc *s = at;
+
+	NUM(pid);
+	NUM(resident_bytes);
+	TEXT(command);
+}
+
+static void fill_pd_procs_rep(void *at)
+{
+	struct pd_procs_rep *s = at;
+
+	NUM(count);
+	for (u32 i = 0; i < PD_PROCS_MAX; i++)
+		fill_remote_proc(&s->proc[i]);
 }
 
 static void fill_file_ref(void *at)

@@ -55,6 +55,9 @@ struct local { /* where a walk stands */
 extern const struct node local_root, proc_nodes[], sys_nodes[];
 const struct node *proc_find(struct thread *t, const struct local *l, u64 n);
 s64 proc_next(struct thread *t, const struct local *l, u64 n);
+/* remote.c: of other pComponents. */
+const struct node *proc_remote_find(struct thread *t, u64 n);
+s64 proc_remote_next(struct thread *t, u64 n);
 
 /* Walks w->path. 0 with *l, -errno, or -WIRE_REDIRECT with w set: the path left the local trees. */
 s64 local_walk(struct thread *t, struct where *w, bool follow, struct local *l);

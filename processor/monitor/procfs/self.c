@@ -625,7 +625,7 @@ const struct node *proc_find(struct thread *t, const struct local *l, u64 n)
 	if (n == (u64)t->task->pid || (n && tid_next(t, l, n) == (s64)n))
 		return &own_pid;
 	mon_format(name, sizeof(name), "/proc/%lu", n);
-	return n && !host(SYSNR(access), name, 0) ? &other_pid : NULL;
+	return n && !host(SYSNR(access), name, 0) ? &other_pid : proc_remote_find(t, n);
 }
 
 struct dirent64 {
@@ -654,5 +654,7 @@ s64 proc_next(struct thread *t, const struct local *l, u64 n)
 		}
 	}
 	host(SYSNR(close), fd);
-	return best;
+	s64 far = proc_remote_next(t, n);
+
+	return best < 0 || (far >= 0 && far < best) ? far : best;
 }

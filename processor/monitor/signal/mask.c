@@ -114,9 +114,21 @@ s64 sys_rt_sigtimedwait(struct thread *t, const u64 *a)
 	return r;
 }
 
+/* A process of the vNode on another pComponent: the broker knows where. */
+static s64 kill_elsewhere(struct thread *t, s32 pid, s32 sig)
+{
+	struct pd_kill_req req = {.pid = (u32)pid, .sig = sig};
+	struct pd_call c = {.op = OP_PD_KILL, .req = &req, .req_len = sizeof(req)};
+	s64 r = pd_call(t->task, &c);
+
+	return r == -EPERM || r == -EINVAL || r >= 0 ? MIN(r, 0) : -ESRCH;
+}
+
 s64 sys_kill(struct thread *t, const u64 *a)
 {
-	return host(SYSNR(kill), a[0], a[1]);
+	s64 r = host(SYSNR(kill), a[0], a[1]);
+
+	return r == -ESRCH && (s32)a[0] > 1 ? kill_elsewhere(t, (s32)a[0], (s32)a[1]) : r;
 }
 
 s64 sys_tkill(struct thread *t, const u64 *a)

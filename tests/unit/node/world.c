@@ -325,7 +325,7 @@ static void deliver(struct world *w, struct event *e)
 		if (w->sandbox_fails)
 			pd_vnode_ended(w->pd, e->vnode, "no namespaces");
 		else
-			pd_vnode_started(w->pd, e->vnode);
+			pd_vnode_started(w->pd, e->vnode, true);
 		break;
 	}
 }

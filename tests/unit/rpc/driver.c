@@ -241,6 +241,74 @@ static void silence_is_dropped(void **state)
 	close(s);
 }
 
+/* More who say nothing than there are places for: one who knows the key comes through at once. */
+static void a_silent_crowd_keeps_nobody_out(void **state)
+{
+	static int crowd[400];
+	u32 len = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(crowd); i++)
+		crowd[i] = raw_connect();
+	for (u32 i = 0; i < 20; i++) {
+		struct sync_client *c = dial(srv.unix_addr, ROLE_ADMIN, NULL);
+
+		assert_non_null(c);
+		assert_int_equal(status_call(c, NULL, &len), 0);
+		sync_client_close(c);
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(crowd); i++)
+		close(crowd[i]);
+}
+
+/* An acceptor that does not know the key: answers every hello with "welcome" and a mac of its own making. */
+static int impostor_listen(struct sockaddr_un *un)
+{
+	int s = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	*un = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(un->sun_path, sizeof(un->sun_path), "%s/impostor", srv.dir);
+	unlink(un->sun_path);
+	assert_int_equal(bind(s, (struct sockaddr *)un, sizeof(*un)), 0);
+	assert_int_equal(listen(s, 5), 0);
+	return s;
+}
+
+static void *impostor(void *arg)
+{
+	int l = *(int *)arg, s = accept(l, NULL, NULL);
+	const u8 nonce[16] = {0}, wrong[32] = {9};
+	struct greeting g;
+	struct hello h;
+	struct welcome w;
+
+	handshake_greeting(&g, 7, nonce);
+	send(s, &g, sizeof(g), MSG_NOSIGNAL);
+	if (recv(s, &h, sizeof(h), MSG_WAITALL) == sizeof(h)) {
+		handshake_welcome(&w, 0, "m0", 7, h.session, 0);
+		handshake_seal_welcome(&w, &h, wrong);
+		send(s, &w, sizeof(w), MSG_NOSIGNAL);
+	}
+	close(s);
+	return NULL;
+}
+
+static void an_impostor_is_not_believed(void **state)
+{
+	struct sockaddr_un un;
+	char addr[WIRE_ADDR_MAX + 8], err[256] = "";
+	int l = impostor_listen(&un);
+	pthread_t t;
+	struct hello h = {.kind = KIND_CLIENT, .role = ROLE_ADMIN};
+
+	pthread_create(&t, NULL, impostor, &l);
+	snprintf(addr, sizeof(addr), "unix:%s", un.sun_path);
+	assert_null(sync_client_dial(addr, &h, srv.key, 2000, err, sizeof(err)));
+	assert_non_null(strstr(err, "another cluster key"));
+	pthread_join(t, NULL);
+	close(l);
+	unlink(un.sun_path);
+}
+
 static void same_session_replaces(void **state)
 {
 	struct hello h = {.kind = KIND_CLIENT, .role = ROLE_ADMIN, .session = 1234};
@@ -335,6 +403,8 @@ int main(void)
 	    cmocka_unit_test(hello_is_checked),
 	    cmocka_unit_test(bad_frames_end_the_channel),
 	    cmocka_unit_test(silence_is_dropped),
+	    cmocka_unit_test(a_silent_crowd_keeps_nobody_out),
+	    cmocka_unit_test(an_impostor_is_not_believed),
 	    cmocka_unit_test(same_session_replaces),
 	    cmocka_unit_test(timeout_then_down),
 	    cmocka_unit_test(idle_is_cheap),
