@@ -41,7 +41,10 @@ s64 file_read(struct file *f, u64 off, u64 len, void *buf)
 	struct wire_seg seg = {&q, sizeof(q)};
 	struct sd_io_rep rep;
 	struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep), .data = buf, .data_cap = (u32)len};
+	s64 brought = ahead_read(f, off, len, buf);
 
+	if (brought >= 0)
+		return brought;
 	if (reads < READS_UNCACHED || reads >= 0x80000000u || mon.boot.flags & BOOT_NO_FILE_CACHE)
 		return sto_read(f, off, len, buf);
 	s32 status = chan_call(&mon.mem, OP_MEM_FILE_READ, &seg, 1, &r, 0);
