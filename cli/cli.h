@@ -78,6 +78,7 @@ struct cluster_opts {
 	const char *name; /* NULL: CLI_DEFAULT_CLUSTER */
 	u32 processors, memories, storages; /* 0: 1 each */
 	u64 memory_bytes;  /* of each memory node; 0: default */
+	const char *spread, *near, *region; /* the manager's --gmm, --near, --region; NULL: its defaults */
 	u64 excache_bytes; /* of one process; 0: default */
 	u32 replicas;
 	const char *transport; /* "shm" (default), "tcp" */

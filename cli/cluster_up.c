@@ -95,10 +95,17 @@ static void listen_option(struct args *a, const struct up *u, const struct clust
 
 static void kind_options(struct args *a, const struct up *u, const struct cluster_component *k)
 {
-	if (k->kind == KIND_MANAGER)
+	if (k->kind == KIND_MANAGER) {
 		arg(a, "--fresh"); /* no other component of this cluster runs */
-	else
+		if (u->opts->spread)
+			option(a, "--gmm", u->opts->spread);
+		if (u->opts->near)
+			option(a, "--near", u->opts->near);
+		if (u->opts->region)
+			option(a, "--region", u->opts->region);
+	} else {
 		option(a, "--gm", u->c->comp[0].addr);
+	}
 	if (k->kind != KIND_MEMORY) {
 		arg(a, "--data");
 		arg(a, "%s/%s", u->c->dir, k->name);

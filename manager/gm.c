@@ -136,7 +136,7 @@ static void declare_down(struct gm *g, struct gm_component *c)
 	c->life = GM_DEAD;
 	c->nproc = 0;
 	c->placed = 0;
-	c->used_bytes = 0;
+	c->used_bytes = c->committed_bytes = c->handed_bytes = 0;
 }
 
 static u64 on_tick(void *self, u64 now_ns)
@@ -305,6 +305,8 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 	memcpy(rep->name, s.name, sizeof(rep->name));
 	rep->beat_ms = g->cfg.beat_ms;
 	rep->lease_ms = g->cfg.lease_ms;
+	if (s.kind == KIND_MEMORY)
+		gmm_terms(g, c, rep);
 	return 0;
 }
 
@@ -361,6 +363,9 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		c->channels = req.channels;
 		c->spaces = req.spaces;
 		c->files = req.files;
+		c->committed_bytes = req.committed_bytes;
+		c->load = req.load;
+		c->handed_bytes = 0;
 		c->s.total_bytes = req.total_bytes;
 		c->placed = 0;
 	}
@@ -466,6 +471,11 @@ static bool dispatch(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		return true;
 	case OP_GM_IDS:
 		ids_msg(g, conn, m);
+		return true;
+	case OP_GM_REGIONS:
+		return gmm_regions_msg(g, conn->id, m);
+	case OP_GM_NODE:
+		gm_node_msg(g, conn->id, m);
 		return true;
 	case OP_GM_STATUS:
 		gm_status_msg(g, conn->id, m);

@@ -15,6 +15,9 @@ struct gm_config {
 	u32 host_pid;
 	u32 beat_ms, lease_ms;      /* 0: 1000, 3000 */
 	enum place_policy gpm, gmm, gsm;
+	u64 region_bytes; /* of a vRegion; 0: a sixteenth of the smallest memory node, at most 1 GiB */
+	u64 near_bytes;   /* so much of a process stays at its home; 0: 1 GiB */
+	bool spread;      /* nothing does: each vRegion is placed by the policy */
 	bool fresh; /* forget the components the store knows; vNodes, epochs and numbers stay */
 };
 

@@ -27,6 +27,9 @@ struct gm_component {
 	u64 used_bytes;
 	u32 channels, spaces, files; /* of its last beat */
 	u32 seat_1;      /* processor: its seat + 1; 0: not asked of the store yet */
+	u64 committed_bytes; /* memory: promised, as it said */
+	u64 handed_bytes;    /* … and given to it since */
+	u32 load;            /* requests between its last two beats */
 	u32 placed;      /* given to it since its last beat */
 	u32 nproc;
 	struct proc_report *procs;
@@ -83,14 +86,24 @@ struct vnode_use {
 };
 struct vnode_use gsm_vnode_use(const struct gm *g, u32 id);
 struct gm_component *gsm_storage_of(struct gm *g, const struct stored_vnode *v, s32 *why);
-/* place.c: shared by the three. need and capacity are in the unit the kind is measured in. */
+struct gm_filter { /* leaves candidates out */
+	bool (*out)(const struct gm_component *c, const void *arg);
+	const void *arg;
+};
+/* place.c: shared by the three. filter may be NULL. need and capacity are in the unit the kind is measured in. */
 struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u64 need,
-			     void (*measure)(const struct gm_component *c, struct place_candidate *cand), s32 *why);
+			     const struct gm_filter *filter, void (*measure)(const struct gm_component *c, struct place_candidate *cand),
+			     s32 *why);
 void gm_place_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 void gm_vnode_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 
 void gm_seat_msg(struct gm *g, conn_id c, const struct msg *m);
 void gm_procs_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
+
+void gm_node_msg(struct gm *g, conn_id c, const struct msg *m);
+/* gmm.c: nodes for vRegions; false: malformed. And what a memory node is told when it registers. */
+bool gmm_regions_msg(struct gm *g, conn_id c, const struct msg *m);
+void gmm_terms(struct gm *g, const struct gm_component *c, struct gm_register_rep *rep);
 
 /* status.c */
 void gm_status_msg(struct gm *g, conn_id c, const struct msg *m);

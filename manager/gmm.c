@@ -1,13 +1,95 @@
-/* The global memory manager: which mComponent is the home of a new program. It counts bytes; the addresses are the homes'. */
+/* The global memory manager: which mComponent is the home of a new program, and which ones own the vRegions that a home does not keep
+ * itself. It counts bytes promised; the addresses are the homes'. */
 #include "manager/gm_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REGION_MAX GIB
+#define REGIONS_A_NODE 16u
+#define NEAR_DEFAULT GIB
+
+static u64 promised(const struct gm_component *c)
+{
+	return MAX(c->committed_bytes, c->used_bytes) + c->handed_bytes + c->placed * GM_HOME_GUESS;
+}
 
 static void measure(const struct gm_component *c, struct place_candidate *cand)
 {
 	cand->total = c->s.total_bytes;
-	cand->used = c->used_bytes + c->placed * GM_HOME_GUESS;
+	cand->used = promised(c);
+	cand->load = c->load + (u32)(c->handed_bytes / MIB); /* what was just given will be used */
 }
 
 struct gm_component *gmm_place(struct gm *g, s32 *why)
 {
-	return gm_pick(g, KIND_MEMORY, g->cfg.gmm, GM_HOME_GUESS, measure, why);
+	return gm_pick(g, KIND_MEMORY, g->cfg.gmm, GM_HOME_GUESS, NULL, measure, why);
+}
+
+/* ---- vRegions */
+
+static bool avoided(const struct gm_component *c, const void *arg)
+{
+	const struct gm_regions_req *req = arg;
+
+	for (u32 i = 0; i < req->navoid; i++)
+		if (!strncmp(req->avoid[i], c->s.name, WIRE_NAME_MAX))
+			return true;
+	return false;
+}
+
+static struct gm_component *pick_region(struct gm *g, const struct gm_regions_req *req, s32 *why)
+{
+	struct gm_filter filter = {avoided, req};
+	struct gm_component *c = gm_pick(g, KIND_MEMORY, g->cfg.gmm, req->bytes, &filter, measure, why);
+
+	return c ? c : gm_pick(g, KIND_MEMORY, g->cfg.gmm, req->bytes, NULL, measure, why);
+}
+
+bool gmm_regions_msg(struct gm *g, conn_id conn, const struct msg *m)
+{
+	struct gm_regions_rep rep = {0};
+	struct gm_regions_req req;
+	s32 why = -ENOMEM;
+
+	memcpy(&req, m->fixed, sizeof(req));
+	if (!req.count || req.count > REGIONS_MAX || req.navoid > ARRAY_SIZE(req.avoid))
+		return false;
+	struct node_ref *refs = calloc(req.count, sizeof(*refs));
+
+	for (; refs && rep.count < req.count; rep.count++) {
+		struct gm_component *c = pick_region(g, &req, &why);
+
+		if (!c)
+			break;
+		gm_ref(&refs[rep.count], c);
+		c->handed_bytes += req.bytes;
+	}
+	struct wire_seg seg = {refs, rep.count * (u32)sizeof(refs[0])};
+
+	(void)node_reply(g->env, conn, &m->hdr, rep.count ? 0 : why, &rep, sizeof(rep), &seg, rep.count ? 1 : 0);
+	free(refs);
+	return true;
+}
+
+/* ---- what a node is told */
+
+static u64 region_bytes(const struct gm *g)
+{
+	u64 least = REGION_MAX * REGIONS_A_NODE, size = REGION_MIN;
+
+	for (u32 i = 0; i < g->ncomps; i++)
+		if (g->comps[i].s.kind == KIND_MEMORY && g->comps[i].s.total_bytes)
+			least = MIN(least, g->comps[i].s.total_bytes);
+	while (2 * size <= MIN(least / REGIONS_A_NODE, REGION_MAX))
+		size *= 2;
+	return size;
+}
+
+void gmm_terms(struct gm *g, const struct gm_component *c, struct gm_register_rep *rep)
+{
+	rep->region_bytes = g->cfg.region_bytes ? g->cfg.region_bytes : region_bytes(g);
+	rep->near_bytes = g->cfg.spread ? 0 : g->cfg.near_bytes ? g->cfg.near_bytes : NEAR_DEFAULT;
+	rep->epoch = c->s.epoch;
 }

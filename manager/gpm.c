@@ -15,7 +15,7 @@ static void measure(const struct gm_component *c, struct place_candidate *cand)
 struct gm_component *gpm_place(struct gm *g, const char *wanted, s32 *why)
 {
 	if (!*wanted)
-		return gm_pick(g, KIND_PROCESSOR, g->cfg.gpm, SLOTS_PER_CORE, measure, why);
+		return gm_pick(g, KIND_PROCESSOR, g->cfg.gpm, SLOTS_PER_CORE, NULL, measure, why);
 	struct gm_component *c = gm_find(g, wanted);
 	if (!c || c->s.kind != KIND_PROCESSOR) {
 		*why = -ENOENT;

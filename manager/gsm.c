@@ -15,7 +15,7 @@ static void measure(const struct gm_component *c, struct place_candidate *cand)
 
 struct gm_component *gsm_place(struct gm *g, s32 *why)
 {
-	return gm_pick(g, KIND_STORAGE, g->cfg.gsm, 0, measure, why);
+	return gm_pick(g, KIND_STORAGE, g->cfg.gsm, 0, NULL, measure, why);
 }
 
 static struct stored_vnode *find(struct gm *g, const char *name)

@@ -43,6 +43,19 @@ static bool set_gsm(void *self, const char *text)
 	return place_policy_parse(text, &((struct gm_config *)self)->gsm);
 }
 
+static bool set_region(void *self, const char *text)
+{
+	u64 *bytes = &((struct gm_config *)self)->region_bytes;
+	return daemon_parse_size(text, bytes) && *bytes >= REGION_MIN && !(*bytes & (*bytes - 1)) && *bytes <= 64 * GIB;
+}
+
+static bool set_near(void *self, const char *text)
+{
+	struct gm_config *cfg = self;
+	cfg->spread = !strcmp(text, "0");
+	return cfg->spread || daemon_parse_size(text, &cfg->near_bytes);
+}
+
 static bool set_fresh(void *self, const char *text)
 {
 	((struct gm_config *)self)->fresh = true;
@@ -53,8 +66,10 @@ static const struct daemon_option own_options[] = {
 	{"--beat-ms", "N", "how often components beat (default 1000)", set_beat},
 	{"--lease-ms", "N", "silence after which a component is down (default 3000)", set_lease},
 	{"--fresh", NULL, "forget the components known before: none of them runs any more", set_fresh},
-	{"--gpm", "POLICY", "placing of programs: most-free (default), round-robin or pack", set_gpm},
-	{"--gmm", "POLICY", "placing of their memory", set_gmm},
+	{"--gpm", "POLICY", "placing of programs: most-free (default), round-robin, least-loaded or pack", set_gpm},
+	{"--gmm", "POLICY", "placing of their memory: homes, and vRegions elsewhere", set_gmm},
+	{"--near", "SIZE", "so much of a process stays at its home while that has room; 0: nothing (default 1G)", set_near},
+	{"--region", "SIZE", "of a vRegion, a power of two from 2M (default: a sixteenth of the smallest memory node, at most 1G)", set_region},
 	{"--gsm", "POLICY", "placing of new vNodes", set_gsm},
 };
 

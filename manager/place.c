@@ -6,7 +6,8 @@
 #include <string.h>
 
 struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u64 need,
-			     void (*measure)(const struct gm_component *c, struct place_candidate *cand), s32 *why)
+			     const struct gm_filter *filter, void (*measure)(const struct gm_component *c, struct place_candidate *cand),
+			     s32 *why)
 {
 	u32 n = 0;
 	bool presumed = false;
@@ -15,8 +16,9 @@ struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u6
 		if (c->s.kind != kind)
 			continue;
 		presumed |= c->life == GM_PRESUMED;
-		if (!gm_placeable(g, c))
+		if (!gm_placeable(g, c) || (filter && filter->out(c, filter->arg)))
 			continue;
+		memset(&g->cands[n], 0, sizeof(g->cands[n]));
 		g->cands[n].index = i;
 		measure(c, &g->cands[n]);
 		n++;
@@ -88,6 +90,18 @@ void gm_place_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m)
 	memcpy(&req, m->fixed, sizeof(req));
 	s32 status = place(g, conn->role, &req, &rep);
 	(void)node_reply(g->env, conn->id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
+}
+
+void gm_node_msg(struct gm *g, conn_id conn, const struct msg *m)
+{
+	struct node_ref ref = {0};
+	struct gm_node_req req;
+	memcpy(&req, m->fixed, sizeof(req));
+	struct gm_component *c = gm_name_ok(req.name, false) ? gm_find(g, req.name) : NULL;
+	s32 status = !c ? -ENOENT : gm_state(g, c) == COMP_DOWN ? -EHOSTDOWN : 0;
+	if (c)
+		gm_ref(&ref, c);
+	(void)node_reply(g->env, conn, &m->hdr, status, &ref, sizeof(ref), NULL, 0);
 }
 
 static struct stored_vnode *vnode_wanted(struct gm *g, const struct gm_vnode_req *req, s32 *status)

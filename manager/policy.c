@@ -26,25 +26,43 @@ static int pack(const struct place_candidate *cands, u32 n, u64 need)
 	return best;
 }
 
+static int least_loaded(const struct place_candidate *cands, u32 n, u64 need)
+{
+	int best = -1;
+	for (u32 i = 0; i < n; i++)
+		if (left(&cands[i]) >= need && (best < 0 || cands[i].load < cands[best].load))
+			best = (int)i;
+	return best;
+}
+
+/* In turn, over those that have room. */
+static int round_robin(const struct place_candidate *cands, u32 n, u64 need, u32 *turn)
+{
+	for (u32 i = 0; i < n; i++) {
+		u32 at = (*turn)++ % n;
+		if (left(&cands[at]) >= need)
+			return (int)at;
+	}
+	return -1;
+}
+
 int place_pick(enum place_policy policy, const struct place_candidate *cands, u32 n, u64 need, u32 *turn)
 {
-	int choice;
+	int choice = -1;
 	if (!n)
 		return -1;
-	switch (policy) {
-	case PLACE_ROUND_ROBIN:
-		return (int)((*turn)++ % n);
-	case PLACE_PACK:
+	if (policy == PLACE_ROUND_ROBIN)
+		choice = round_robin(cands, n, need, turn);
+	else if (policy == PLACE_PACK)
 		choice = pack(cands, n, need);
-		return choice >= 0 ? choice : most_free(cands, n);
-	default:
-		return most_free(cands, n);
-	}
+	else if (policy == PLACE_LEAST_LOADED)
+		choice = least_loaded(cands, n, need);
+	return choice >= 0 ? choice : most_free(cands, n);
 }
 
 bool place_policy_parse(const char *text, enum place_policy *policy)
 {
-	static const char *const names[PLACE_POLICIES] = {"most-free", "round-robin", "pack"};
+	static const char *const names[PLACE_POLICIES] = {"most-free", "round-robin", "least-loaded", "pack"};
 	for (u32 i = 0; i < PLACE_POLICIES; i++)
 		if (!strcmp(text, names[i])) {
 			*policy = (enum place_policy)i;

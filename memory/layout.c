@@ -25,7 +25,7 @@ static s32 check_range(u64 addr, u64 len)
 /* Room for the operation in the trees: `vmas` new ranges, `leaves` and `dirs` of the page table. */
 static s32 reserve(struct space *s, u64 vmas, u64 leaves, u64 dirs)
 {
-	if (s->vmas.count + vmas > SPACE_MAX_VMAS)
+	if (s->vmas.count + vmas > s->max_vmas)
 		return -ENOMEM;
 	if (vma_reserve(&s->core->vma_pool, (u32)vmas) || pt_reserve(&s->core->pt_pool, leaves, dirs))
 		return -ENOMEM;
@@ -68,7 +68,7 @@ static struct vma mmap_vma(const struct as_mmap_req *r)
 	return v;
 }
 
-static s32 do_mmap(struct space *s, const void *req)
+static s32 do_mmap(struct space *s, const void *req, bool dry)
 {
 	const struct as_mmap_req *r = req;
 	s32 rc = check_mmap(s, r);
@@ -80,7 +80,7 @@ static s32 do_mmap(struct space *s, const void *req)
 	if (!space_may_charge(s, v.flags & VMA_CHARGED ? r->len : 0, vma_charged_in(&s->vmas, v.start, v.end)))
 		return -ENOMEM;
 	rc = reserve(s, 3, 2, 0);
-	if (rc)
+	if (rc || dry)
 		return rc;
 	space_fence(s, v.start, v.end);
 	vma_remove(&s->vmas, v.start, v.end);
@@ -91,14 +91,14 @@ static s32 do_mmap(struct space *s, const void *req)
 
 /* ---- munmap, discard, mprotect, charge */
 
-static s32 do_munmap(struct space *s, const void *req)
+static s32 do_munmap(struct space *s, const void *req, bool dry)
 {
 	const struct as_range_req *r = req;
 	s32 rc = check_range(r->addr, r->len);
 
 	if (!rc)
 		rc = reserve(s, 2, 2, 0);
-	if (rc)
+	if (rc || dry)
 		return rc;
 	space_fence(s, r->addr, r->addr + r->len);
 	vma_remove(&s->vmas, r->addr, r->addr + r->len);
@@ -106,21 +106,21 @@ static s32 do_munmap(struct space *s, const void *req)
 	return 0;
 }
 
-static s32 do_discard(struct space *s, const void *req)
+static s32 do_discard(struct space *s, const void *req, bool dry)
 {
 	const struct as_range_req *r = req;
 	s32 rc = check_range(r->addr, r->len);
 
 	if (!rc)
 		rc = reserve(s, 0, 2, 0);
-	if (rc)
+	if (rc || dry)
 		return rc;
 	space_fence(s, r->addr, r->addr + r->len);
 	pt_zap(&s->pt, r->addr, r->addr + r->len);
 	return 0;
 }
 
-static s32 do_mprotect(struct space *s, const void *req)
+static s32 do_mprotect(struct space *s, const void *req, bool dry)
 {
 	const struct as_mprotect_req *r = req;
 	s32 rc = check_range(r->addr, r->len);
@@ -134,13 +134,13 @@ static s32 do_mprotect(struct space *s, const void *req)
 	if (!space_may_charge(s, vma_protect_cost(&s->vmas, r->addr, r->addr + r->len, r->prot), 0))
 		return -ENOMEM;
 	rc = reserve(s, 2, 0, 0);
-	if (rc)
+	if (rc || dry)
 		return rc;
 	vma_protect(&s->vmas, r->addr, r->addr + r->len, r->prot);
 	return 0;
 }
 
-static s32 do_charge(struct space *s, const void *req)
+static s32 do_charge(struct space *s, const void *req, bool dry)
 {
 	const struct as_range_req *r = req;
 	s32 rc = check_range(r->addr, r->len);
@@ -152,7 +152,7 @@ static s32 do_charge(struct space *s, const void *req)
 	if (!space_may_charge(s, vma_charge_cost(&s->vmas, lo, hi), 0))
 		return -ENOMEM;
 	rc = reserve(s, 2, 0, 0);
-	if (rc)
+	if (rc || dry)
 		return rc;
 	vma_charge(&s->vmas, lo, hi);
 	return 0;
@@ -250,7 +250,7 @@ static void apply_mremap(struct space *s, const struct remap *m)
 	pt_move(&s->pt, m->from, m->to, m->keep);
 }
 
-static s32 try_mremap(struct space *s, struct remap *m)
+static s32 try_mremap(struct space *s, struct remap *m, bool dry)
 {
 	u64 leaves, dirs;
 	s32 rc = gather_pieces(s, m);
@@ -261,69 +261,137 @@ static s32 try_mremap(struct space *s, struct remap *m)
 		return -ENOMEM;
 	pt_move_need(&s->pt, m->from, m->to, m->keep, &leaves, &dirs);
 	rc = reserve(s, m->npieces + 4, leaves + 6, dirs);
-	if (rc)
+	if (rc || dry)
 		return rc;
 	apply_mremap(s, m);
 	return 0;
 }
 
-static s32 do_mremap(struct space *s, const void *req)
+static s32 remap_of(const struct space *s, const struct as_mremap_req *r, struct remap *m)
 {
-	const struct as_mremap_req *r = req;
-	struct remap m = {.from = r->addr, .to = r->new_addr, .old_len = r->old_len, .new_len = r->new_len};
-	s32 rc = check_range(m.from, m.old_len);
+	*m = (struct remap){.from = r->addr, .to = r->new_addr, .old_len = r->old_len, .new_len = r->new_len};
+	s32 rc = check_range(m->from, m->old_len);
 
 	if (!rc)
-		rc = check_range(m.to, m.new_len);
+		rc = check_range(m->to, m->new_len);
+	if (!rc && !vma_covered(&s->vmas, m->from, m->from + m->old_len))
+		rc = -EFAULT;
+	m->keep = MIN(m->old_len, m->new_len);
+	return rc;
+}
+
+static s32 do_mremap(struct space *s, const void *req, bool dry)
+{
+	struct remap m;
+	s32 rc = remap_of(s, req, &m);
+
 	if (rc)
 		return rc;
-	if (!vma_covered(&s->vmas, m.from, m.from + m.old_len))
-		return -EFAULT;
-	m.keep = MIN(m.old_len, m.new_len);
-	rc = try_mremap(s, &m);
+	rc = try_mremap(s, &m, dry);
 	free(m.pieces);
 	return rc;
 }
 
+s32 space_remap_ranges(const struct space *s, const struct as_mremap_req *r, struct vma **ranges, u64 *n)
+{
+	struct remap m;
+	s32 rc = remap_of(s, r, &m);
+
+	if (!rc)
+		rc = gather_pieces(s, &m);
+	*ranges = m.pieces;
+	*n = m.npieces;
+	return rc;
+}
+
+/* ---- ranges as they are */
+
+s32 space_install(struct space *s, u64 lo, u64 hi, const struct vma *ranges, u32 n)
+{
+	u64 before = s->vmas.charged_bytes, charge = 0;
+
+	for (u32 i = 0; i < n; i++)
+		charge += ranges[i].flags & VMA_CHARGED ? ranges[i].end - ranges[i].start : 0;
+	if (!space_may_charge(s, charge, vma_charged_in(&s->vmas, lo, hi)))
+		return -ENOMEM;
+	s32 rc = reserve(s, n + 2, 2, 0);
+
+	if (rc)
+		return rc;
+	space_fence(s, lo, hi);
+	vma_remove(&s->vmas, lo, hi);
+	pt_zap(&s->pt, lo, hi);
+	for (u32 i = 0; i < n; i++)
+		vma_insert(&s->vmas, &ranges[i]);
+	space_account(s, before);
+	return 0;
+}
+
 /* ---- numbering */
 
-static s32 apply(struct space *s, u16 op, const void *req)
+static s32 apply(struct space *s, u16 op, const void *req, bool dry)
 {
 	switch (op) {
 	case OP_AS_MMAP:
-		return do_mmap(s, req);
+		return do_mmap(s, req, dry);
 	case OP_AS_MUNMAP:
-		return do_munmap(s, req);
+		return do_munmap(s, req, dry);
 	case OP_AS_MPROTECT:
-		return do_mprotect(s, req);
+		return do_mprotect(s, req, dry);
 	case OP_AS_MREMAP:
-		return do_mremap(s, req);
+		return do_mremap(s, req, dry);
 	case OP_AS_DISCARD:
-		return do_discard(s, req);
+		return do_discard(s, req, dry);
 	case OP_AS_CHARGE:
-		return do_charge(s, req);
+		return do_charge(s, req, dry);
 	default:
 		return -ENOSYS;
 	}
 }
 
-s32 space_layout(struct space *s, u16 op, const void *req, struct as_layout_rep *rep)
+s32 space_check(struct space *s, u16 op, const void *req)
 {
-	u64 lseq, before = s->vmas.charged_bytes;
+	return apply(s, op, req, true);
+}
 
-	memcpy(&lseq, req, sizeof(lseq)); /* every layout request begins with it */
+s32 space_apply(struct space *s, u16 op, const void *req)
+{
+	u64 before = s->vmas.charged_bytes;
+	s32 rc = apply(s, op, req, false);
+
+	space_account(s, before);
+	return rc;
+}
+
+bool space_number(const struct space *s, u16 op, u64 lseq, s32 *status, struct as_layout_rep *rep)
+{
 	if (lseq && lseq == s->lseq && op == s->last_op) {
 		*rep = s->last_rep;
-		return s->last_status;
+		*status = s->last_status;
+		return false;
 	}
-	*rep = (struct as_layout_rep){.lseq = s->lseq, .committed_bytes = before};
-	if (lseq != s->lseq + 1)
-		return -WIRE_STALE;
+	*rep = (struct as_layout_rep){.lseq = s->lseq, .committed_bytes = s->vmas.charged_bytes};
+	*status = -WIRE_STALE;
+	return lseq == s->lseq + 1;
+}
+
+void space_conclude(struct space *s, u16 op, u64 lseq, s32 status, struct as_layout_rep *rep)
+{
 	s->last_op = op;
 	s->lseq = lseq;
-	s->last_status = apply(s, op, req);
-	s->core->committed_bytes = s->core->committed_bytes - before + s->vmas.charged_bytes;
-	assert(s->core->committed_bytes <= s->core->cap_bytes);
+	s->last_status = status;
 	*rep = s->last_rep = (struct as_layout_rep){.lseq = lseq, .committed_bytes = s->vmas.charged_bytes};
-	return s->last_status;
+}
+
+s32 space_layout(struct space *s, u16 op, const void *req, struct as_layout_rep *rep)
+{
+	s32 status;
+	u64 lseq;
+
+	memcpy(&lseq, req, sizeof(lseq)); /* every layout request begins with it */
+	if (!space_number(s, op, lseq, &status, rep))
+		return status;
+	status = space_apply(s, op, req);
+	space_conclude(s, op, lseq, status, rep);
+	return status;
 }

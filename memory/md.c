@@ -3,7 +3,7 @@
  * Authority: a ROLE_SPACE connection is bound at HELLO to one address space and reaches only that; address spaces are made, cloned and
  * destroyed over ROLE_COMPONENT connections. A space's channels are closed before it is freed. The end of a ROLE_SPACE connection
  * frees nothing; a pd's spaces are freed when its last connection stays closed for a lease. */
-#include "memory/md_int.h"
+#include "memory/home.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,9 +11,10 @@
 
 #define LEASE_NS (10 * NSEC_PER_SEC)
 #define CACHE_MAX (256 * MIB)
-#define SD_CALLS 256u
+#define CALLS 1024u /* to storage nodes and other memory nodes */
 #define IDLE_TICK_NS NSEC_PER_SEC
 #define WORK_TICK_NS (200 * NSEC_PER_USEC) /* between two bounded pieces of freeing */
+#define LATER_NS (50 * NSEC_PER_MSEC)
 #define TRIM_TICK_NS (5 * NSEC_PER_MSEC)
 
 u64 md_now(const struct md *md)
@@ -78,83 +79,76 @@ static struct md_owner *owner_get(struct md *md, const struct hello *h)
 
 /* ---- spaces */
 
-static struct md_space *space_find(const struct md *md, u64 asid)
+struct md_space *md_space_find(const struct md *md, u64 asid)
 {
 	return idmap_get(&md->spaces, asid);
 }
 
-static int space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd)
+struct md_space *md_space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd)
 {
 	struct md_space *ms = calloc(1, sizeof(*ms));
 
 	if (!ms || idmap_put(&md->spaces, s->asid, ms)) {
 		free(ms);
-		return -ENOMEM;
+		return NULL;
 	}
 	ms->s = s;
 	ms->owner = owner;
 	ms->sd = sd;
 	list_init(&ms->conns);
+	list_init(&ms->home_link);
 	list_append(&owner->spaces, &ms->owner_link);
-	return 0;
+	return ms;
 }
 
-static void space_end(struct md *md, struct md_space *ms)
+void md_space_end(struct md *md, struct md_space *ms)
 {
 	while (!list_empty(&ms->conns))
 		md_drop_conn(md, list_first(&ms->conns, struct md_conn, space_link), true);
+	home_forget_clone(md, ms);
+	if (ms->home)
+		home_free(md, ms);
 	list_unlink(&ms->owner_link);
 	(void)idmap_take(&md->spaces, ms->s->asid);
 	space_destroy(ms->s);
+	region_free(&ms->owned);
 	free(ms);
+}
+
+bool md_owns(const struct md_space *ms, u64 addr)
+{
+	/* a look-up keeps a hint in the map */
+	struct md_space *m = (struct md_space *)(uintptr_t)ms;
+
+	if (!ms->home)
+		return region_owner(&m->owned, addr) != NULL;
+	const struct part *p = region_owner(&ms->home->map, addr);
+
+	return !p || p->local;
 }
 
 static s32 create_space(struct md *md, struct md_owner *owner, const struct as_create_req *r)
 {
-	struct md_space *ms = space_find(md, r->asid);
+	struct md_space *ms = md_space_find(md, r->asid);
 
 	if (!r->asid)
 		return -EINVAL;
 	if (ms) /* a repeat? */
-		return ms->owner == owner && !ms->s->parent && ms->s->vnode == r->vnode && ms->s->uid == r->uid ? 0 : -EEXIST;
+		return ms->owner == owner && ms->home && !ms->home->layout->parent && ms->s->vnode == r->vnode && ms->s->uid == r->uid ? 0 : -EEXIST;
 	struct md_sd *sd = md_sd_get(md, &r->storage);
-	struct space *s = space_new(&md->core, r);
+	struct space *s = sd ? space_new(&md->core, r) : NULL;
 
 	if (!s)
 		return -ENOMEM;
-	if (!sd || space_adopt(md, s, owner, sd)) {
+	ms = md_space_adopt(md, s, owner, sd);
+	if (!ms) {
 		space_destroy(s);
 		return -ENOMEM;
 	}
-	return 0;
-}
-
-static s32 clone_space(struct md *md, struct md_owner *owner, const struct as_clone_req *r, struct as_stat_rep *st)
-{
-	struct md_space *parent = space_find(md, r->parent), *child = space_find(md, r->child);
-	struct space *s;
-
-	if (child && (child->s->parent != r->parent || child->s->clone_lseq != r->lseq))
-		return -EEXIST;
-	if (child) { /* a repeat */
-		space_stat(child->s, st);
-		return 0;
-	}
-	if (!parent)
-		return -ESRCH;
-	if (!r->child || r->child == r->parent)
-		return -EINVAL;
-	if (parent->s->lseq != r->lseq)
-		return -WIRE_STALE;
-	int rc = space_clone(parent->s, r->child, &s);
-
-	if (rc)
-		return rc;
-	if (space_adopt(md, s, owner, parent->sd)) {
-		space_destroy(s);
+	if (home_new(md, ms, r)) {
+		md_space_end(md, ms);
 		return -ENOMEM;
 	}
-	space_stat(s, st);
 	return 0;
 }
 
@@ -167,41 +161,32 @@ static void on_create(struct md *md, struct md_conn *c, const struct msg *m)
 
 static void on_clone(struct md *md, struct md_conn *c, const struct msg *m)
 {
-	struct as_stat_rep st = {0};
-	s32 rc = clone_space(md, c->owner, m->fixed, &st);
+	const struct as_clone_req *r = m->fixed;
 
-	(void)node_reply(md->env, c->id, &m->hdr, rc, &st, sizeof(st), NULL, 0);
+	home_clone(md, c, m, md_space_find(md, r->parent));
 }
 
 static void on_destroy(struct md *md, struct md_conn *c, const struct msg *m)
 {
 	const struct as_destroy_req *r = m->fixed;
-	struct md_space *ms = space_find(md, r->asid);
+	struct md_space *ms = md_space_find(md, r->asid);
 
-	if (ms) /* else: a repeat */
-		space_end(md, ms);
+	if (!home_abandon_clone(md, r->asid) && ms) /* else: a repeat */
+		md_space_end(md, ms);
 	(void)node_reply(md->env, c->id, &m->hdr, 0, NULL, 0, NULL, 0);
 }
 
 static void on_stat(struct md *md, struct md_conn *c, const struct msg *m)
 {
 	const struct as_destroy_req *r = m->fixed;
-	struct md_space *ms = space_find(md, r->asid);
+	struct md_space *ms = md_space_find(md, r->asid);
 	struct as_stat_rep st = {0};
 
-	if (ms)
+	if (ms && ms->home)
+		home_stat(md, ms, &st);
+	else if (ms)
 		space_stat(ms->s, &st);
 	(void)node_reply(md->env, c->id, &m->hdr, ms ? 0 : -ESRCH, &st, sizeof(st), NULL, 0);
-}
-
-static void on_layout(struct md *md, struct md_conn *c, const struct msg *m)
-{
-	struct as_layout_rep rep;
-	s32 rc = space_layout(c->space->s, m->hdr.op, m->fixed, &rep);
-
-	md->counters.layout_ops++;
-	if (node_reply(md->env, c->id, &m->hdr, rc, &rep, sizeof(rep), NULL, 0) == -WIRE_BUSY)
-		md_drop_conn(md, c, true);
 }
 
 /* The hot ones first. */
@@ -214,16 +199,20 @@ static const struct handler {
 	{OP_MEM_FETCH, ROLE_SPACE, sizeof(struct mem_fetch_req), md_fetch},
 	{OP_MEM_WRITEBACK, ROLE_SPACE, sizeof(struct mem_writeback_req), md_writeback},
 	{OP_MEM_FILE_READ, ROLE_SPACE, sizeof(struct sd_io_req), md_file_read},
-	{OP_AS_MMAP, ROLE_SPACE, sizeof(struct as_mmap_req), on_layout},
-	{OP_AS_MUNMAP, ROLE_SPACE, sizeof(struct as_range_req), on_layout},
-	{OP_AS_MPROTECT, ROLE_SPACE, sizeof(struct as_mprotect_req), on_layout},
-	{OP_AS_MREMAP, ROLE_SPACE, sizeof(struct as_mremap_req), on_layout},
-	{OP_AS_DISCARD, ROLE_SPACE, sizeof(struct as_range_req), on_layout},
-	{OP_AS_CHARGE, ROLE_SPACE, sizeof(struct as_range_req), on_layout},
+	{OP_AS_MMAP, ROLE_SPACE, sizeof(struct as_mmap_req), home_layout},
+	{OP_AS_MUNMAP, ROLE_SPACE, sizeof(struct as_range_req), home_layout},
+	{OP_AS_MPROTECT, ROLE_SPACE, sizeof(struct as_mprotect_req), home_layout},
+	{OP_AS_MREMAP, ROLE_SPACE, sizeof(struct as_mremap_req), home_layout},
+	{OP_AS_DISCARD, ROLE_SPACE, sizeof(struct as_range_req), home_layout},
+	{OP_AS_CHARGE, ROLE_SPACE, sizeof(struct as_range_req), home_layout},
 	{OP_AS_CREATE, ROLE_COMPONENT, sizeof(struct as_create_req), on_create},
 	{OP_AS_CLONE, ROLE_COMPONENT, sizeof(struct as_clone_req), on_clone},
 	{OP_AS_DESTROY, ROLE_COMPONENT, sizeof(struct as_destroy_req), on_destroy},
 	{OP_AS_STAT, ROLE_COMPONENT, sizeof(struct as_destroy_req), on_stat},
+	{OP_AS_WHERE, ROLE_SPACE, sizeof(struct as_where_req), home_where},
+	{OP_PART_OPEN, ROLE_COMPONENT, sizeof(struct as_create_req), md_part_open},
+	{OP_PART_APPLY, ROLE_COMPONENT, sizeof(struct part_req), md_part_apply},
+	{OP_PART_READ, ROLE_COMPONENT, sizeof(struct part_read_req), md_part_read},
 };
 
 static void dispatch(struct md *md, struct md_conn *c, const struct msg *m)
@@ -265,7 +254,7 @@ static bool bind_conn(struct md *md, struct md_conn *c, const struct hello *h)
 			c->owner->conns++;
 		return c->owner != NULL;
 	}
-	struct md_space *ms = h->role == ROLE_SPACE ? space_find(md, h->asid) : NULL;
+	struct md_space *ms = h->role == ROLE_SPACE ? md_space_find(md, h->asid) : NULL;
 
 	if (!ms || ms->s->vnode != h->vnode) {
 		md->env->log(md->env->ctx, LOG_WARN, "closing a connection of %s: role %u, no address space %llu of vNode %u here", c->peer,
@@ -304,8 +293,9 @@ static void md_opened(void *self, conn_id id, const struct hello *h, const struc
 	if (md->gm && gm_link_opened(md->gm, id))
 		return;
 	if (outgoing) {
-		if (!md_sd_opened(md, id))
+		if (!md_sd_opened(md, id) && !md_peer_opened(md, id, w))
 			md->env->close(md->env->ctx, id); /* given up meanwhile */
+		home_run(md);
 		return;
 	}
 	md_accepted(md, id, h, w);
@@ -319,7 +309,8 @@ static void md_message(void *self, conn_id id, const struct msg *m)
 	if (c && !(m->hdr.flags & MSG_REPLY))
 		dispatch(md, c, m);
 	else if (!c && !(md->gm && gm_link_message(md->gm, id, m)))
-		(void)md_sd_message(md, id, m);
+		(void)(md_sd_message(md, id, m) || md_peer_message(md, id, m));
+	home_run(md);
 }
 
 static void md_closed(void *self, conn_id id)
@@ -330,7 +321,8 @@ static void md_closed(void *self, conn_id id)
 	if (c)
 		md_drop_conn(md, c, false);
 	else if (!(md->gm && gm_link_closed(md->gm, id)))
-		(void)md_sd_closed(md, id);
+		(void)(md_sd_closed(md, id) || md_peer_closed(md, id));
+	home_run(md);
 }
 
 /* ---- time */
@@ -341,7 +333,7 @@ static void owner_end(struct md *md, struct md_owner *o)
 		md->env->log(md->env->ctx, LOG_WARN, "%s stayed away for its lease: its address spaces are freed", o->name);
 	while (!list_empty(&o->spaces)) {
 		md->counters.leases_lapsed++;
-		space_end(md, list_first(&o->spaces, struct md_space, owner_link));
+		md_space_end(md, list_first(&o->spaces, struct md_space, owner_link));
 	}
 	list_unlink(&o->link);
 	free(o);
@@ -381,6 +373,12 @@ static u64 md_tick(void *self, u64 now_ns)
 		tell_ready(md);
 	next = MIN(next, md_file_tick(md, now_ns));
 	next = MIN(next, owners_tick(md, now_ns));
+	next = MIN(next, md_peer_tick(md, now_ns));
+	next = MIN(next, parts_tick(md, now_ns));
+	home_again(md);
+	home_run(md);
+	if (!list_empty(&md->later))
+		next = MIN(next, now_ns + LATER_NS);
 	if (core_reap(&md->core))
 		next = MIN(next, now_ns + WORK_TICK_NS);
 	if (core_trim(&md->core))
@@ -402,14 +400,22 @@ static void on_registered(void *self, const struct gm_register_rep *rep)
 	struct md *md = self;
 
 	memcpy(md->name, rep->name, sizeof(md->name) - 1);
+	md->region_bytes = rep->region_bytes;
+	md->near_bytes = rep->near_bytes;
+	md->epoch = rep->epoch;
 	tell_ready(md);
 }
 
 static void fill_beat(void *self, struct gm_beat_req *beat, const struct proc_report **procs)
 {
+	struct md *md = self;
+	u64 served = md->counters.fetches + md->counters.writebacks;
 	struct md_stat st;
 
 	md_stat(self, &st);
+	beat->committed_bytes = st.committed_bytes + st.total_bytes - st.cap_bytes;
+	beat->load = (u32)MIN(served - md->load_seen, UINT32_MAX);
+	md->load_seen = served;
 	beat->used_bytes = st.held_bytes;
 	beat->total_bytes = st.total_bytes;
 	beat->state = COMP_UP;
@@ -458,15 +464,22 @@ struct md *md_new(const struct node_env *env, const struct md_config *cfg)
 	md->cfg = *cfg;
 	memcpy(md->name, cfg->name, strnlen(cfg->name, sizeof(md->name) - 1));
 	md->cfg.lease_ns = cfg->lease_ns ? cfg->lease_ns : LEASE_NS;
+	list_init(&md->homes);
+	list_init(&md->peers);
+	list_init(&md->doomed);
+	list_init(&md->ready);
+	list_init(&md->later);
 	list_init(&md->owners);
 	list_init(&md->sds);
 	list_init(&md->parked);
 	u64 pages = cache_pages(&md->cfg);
 
+	md->shadow = (struct mem_core){.cap_bytes = 1ull << 62};
+
 	if (cfg->memory_bytes < MD_MEMORY_MIN || core_init(&md->core, cfg->memory_bytes, pages * LINE_SIZE))
 		goto fail;
 	md->cache = file_cache_new(md->core.store, pages);
-	md->calls = node_calls_new(env, md, SD_CALLS);
+	md->calls = node_calls_new(env, md, CALLS);
 	if (!md->cache || !md->calls || md_read_init(md) || !start_gm(md))
 		goto fail;
 	return md;
@@ -502,16 +515,19 @@ void md_free(struct md *md)
 	while ((c = idmap_any(&md->conns)))
 		md_drop_conn(md, c, true);
 	while ((ms = idmap_any(&md->spaces)))
-		space_end(md, ms);
+		md_space_end(md, ms);
 	while (!list_empty(&md->owners))
 		owner_end(md, list_first(&md->owners, struct md_owner, link));
 	if (md->calls)
 		md_file_free(md);
+	parts_free(md);
+	md_peer_free_all(md);
 	node_calls_free(md->calls);
 	gm_link_free(md->gm);
 	file_cache_free(md->cache);
 	md_read_free(md);
 	core_free(&md->core);
+	core_free(&md->shadow);
 	idmap_free(&md->conns);
 	idmap_free(&md->spaces);
 	free(md);

@@ -167,6 +167,10 @@ void md_fetch(struct md *md, struct md_conn *c, const struct msg *m)
 		md_refuse(md, c, &m->hdr, -WIRE_BAD_MESSAGE);
 		return;
 	}
+	if (!md_owns(c->space, r->addr + r->demand * LINE_SIZE)) {
+		md_refuse(md, c, &m->hdr, -WIRE_MOVED);
+		return;
+	}
 	md_serve_fetch(md, c, &m->hdr, r, NULL, 0);
 }
 
@@ -214,6 +218,18 @@ static void writeback_line(struct md *md, struct space *s, const struct wb_line 
 	}
 }
 
+static bool owns_all(const struct md_space *ms, const u8 *lines, u32 count)
+{
+	for (u32 i = 0; i < count; i++) {
+		struct wb_line l;
+
+		__builtin_memcpy(&l, lines + i * sizeof(l), sizeof(l));
+		if (!md_owns(ms, l.addr))
+			return false;
+	}
+	return true;
+}
+
 void md_writeback(struct md *md, struct md_conn *c, const struct msg *m)
 {
 	const struct mem_writeback_req *r = m->fixed;
@@ -226,6 +242,10 @@ void md_writeback(struct md *md, struct md_conn *c, const struct msg *m)
 	}
 	const u8 *bytes = m->data + r->count * sizeof(struct wb_line);
 
+	if (!owns_all(c->space, m->data, r->count)) {
+		md_refuse(md, c, &m->hdr, -WIRE_MOVED);
+		return;
+	}
 	for (u32 i = 0; i < r->count; i++) {
 		struct wb_line l;
 

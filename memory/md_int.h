@@ -3,7 +3,10 @@
  * md.c       connections, address spaces' life, leases, dispatch, tick
  * md_data.c  MEM_FETCH, MEM_WRITEBACK
  * md_file.c  lines of files: reads of the storage node, fetches parked for them
- * md_read.c  MEM_FILE_READ: files served under leases of their storage node */
+ * md_read.c  MEM_FILE_READ: files served under leases of their storage node
+ * md_peer.c  lines to other memory nodes
+ * part.c     what home asks of an owner
+ * home.c, parts.c  (home.h) a space as a whole, and its parts elsewhere */
 #ifndef LEGO_MEMORY_MD_INT_H
 #define LEGO_MEMORY_MD_INT_H
 
@@ -11,6 +14,7 @@
 #include "memory/idmap.h"
 #include "memory/list.h"
 #include "memory/md.h"
+#include "memory/region.h"
 #include "memory/space.h"
 #include "rpc/gm_link.h"
 
@@ -35,9 +39,24 @@ struct md_sd { /* a storage node, dialled when something is to be read from it *
 	u32 inflight;
 };
 
+struct md_peer { /* another memory node: dialled when there is something to say, kept up while it has parts of our spaces */
+	struct list link; /* md.peers */
+	struct node_ref ref;
+	conn_id conn; /* 0: none */
+	bool up, complained;
+	u64 incarnation; /* of its last connection */
+	u64 next_dial_ns, backoff_ns;
+	u32 wanted;
+};
+
 struct md_space {
-	struct space *s;
+	struct space *s; /* what this node owns of it */
+	struct home *home; /* this node is its home; else NULL, and home's stream is: */
+	struct region_map owned; /* (owner: the md_space) */
+	u64 part_seq;
+	s32 part_status;
 	struct md_owner *owner;
+	struct list home_link;  /* md.homes */
 	struct list owner_link; /* md_owner.spaces */
 	struct list conns;      /* md_conn.space_link */
 	struct md_sd *sd;
@@ -74,6 +93,14 @@ struct md {
 	struct md_config cfg;
 	char name[WIRE_NAME_MAX];
 	struct mem_core core;
+	struct mem_core shadow; /* of the layouts that homes keep: nothing is charged to it, no lines */
+	struct list homes;      /* md_space.home_link */
+	struct list peers, doomed;
+	struct list later; /* home_op.link: at the next tick */
+	struct list ready; /* home_op.link: all steps under way have ended */
+	u64 region_bytes, near_bytes; /* as the manager said */
+	u32 epoch;                    /* of this node's chain */
+	u64 load_seen;                /* requests at the last beat */
 	struct file_cache *cache;
 	struct node_calls *calls; /* to storage nodes */
 	struct gm_link *gm;       /* NULL: no manager */
@@ -105,6 +132,41 @@ struct file_eof { /* what a read just told about a file's end, for the fetches t
 /* Answers a checked fetch, or parks it until deadline_ns. */
 void md_serve_fetch(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct mem_fetch_req *req, const struct file_eof *eof,
 		    u64 deadline_ns);
+
+bool md_owns(const struct md_space *ms, u64 addr);
+
+/* ---- part.c */
+void md_part_open(struct md *md, struct md_conn *c, const struct msg *m);
+void md_part_apply(struct md *md, struct md_conn *c, const struct msg *m);
+void md_part_read(struct md *md, struct md_conn *c, const struct msg *m);
+/* One step at a part that is here. */
+s32 part_execute(struct md *md, struct md_space *ms, const struct part_req *r, const u8 *data, u32 len);
+/* The first lines of [lo, hi): records, then bytes, in buf (MEM_WRITEBACK's largest). Returns bytes; rep says how many and where to go on. */
+u32 part_gather(const struct md *md, const struct space *s, u64 lo, u64 hi, u8 *buf, struct part_read_rep *rep);
+#define PART_BUF (FETCH_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line)))
+
+/* ---- md_peer.c */
+struct md_peer *md_peer_get(struct md *md, const struct node_ref *ref); /* NULL: no memory */
+bool md_peer_ready(struct md *md, struct md_peer *p); /* else it is being dialled; parts_peer_up follows */
+bool md_peer_opened(struct md *md, conn_id c, const struct welcome *w);
+bool md_peer_closed(struct md *md, conn_id c);
+bool md_peer_message(struct md *md, conn_id c, const struct msg *m);
+u64 md_peer_tick(struct md *md, u64 now_ns);
+void md_peer_free_all(struct md *md);
+
+/* ---- parts.c, for md_peer.c and md.c */
+void parts_peer_up(struct md *md, struct md_peer *p);
+u64 parts_tick(struct md *md, u64 now_ns);
+void parts_free(struct md *md);
+
+/* ---- home.c, for md.c: operations whose steps have ended go on. Called at the end of every event. */
+void home_run(struct md *md);
+
+/* ---- md.c, for part.c and home.c */
+struct md_space *md_space_find(const struct md *md, u64 asid);
+/* A space of owner's; takes s. NULL: no memory, s is untouched. */
+struct md_space *md_space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd);
+void md_space_end(struct md *md, struct md_space *ms);
 
 /* ---- md_file.c */
 struct file_miss { /* a demanded line that is not cached */

@@ -193,6 +193,20 @@ const struct pt_leaf *pt_leaf_at(const struct page_table *pt, u64 va)
 	return slot ? *slot : NULL;
 }
 
+const struct pt_leaf *pt_next_leaf(const struct page_table *pt, u64 va, u64 *base)
+{
+	while (va < VA_END) {
+		u64 span;
+		void **slot = leaf_slot(pt, va, &span);
+
+		*base = ALIGN_DOWN(va, LEAF_SPAN);
+		if (slot)
+			return *slot;
+		va = ALIGN_DOWN(va, span) + span;
+	}
+	return NULL;
+}
+
 /* The slot of va's leaf, its directories made; *dir is the one that holds it. */
 static void **make_slot(struct page_table *pt, u64 va, struct pt_dir **dir)
 {

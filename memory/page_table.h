@@ -57,6 +57,8 @@ bool pt_clear_some(struct page_table *pt, u32 leaves);
 
 /* The leaf of va, or NULL. Only to read. */
 const struct pt_leaf *pt_leaf_at(const struct page_table *pt, u64 va);
+/* The first leaf that holds addresses from va on, *base the first it covers; NULL: there is none. */
+const struct pt_leaf *pt_next_leaf(const struct page_table *pt, u64 va, u64 *base);
 static inline u32 pt_index(u64 va)
 {
 	return (u32)(va / LINE_SIZE % LEAF_LINES);

@@ -61,6 +61,7 @@ static struct space *alloc_space(struct mem_core *core, u64 asid)
 		return NULL;
 	s->core = core;
 	s->asid = asid;
+	s->max_vmas = SPACE_MAX_VMAS;
 	vma_tree_init(&s->vmas, &core->vma_pool);
 	pt_init(&s->pt, &core->pt_pool);
 	return s;
@@ -78,6 +79,13 @@ struct space *space_new(struct mem_core *core, const struct as_create_req *req)
 	return s;
 }
 
+static bool core_has_room(struct mem_core *core, u64 bytes)
+{
+	while (bytes > core->cap_bytes - core->committed_bytes && core->dying)
+		(void)core_reap(core);
+	return bytes <= core->cap_bytes - core->committed_bytes;
+}
+
 bool space_may_charge(const struct space *s, u64 charge, u64 uncharge)
 {
 	struct mem_core *core = s->core;
@@ -89,18 +97,34 @@ bool space_may_charge(const struct space *s, u64 charge, u64 uncharge)
 
 	if (s->limit_bytes && more > s->limit_bytes - MIN(s->limit_bytes, s->vmas.charged_bytes))
 		return false;
-	while (more > core->cap_bytes - core->committed_bytes && core->dying)
-		(void)core_reap(core);
-	return more <= core->cap_bytes - core->committed_bytes;
+	return core_has_room(core, more - MIN(more, s->reserved_bytes));
+}
+
+void space_account(struct space *s, u64 before)
+{
+	u64 now = s->vmas.charged_bytes, used = now > before ? MIN(now - before, s->reserved_bytes) : 0;
+
+	s->reserved_bytes -= used;
+	s->core->committed_bytes = s->core->committed_bytes - before - used + now;
+	assert(s->core->committed_bytes <= s->core->cap_bytes);
+}
+
+bool space_reserve(struct space *s, u64 bytes)
+{
+	struct mem_core *core = s->core;
+
+	if (bytes > s->reserved_bytes && !core_has_room(core, bytes - s->reserved_bytes))
+		return false;
+	core->committed_bytes = core->committed_bytes - s->reserved_bytes + bytes;
+	s->reserved_bytes = bytes;
+	return true;
 }
 
 int space_clone(struct space *parent, u64 child, struct space **out)
 {
 	struct mem_core *core = parent->core;
 
-	while (parent->vmas.charged_bytes > core->cap_bytes - core->committed_bytes && core->dying)
-		(void)core_reap(core);
-	if (parent->vmas.charged_bytes > core->cap_bytes - core->committed_bytes)
+	if (!core_has_room(core, parent->vmas.charged_bytes))
 		return -ENOMEM;
 	struct space *s = alloc_space(core, child);
 
@@ -112,6 +136,7 @@ int space_clone(struct space *parent, u64 child, struct space **out)
 	}
 	pt_clone(&s->pt, &parent->pt);
 	core->committed_bytes += s->vmas.charged_bytes;
+	s->max_vmas = parent->max_vmas;
 	s->vnode = parent->vnode;
 	s->uid = parent->uid;
 	s->limit_bytes = parent->limit_bytes;
@@ -130,6 +155,7 @@ void space_destroy(struct space *s)
 {
 	struct mem_core *core = s->core;
 
+	(void)space_reserve(s, 0);
 	s->next_dying = core->dying;
 	core->dying = s;
 	(void)core_reap(core);
@@ -209,4 +235,16 @@ enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 ver
 	assert(w != PT_FULL); /* the commit rule */
 	s->max_version = MAX(s->max_version, version);
 	return w == PT_FULL ? SPACE_RETRY : SPACE_COMMITTED;
+}
+
+s32 space_put(struct space *s, u64 va, const void *bytes, u64 version)
+{
+	const struct vma *v = vma_at(&s->vmas, va);
+
+	if (!v || (bytes && !(v->flags & VMA_CHARGED)))
+		return -ENOENT;
+	if (pt_reserve(&s->core->pt_pool, 1, PT_DEPTH_DIRS) || pt_write(&s->pt, va, bytes, version) == PT_FULL)
+		return -ENOMEM;
+	s->max_version = MAX(s->max_version, version);
+	return 0;
 }

@@ -40,6 +40,8 @@ struct space {
 	u16 last_op;
 	s32 last_status;
 	struct as_layout_rep last_rep;
+	u64 reserved_bytes; /* set aside for charges to come, in core->committed_bytes already */
+	u32 max_vmas;
 	u64 parent, clone_lseq; /* of the AS_CLONE that made it; 0: AS_CREATE */
 	u64 max_version;        /* of any line written back */
 	struct fence fence[SPACE_FENCES]; /* the last ones, a ring */
@@ -71,7 +73,26 @@ enum space_write { SPACE_COMMITTED, SPACE_REFUSED, SPACE_RETRY };
 /* One line of a write-back, already checked: bytes are LINE_SIZE, or NULL for zeros. *last: the range of the line before (a hint), or NULL. */
 enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 version, const struct vma **last);
 
-/* Takes one layout operation (OP_AS_MMAP … OP_AS_CHARGE; req is its fixed struct): checks all, then applies what cannot fail. Returns
+/* A line that comes from another part of the space: no write-back, so no fence stands against it. 0, -ENOMEM, or -ENOENT: no room was
+ * set aside for it. */
+s32 space_put(struct space *s, u64 va, const void *bytes, u64 version);
+
+/* Layout operations (OP_AS_MMAP … OP_AS_CHARGE; req is the fixed struct) without their numbering: whether one would be done, and doing it.
+ * What was checked and finds its charge reserved cannot fail but for want of host memory. */
+s32 space_check(struct space *s, u16 op, const void *req);
+s32 space_apply(struct space *s, u16 op, const void *req);
+/* [lo, hi) holds these ranges (inside it, in order) and no lines. */
+s32 space_install(struct space *s, u64 lo, u64 hi, const struct vma *ranges, u32 n);
+/* The ranges a mremap makes at its target. *ranges: to be freed, also on failure. */
+s32 space_remap_ranges(const struct space *s, const struct as_mremap_req *r, struct vma **ranges, u64 *n);
+/* Sets bytes aside, instead of what was set aside before. False: there is no room, nothing changed. */
+bool space_reserve(struct space *s, u64 bytes);
+
+/* The numbering. True: lseq is the next one. Else what to answer: the stored reply to a repeat, -WIRE_STALE. */
+bool space_number(const struct space *s, u16 op, u64 lseq, s32 *status, struct as_layout_rep *rep);
+/* The operation has ended so: stores and gives the reply. */
+void space_conclude(struct space *s, u16 op, u64 lseq, s32 status, struct as_layout_rep *rep);
+/* All of it at once, for a space that has no other parts. Takes one layout operation (OP_AS_MMAP … OP_AS_CHARGE; req is its fixed struct): checks all, then applies what cannot fail. Returns
  * the status of the reply and fills rep. A repeated lseq gets what the first got; a gap or an older one -WIRE_STALE. */
 s32 space_layout(struct space *s, u16 op, const void *req, struct as_layout_rep *rep);
 

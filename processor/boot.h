@@ -7,6 +7,7 @@
 #include "spec/wire.h"
 
 #define MON_FD_BASE 16384 /* the program's RLIMIT_NOFILE never exceeds this; the host's is MON_FD_BASE + MON_FD_COUNT */
+#define MON_OWNERS 32 /* memory nodes of one process, over its life */
 enum mon_fd {
 	MON_FD_BOOT = MON_FD_BASE, /* memfd with struct boot */
 	MON_FD_CTL,                /* SOCK_SEQPACKET to pd */
@@ -32,6 +33,8 @@ enum mon_fd {
 	MON_FD_STRACE, /* `lego strace`: where trace lines go; absent otherwise */
 	MON_FD_STATS,  /* --stats FILE: written at exit; absent otherwise */
 	MON_FD_SHM,    /* to the pager of shared memory; absent until it is needed */
+	MON_FD_OWNER,  /* channels to memory nodes beside home: sockets, by number of the owner; the last is a vfork child's guest channel */
+	MON_FD_OWNER_END = MON_FD_OWNER + MON_OWNERS,
 	MON_FD_END,
 };
 #define MON_FD_COUNT 64

@@ -161,6 +161,11 @@ static bool is_down(const struct chan *c)
 	return __atomic_load_n(&c->down, __ATOMIC_SEQ_CST);
 }
 
+bool chan_down(const struct chan *c)
+{
+	return is_down(c);
+}
+
 /* ---------------------------------------------------------------- the reply side: under recv_lock */
 
 static void body_copy(struct chan *c, u64 off, void *dst, u64 len)

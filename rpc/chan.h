@@ -87,6 +87,7 @@ s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u3
  * ignored (signals are recorded by the monitor). */
 s32 chan_wait(struct chan *c, s64 slot);
 void chan_once_drop(struct chan *c, struct chan_reply *reply);
+bool chan_down(const struct chan *c); /* the node's end is closed */
 bool chan_done(struct chan *c, s64 slot); /* polls once, does not block */
 /* Post and wait; while all slots are in use it yields and tries again. */
 s32 chan_call(struct chan *c, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *reply, u64 timeout_ns);

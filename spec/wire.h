@@ -135,8 +135,14 @@ struct gm_register_rep {
 	char name[WIRE_NAME_MAX];
 	u32 beat_ms; /* how often to beat */
 	u32 lease_ms;
+	/* for a memory node */
+	u64 region_bytes; /* of a vRegion: a power of two, at least REGION_MIN */
+	u64 near_bytes;   /* so much of a process stays at its home before the manager is asked for other nodes */
+	u32 epoch;        /* of its chain */
+	u32 pad0;
 };
-_Static_assert(sizeof(struct gm_register_rep) == 56, "wire");
+_Static_assert(sizeof(struct gm_register_rep) == 80, "wire");
+#define REGION_MIN (2 * MIB)
 
 /* GM_BEAT request: this, then for a pd `nproc` struct proc_report. */
 struct gm_beat_req {
@@ -148,9 +154,10 @@ struct gm_beat_req {
 	u32 channels; /* open connections of processes */
 	u32 spaces;   /* address spaces: of an md those it holds, of a pd those not yet known to be destroyed */
 	u32 files;    /* of a pd: open files of its vNodes; of an sd: removed ones it keeps because they are open */
-	u32 pad0;
+	u32 load;            /* a memory node: requests served since the last beat */
+	u64 committed_bytes; /* a memory node: promised to address spaces, written or not; 0 elsewhere */
 };
-_Static_assert(sizeof(struct gm_beat_req) == 48, "wire");
+_Static_assert(sizeof(struct gm_beat_req) == 56, "wire");
 struct proc_report {
 	u64 asid;
 	u32 pid;      /* in the vNode */
@@ -203,6 +210,26 @@ struct gm_ids_rep {
 	u64 count;
 };
 _Static_assert(sizeof(struct gm_ids_rep) == 16, "wire");
+
+/* GM_REGIONS, from a home: nodes for `count` vRegions that will be charged `bytes` each. Reply data: `count` node_refs. Nodes named in
+ * `avoid` (they just said that they are full) come only when there is no other. */
+#define REGIONS_MAX 64u
+struct gm_regions_req {
+	u64 bytes;
+	u32 count; /* 1 .. REGIONS_MAX */
+	u32 navoid;
+	char avoid[8][WIRE_NAME_MAX];
+};
+_Static_assert(sizeof(struct gm_regions_req) == 272, "wire");
+struct gm_regions_rep {
+	u32 count;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct gm_regions_rep) == 8, "wire");
+struct gm_node_req { /* GM_NODE: where a component is to be found */
+	char name[WIRE_NAME_MAX];
+};
+_Static_assert(sizeof(struct gm_node_req) == 32, "wire");
 
 /* GM_STATUS: empty request; reply data is the JSON text of DESIGN's `status --json`, no NUL.
  * GM_VNODE: makes, finds or removes a vNode; the reply names its number, its storage node and what it may have. */
@@ -344,6 +371,67 @@ struct as_layout_rep {
 	u64 committed_bytes;
 };
 _Static_assert(sizeof(struct as_layout_rep) == 16, "wire");
+
+/* AS_WHERE, asked of home: who owns the vRegions round addr. Every vRegion in [lo, hi) has that owner; one that holds nothing yet counts as
+ * home's. An owner that no longer is answers MEM_FETCH and MEM_WRITEBACK with -WIRE_MOVED, and the process asks again. */
+struct as_where_req {
+	u64 addr;
+};
+_Static_assert(sizeof(struct as_where_req) == 8, "wire");
+struct as_where_rep {
+	u64 lo, hi;
+	char name[WIRE_NAME_MAX];
+	u32 epoch; /* of the owner's chain; goes in the header of requests to it */
+	u32 pad0;
+};
+_Static_assert(sizeof(struct as_where_rep) == 56, "wire");
+
+/* Between memory nodes: home keeps the whole layout of an address space and drives its parts at the owners. PART_OPEN (as_create_req) makes
+ * an empty part; PART_APPLY is home's ordered stream to it: seq rises by one, a repeated one gets the stored reply, one is outstanding.
+ * Destroyed and asked by AS_DESTROY and AS_STAT. */
+enum part_kind {
+	PART_RESERVE = 1, /* lo: bytes to set aside for the charges of the operation that follows; -ENOMEM: no room */
+	PART_TAKE = 2,    /* owns [lo, hi) from here on, which holds the ranges that follow and no lines. data: `count` as_vma */
+	PART_INSTALL = 3, /* [lo, hi) holds the ranges that follow and no lines. data: `count` as_vma */
+	PART_LAYOUT = 4,  /* count: the opcode; data: its request, cut to what the part owns */
+	PART_WRITE = 5,   /* lines of another part. data: as MEM_WRITEBACK's */
+	PART_CLONE = 6,   /* lo: asid of the copy */
+	PART_DROP = 7,    /* owns [lo, hi) no longer */
+};
+enum part_flags { PART_RELEASE = 1 }; /* give back what is left of the reservation */
+struct part_req {
+	u64 asid;
+	u64 seq;
+	u32 kind;  /* enum part_kind */
+	u32 flags; /* enum part_flags */
+	u32 count;
+	u32 pad0;
+	u64 lo, hi;
+};
+_Static_assert(sizeof(struct part_req) == 48, "wire");
+struct part_rep {
+	u64 seq;
+	u64 committed_bytes;
+};
+_Static_assert(sizeof(struct part_rep) == 16, "wire");
+struct as_vma {
+	u64 start, end;
+	u32 prot, flags; /* as the owner keeps them */
+	u64 file_off, file_end;
+	struct file_ref file;
+};
+_Static_assert(sizeof(struct as_vma) == 88, "wire");
+struct part_read_req { /* PART_READ: the first FETCH_MAX_LINES lines that [lo, hi) holds */
+	u64 asid;
+	u64 lo, hi;
+};
+_Static_assert(sizeof(struct part_read_req) == 24, "wire");
+struct part_read_rep { /* then count wb_line and their bytes, as MEM_WRITEBACK's */
+	u64 next; /* where to go on; hi: that was all */
+	u32 count;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct part_read_rep) == 16, "wire");
 
 /* MEM_FETCH: bit i of `want` asks for the line at addr + i * LINE_SIZE; ticket of line i is ticket + i.
  * Reply: mem_fetch_rep, then LINE_SIZE bytes for every bit of `data`, in rising order.
@@ -606,6 +694,13 @@ struct pd_report_req {
 	char command[64];
 };
 _Static_assert(sizeof(struct pd_report_req) == 104, "wire");
+
+/* PD_CHANNEL: a channel to another memory node that owns part of the caller's space. Reply fds: socket, ring memfd where ring_len is not 0. */
+struct pd_channel_req {
+	u64 asid; /* the caller's, for a check */
+	char name[WIRE_NAME_MAX];
+};
+_Static_assert(sizeof(struct pd_channel_req) == 40, "wire");
 
 /* PD_INFO: empty request; what the vNode's /proc/meminfo and cpuinfo need. */
 struct pd_info_rep {

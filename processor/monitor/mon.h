@@ -117,6 +117,7 @@ struct task {   /* what Linux keeps per thread group. A vfork child has its own 
 	int ctl_fd;                         /* to pd */
 	struct lock ctl_lock;
 	u64 excache_bytes;
+	u32 owners_seen; /* a vfork child: channels to owners that were open when it began */
 	struct task *parent_vfork; /* a vfork child: whom it borrowed the space from */
 	struct cred cred;
 	s32 oom_score_adj;   /* kept for /proc, without effect */

@@ -162,6 +162,7 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 	case OP_PD_VFORK:
 	case OP_PD_EXEC:
 	case OP_PD_SHM:
+	case OP_PD_CHANNEL:
 		if (req->asid != p->space->asid)
 			(void)node_reply(pd->env, c, &m->hdr, -WIRE_UNAUTHORISED, NULL, 0, NULL, 0);
 		else

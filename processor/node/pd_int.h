@@ -106,7 +106,7 @@ struct channel { /* a finished one, until it is handed over */
 	struct chan_desc desc;
 };
 
-enum op_kind { OPK_RUN, OPK_FORK, OPK_VFORK, OPK_EXEC, OPK_INFO, OPK_SHM, OPK_KINDS };
+enum op_kind { OPK_RUN, OPK_FORK, OPK_VFORK, OPK_EXEC, OPK_CHANNEL, OPK_INFO, OPK_SHM, OPK_KINDS };
 
 struct op {
 	struct op *next;
@@ -135,6 +135,7 @@ struct op {
 	conn_id ctl;
 	int ctl_fd;
 	u64 child; /* number of the new process, once it is one */
+	char node[WIRE_NAME_MAX]; /* PD_CHANNEL: to which memory node */
 	/* PD_RUN */
 	u32 replicas;
 	char vnode_name[WIRE_NAME_MAX];
@@ -187,6 +188,7 @@ const char *pd_status_text(s32 status);
 
 /* pd_peer.c */
 struct peer *pd_peer_get(struct pd *pd, u8 kind, const struct node_ref *ref);
+struct peer *pd_peer_named(struct pd *pd, u8 kind, const char *name); /* a known one, or NULL */
 /* The line is up: true. Else it is dialled: pd_step_all or op failures follow. */
 bool pd_peer_ready(struct pd *pd, struct peer *p);
 int pd_peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 fixed_len, const struct wire_seg *data, u32 ndata,
@@ -244,6 +246,9 @@ void pd_remote_procs(struct pd *pd, conn_id c, const struct msg *m, struct vnode
 u64 pd_remote_tick(struct pd *pd, u64 now_ns);
 void pd_remote_vnode_free(struct vnode *v);
 void pd_remote_free(struct pd *pd);
+
+/* pd_decode.c: fills what PD_RUN asks for; false: malformed. What it allocated is the op's in any case. */
+bool pd_decode_run(struct op *op, const struct msg *m);
 
 /* pd_op.c */
 void pd_op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p);

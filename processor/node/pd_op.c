@@ -380,6 +380,48 @@ static enum step_result step_channels(struct pd *pd, struct op *op)
 	return STEP_WAIT;
 }
 
+static enum step_result step_channel(struct pd *pd, struct op *op)
+{
+	if (op->waiting)
+		return op->memory.done ? STEP_NEXT : STEP_WAIT;
+	op->waiting = true;
+	return channel_dial(pd, op, &op->memory, op->md, ROLE_SPACE) ? STEP_WAIT : STEP_END;
+}
+
+/* ---- step: where the memory node is that a process asks a channel to */
+
+static void node_came(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct op *op = called_back(arg);
+	if (!op)
+		return;
+	if (!status && m->fixed_len == sizeof(struct node_ref)) {
+		op->md = pd_peer_get(pd, KIND_MEMORY, m->fixed);
+		op->epoch = ((const struct node_ref *)m->fixed)->epoch;
+	} else {
+		op->md = pd_peer_named(pd, KIND_MEMORY, op->node); /* running programs need no manager */
+	}
+	if (op->md && (!status || status == -WIRE_DOWN || status == -WIRE_TIMEOUT)) {
+		satisfied(pd, op);
+	} else {
+		pd_op_fail(pd, op, status ? status : -ENOMEM, "memory node %s is not there: %s", op->node, pd_status_text(status));
+	}
+}
+
+static enum step_result step_node(struct pd *pd, struct op *op)
+{
+	struct gm_node_req req = {0};
+	if (op->waiting)
+		return op->satisfied ? STEP_NEXT : STEP_WAIT;
+	pd_copy_name(req.name, op->node, sizeof(req.name));
+	if (!gm_link_up(pd->gm)) {
+		op->md = pd_peer_named(pd, KIND_MEMORY, op->node);
+		return op->md ? STEP_NEXT : fail_gm(pd, op, -WIRE_DOWN);
+	}
+	return asked_gm(pd, op, gm_link_call(pd->gm, OP_GM_NODE, &req, sizeof(req), node_came, op));
+}
+
 static struct op *op_by_dial(struct pd *pd, conn_id c, struct channel **ch)
 {
 	for (struct op *op = pd->ops; op; op = op->next) {
@@ -668,6 +710,17 @@ static enum step_result finish_shm(struct pd *pd, struct op *op)
 	return STEP_END;
 }
 
+static enum step_result finish_channel(struct pd *pd, struct op *op)
+{
+	struct msg_hdr h = {.op = op->req.op, .flags = MSG_REPLY, .tag = op->req.tag};
+	struct wire_seg seg = {&op->memory.desc, sizeof(op->memory.desc)};
+	struct parcel parcel = {.n = 0};
+	pack_channels(&parcel, op);
+	(void)pd->env->send_fds(pd->env->ctx, op->asker, &h, &seg, 1, parcel.fd, parcel.n);
+	op_end(pd, op);
+	return STEP_END;
+}
+
 /* ---- PD_INFO: the cluster's memory as the manager last summed it up */
 
 static void status_taken(struct pd *pd, const struct msg *m)
@@ -734,6 +787,7 @@ static step_fn *const steps[OPK_KINDS][10] = {
     [OPK_FORK] = {step_ids, step_clone, step_channels, finish_fork},
     [OPK_VFORK] = {finish_vfork},
     [OPK_EXEC] = {step_ids, step_create, step_channels, finish_exec},
+    [OPK_CHANNEL] = {step_node, step_channel, finish_channel},
     [OPK_INFO] = {step_status, finish_info},
     [OPK_SHM] = {step_pager_ids, step_pager_create, step_pager_channels, finish_shm},
 };
@@ -850,56 +904,6 @@ u64 pd_op_tick(struct pd *pd, u64 now_ns)
 
 /* ---- starting */
 
-static char *take_text(const u8 **at, u32 *left, u32 len)
-{
-	if (len > *left || memchr(*at, 0, len))
-		return NULL;
-	char *s = strndup((const char *)*at, len);
-	*at += len;
-	*left -= len;
-	return s;
-}
-
-static bool decode_bind(struct bind *b, const u8 **at, u32 *left)
-{
-	struct sd_bind rec;
-	if (*left < sizeof(rec))
-		return false;
-	memcpy(&rec, *at, sizeof(rec));
-	*at += sizeof(rec);
-	*left -= (u32)sizeof(rec);
-	b->readonly = rec.readonly != 0;
-	b->host = take_text(at, left, rec.host_len);
-	b->dir = take_text(at, left, rec.dir_len);
-	return b->host && b->dir && b->host[0] == '/' && b->dir[0] == '/';
-}
-
-static bool decode_run(struct op *op, const struct msg *m)
-{
-	const struct pd_run_req *req = m->fixed;
-	const u8 *at = m->data;
-	u32 left = m->data_len;
-	if (req->name_len > left || req->nbind > PD_MAX_BINDS || !memchr(req->vnode, 0, sizeof(req->vnode)))
-		return false;
-	memcpy(op->command, at, MIN(req->name_len, sizeof(op->command) - 1));
-	at += req->name_len;
-	left -= req->name_len;
-	op->bind = calloc(req->nbind + 1, sizeof(*op->bind));
-	if (!op->bind)
-		return false;
-	for (; op->nbind < req->nbind; op->nbind++)
-		if (!decode_bind(&op->bind[op->nbind], &at, &left)) {
-			op->nbind++; /* so that its halves are freed */
-			return false;
-		}
-	op->excache_bytes = ALIGN_DOWN(req->excache_bytes, LINE_SIZE);
-	op->replicas = req->replicas;
-	op->uid = req->uid;
-	op->gid = req->gid;
-	pd_copy_name(op->vnode_name, req->vnode[0] ? req->vnode : "default", sizeof(op->vnode_name));
-	return left == 0;
-}
-
 static struct op *op_new(struct pd *pd, conn_id c, const struct msg *m)
 {
 	struct op *op = pd->nops < PD_MAX_OPS ? calloc(1, sizeof(*op)) : NULL;
@@ -922,7 +926,13 @@ static void op_from_process(struct op *op, const struct process *p, const struct
 	struct space *s = p->space;
 	op->process = p->number;
 	op->parent = s->asid;
-	op->lseq = req->lseq;
+	if (op->kind == OPK_CHANNEL) {
+		const struct pd_channel_req *ask = m->fixed;
+		op->asid = s->asid;
+		pd_copy_name(op->node, ask->name, sizeof(op->node));
+	} else {
+		op->lseq = req->lseq;
+	}
 	op->vnode = s->vnode;
 	op->md = s->md;
 	op->sd = s->vnode->sd;
@@ -945,6 +955,8 @@ static u8 kind_of(u16 op)
 		return OPK_EXEC;
 	case OP_PD_SHM:
 		return OPK_SHM;
+	case OP_PD_CHANNEL:
+		return OPK_CHANNEL;
 	default:
 		return OPK_INFO;
 	}
@@ -952,7 +964,7 @@ static u8 kind_of(u16 op)
 
 static void start_run(struct pd *pd, struct op *op, const struct msg *m)
 {
-	if (!decode_run(op, m)) {
+	if (!pd_decode_run(op, m)) {
 		pd_op_fail(pd, op, -EINVAL, "malformed PD_RUN");
 		return;
 	}

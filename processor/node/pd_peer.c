@@ -13,11 +13,17 @@ const char *pd_peer_word(const struct peer *p)
 	return p->kind == KIND_MEMORY ? "memory node" : p->kind == KIND_STORAGE ? "storage node" : "processor node";
 }
 
-struct peer *pd_peer_get(struct pd *pd, u8 kind, const struct node_ref *ref)
+struct peer *pd_peer_named(struct pd *pd, u8 kind, const char *name)
 {
 	struct peer *p = pd->peers;
-	while (p && (p->kind != kind || strncmp(p->name, ref->name, sizeof(p->name))))
+	while (p && (p->kind != kind || strncmp(p->name, name, sizeof(p->name))))
 		p = p->next;
+	return p;
+}
+
+struct peer *pd_peer_get(struct pd *pd, u8 kind, const struct node_ref *ref)
+{
+	struct peer *p = pd_peer_named(pd, kind, ref->name);
 	if (!p) {
 		p = calloc(1, sizeof(*p));
 		if (!p)

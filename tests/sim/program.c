@@ -10,7 +10,8 @@
 
 #include "base/crc.h"
 
-#define BASE_ADDR 0x100000000ull
+#define BORDER 0x100000000ull /* between the two vRegions */
+#define BASE_ADDR (BORDER - PROGRAM_LINES / 2 * LINE_SIZE)
 #define RESEND_NS (200 * NSEC_PER_MSEC)
 #define START_NS (20 * NSEC_PER_SEC) /* longer than pd's own deadline */
 #define ZERO_CONTENT 1u
@@ -130,6 +131,19 @@ static void close_conn(struct program *p, conn_id *c)
 		p->crowd->env->close(p->crowd->env->ctx, id);
 }
 
+static void close_regions(struct program *p)
+{
+	for (u32 r = 0; r < PROGRAM_REGIONS; r++) {
+		conn_id c = p->region[r].conn;
+		for (u32 k = r; k < PROGRAM_REGIONS; k++)
+			if (p->region[k].conn == c)
+				p->region[k].conn = 0;
+		if (c != p->mem)
+			close_conn(p, &c);
+	}
+	memset(p->region, 0, sizeof(p->region));
+}
+
 void program_end(struct program *p, enum program_state s, const char *why)
 {
 	if (p->state >= PROG_DONE)
@@ -142,6 +156,7 @@ void program_end(struct program *p, enum program_state s, const char *why)
 	p->echo = NULL;
 	close_conn(p, &p->admin);
 	close_conn(p, &p->ctl);
+	close_regions(p);
 	close_conn(p, &p->mem);
 	close_conn(p, &p->sto);
 }
@@ -164,6 +179,57 @@ static void layout(struct program *p, u16 op, const void *fixed, u32 len)
 static u64 addr_of(u32 line)
 {
 	return BASE_ADDR + line * LINE_SIZE;
+}
+
+static u32 region_of(u32 line)
+{
+	return line >= PROGRAM_LINES / 2;
+}
+
+static void ask_pd_channel(struct program *p, u32 r)
+{
+	struct pd_channel_req q = {.asid = p->asid};
+	memcpy(q.name, p->region[r].owner, sizeof(q.name));
+	p->asking = r;
+	send_one(p, CALL_CTL, p->ctl, OP_PD_CHANNEL, &q, sizeof(q));
+}
+
+/* The channel to the owner of a vRegion is there; else what leads to it is begun. */
+static bool region_ready(struct program *p, u32 r)
+{
+	struct region *g = &p->region[r];
+	struct as_where_req q = {.addr = r ? BORDER : BASE_ADDR};
+	if (g->conn)
+		return true;
+	for (u32 k = 0; g->known && k < PROGRAM_REGIONS; k++)
+		if (p->region[k].conn && !strcmp(p->region[k].owner, g->owner))
+			g->conn = p->region[k].conn;
+	if (g->known && !strcmp(g->owner, p->home))
+		g->conn = p->mem;
+	if (g->conn)
+		return true;
+	if (!g->known && !p->call[CALL_WHERE].active) {
+		p->asking = r;
+		send_one(p, CALL_WHERE, p->mem, OP_AS_WHERE, &q, sizeof(q));
+	} else if (g->known && !p->call[CALL_CTL].active && !p->call[CALL_WHERE].active) {
+		ask_pd_channel(p, r);
+	}
+	return false;
+}
+
+static void where_reply(struct program *p, s32 status, const struct msg *m)
+{
+	const struct as_where_rep *rep = m->fixed;
+	struct region *g = &p->region[p->asking];
+	u64 addr = p->asking ? BORDER : BASE_ADDR;
+	if (status || m->fixed_len != sizeof(*rep) || rep->lo > addr || rep->hi <= addr) {
+		if (p->crowd->opts.check_contents && !p->hostile)
+			program_violation(p, "where is %llx: status %d", (unsigned long long)addr, status);
+		program_end(p, PROG_DEAD, "home does not know the owner");
+		return;
+	}
+	memcpy(g->owner, rep->name, sizeof(g->owner));
+	g->known = true;
 }
 
 static void map(struct program *p, u32 first, u32 n)
@@ -236,6 +302,12 @@ static void layout_reply(struct program *p, u16 op, s32 status, const struct msg
 		program_end(p, PROG_DEAD, "others took the memory");
 		return;
 	}
+	if (status == -ENOMEM && p->crowd->opts.may_be_full) {
+		p->crowd->did.full++;
+		if (p->state == PROG_STARTING)
+			program_end(p, PROG_FAILED, "the memory is full");
+		return;
+	}
 	if (status || m->fixed_len != sizeof(*rep) || rep->lseq != p->lseq) {
 		if (p->crowd->opts.check_contents && !p->hostile)
 			program_violation(p, "%s lseq %llu: status %d", op_row(op)->name, (unsigned long long)p->lseq, status);
@@ -254,12 +326,14 @@ static bool some_writeback(struct program *p)
 	static u8 bytes[FETCH_MAX_LINES * LINE_SIZE];
 	struct mem_writeback_req req = {0};
 	struct wb_line rec[FETCH_MAX_LINES];
-	u32 wanted = 1 + program_random(p, 8), nbytes = 0;
+	u32 wanted = 1 + program_random(p, 8), nbytes = 0, region = program_random(p, PROGRAM_REGIONS);
+	if (!region_ready(p, region))
+		return false;
 	memset(rec, 0, sizeof(rec));
 	for (u32 tries = 0; tries < 3 * wanted && req.count < wanted; tries++) {
 		u32 i = program_random(p, PROGRAM_LINES);
 		struct line *l = &p->line[i];
-		if (!l->mapped || l->busy)
+		if (!l->mapped || l->busy || region_of(i) != region)
 			continue;
 		bool zero = program_random(p, 8) == 0;
 		l->busy = true;
@@ -278,7 +352,7 @@ static bool some_writeback(struct program *p)
 		return false;
 	struct wire_seg segs[] = {{&req, sizeof(req)}, {rec, req.count * (u32)sizeof(rec[0])}, {bytes, nbytes}};
 	p->crowd->did.writebacks++;
-	program_send(p, CALL_WRITEBACK, p->mem, (struct msg_hdr){.op = OP_MEM_WRITEBACK}, segs, ARRAY_SIZE(segs), RESEND_NS);
+	program_send(p, CALL_WRITEBACK, p->region[region].conn, (struct msg_hdr){.op = OP_MEM_WRITEBACK}, segs, ARRAY_SIZE(segs), RESEND_NS);
 	return true;
 }
 
@@ -288,7 +362,7 @@ static void send_echo(struct program *p)
 {
 	struct wire_seg seg = {p->echo, p->echo_len};
 	struct msg_hdr h = {.op = OP_MEM_WRITEBACK, .tag = ++p->crowd->tags};
-	(void)p->crowd->env->send(p->crowd->env->ctx, p->mem, &h, &seg, 1);
+	(void)p->crowd->env->send(p->crowd->env->ctx, p->region[p->echo_region].conn, &h, &seg, 1);
 	forget_echo(p);
 }
 
@@ -315,6 +389,7 @@ static void keep_echo(struct program *p, struct call *k)
 {
 	if (p->echo || p->hostile || p->state != PROG_LIVE || program_random(p, 4))
 		return;
+	p->echo_region = region_of(p->wb_first[0]);
 	p->echo = k->body;
 	p->echo_len = k->len;
 	k->body = NULL;
@@ -331,13 +406,13 @@ static void fetch(struct program *p, u32 demand, bool alone)
 	p->ticket += FETCH_MAX_LINES;
 	for (u32 i = 0; i < FETCH_MAX_LINES && first + i < PROGRAM_LINES; i++) {
 		struct line *l = &p->line[first + i];
-		if (!l->held || l->busy || (i != back && (alone || program_random(p, 2))))
+		if (!l->held || l->busy || region_of(first + i) != region_of(demand) || (i != back && (alone || program_random(p, 2))))
 			continue;
 		r->want |= 1ull << i;
 		l->busy = true;
 	}
 	p->crowd->did.fetches++;
-	send_one(p, CALL_FETCH, p->mem, OP_MEM_FETCH, r, sizeof(*r));
+	send_one(p, CALL_FETCH, p->region[region_of(demand)].conn, OP_MEM_FETCH, r, sizeof(*r));
 }
 
 static bool some_fetch(struct program *p)
@@ -346,6 +421,8 @@ static bool some_fetch(struct program *p)
 		u32 i = program_random(p, PROGRAM_LINES);
 		if (!p->line[i].held || p->line[i].busy)
 			continue;
+		if (!region_ready(p, region_of(i)))
+			return false;
 		fetch(p, i, false);
 		return true;
 	}
@@ -436,6 +513,8 @@ static void enter_space(struct program *p, const struct pd_space_rep *rep)
 	p->lseq = p->version = 0;
 	forget_echo(p);
 	memset(p->line, 0, sizeof(p->line));
+	close_regions(p);
+	memcpy(p->home, rep->memory.name, sizeof(p->home));
 	p->state = PROG_STARTING;
 	p->file_open = false;
 	p->file_seq = p->appending = 0;
@@ -476,6 +555,10 @@ static void fork_reply(struct program *p, s32 status, const struct msg *m)
 	}
 	enter_space(child, m->fixed);
 	memcpy(child->line, p->line, sizeof(p->line));
+	for (u32 r = 0; r < PROGRAM_REGIONS; r++) {
+		child->region[r] = p->region[r];
+		child->region[r].conn = 0;
+	}
 	child->version = p->version;
 	child->lseq = p->lseq;
 	child->hostile = p->hostile;
@@ -508,6 +591,15 @@ static void exec_reply(struct program *p, s32 status, const struct msg *m)
 	send_one(p, CALL_CTL, p->ctl, OP_PD_EXEC_DONE, &done, sizeof(done));
 	if (p->state < PROG_DONE)
 		map(p, 0, PROGRAM_LINES);
+}
+
+static void channel_reply(struct program *p, s32 status, const struct msg *m)
+{
+	struct region *g = &p->region[p->asking];
+	g->conn = !status && m->nfds == 1 ? loop_attach(p->crowd->w->loop, p->crowd->w->node[PROGRAMS], m->fds[0]) : 0;
+	p->crowd->did.channels++;
+	if (!g->conn)
+		program_end(p, PROG_DEAD, "no channel to an owner");
 }
 
 static void ask_pd(struct program *p, u16 op)
@@ -572,11 +664,11 @@ static void step_checking(struct program *p)
 {
 	while (p->checked < PROGRAM_LINES && !p->line[p->checked].held)
 		p->checked++;
-	if (p->call[CALL_FETCH].active)
+	if (p->call[CALL_FETCH].active || p->call[CALL_CTL].active || p->call[CALL_WHERE].active)
 		return;
 	if (p->checked == PROGRAM_LINES)
 		program_finish(p);
-	else
+	else if (region_ready(p, region_of(p->checked)))
 		fetch(p, p->checked++, true);
 }
 
@@ -633,6 +725,10 @@ static void answered(struct program *p, enum call_kind kind, const struct msg *m
 		layout_reply(p, k.hdr.op, status, m);
 	else if (kind == CALL_FILE)
 		program_file_reply(p, status, m);
+	else if (kind == CALL_WHERE)
+		where_reply(p, status, m);
+	else if (k.hdr.op == OP_PD_CHANNEL)
+		channel_reply(p, status, m);
 	else if (k.hdr.op == OP_PD_RUN)
 		run_reply(p, status, m);
 	else if (k.hdr.op == OP_PD_FORK)
@@ -647,7 +743,8 @@ static void answered(struct program *p, enum call_kind kind, const struct msg *m
 /* A doubled reply comes without the descriptors of the first: as good as lost. */
 static bool lacks_fds(const struct call *k, const struct msg *m)
 {
-	return !m->hdr.status && !m->nfds && (k->hdr.op == OP_PD_RUN || k->hdr.op == OP_PD_FORK || k->hdr.op == OP_PD_EXEC);
+	return !m->hdr.status && !m->nfds && (k->hdr.op == OP_PD_RUN || k->hdr.op == OP_PD_FORK || k->hdr.op == OP_PD_EXEC ||
+					       k->hdr.op == OP_PD_CHANNEL);
 }
 
 static void on_message(void *self, conn_id c, const struct msg *m)
@@ -682,7 +779,7 @@ static void on_closed(void *self, conn_id c)
 			program_end(p, PROG_FAILED, "the processor node hung up");
 		else if (p->admin == c)
 			p->admin = 0;
-		else if (p->ctl == c || p->mem == c || p->sto == c)
+		else if (p->ctl == c || p->mem == c || p->sto == c || (c && (p->region[0].conn == c || p->region[1].conn == c)))
 			program_end(p, PROG_DEAD, p->ctl == c ? "pd hung up" : p->mem == c ? "its memory node hung up" : "its storage node hung up");
 	}
 }

@@ -13,7 +13,7 @@
 #define MAX_PROGRAMS 48u
 
 enum program_state { PROG_UNUSED, PROG_DIALLING, PROG_STARTING, PROG_LIVE, PROG_CHECKING, PROG_ENDING, PROG_DONE, PROG_FAILED /* never ran */, PROG_DEAD };
-enum call_kind { CALL_CTL, CALL_WRITEBACK, CALL_FETCH, CALL_LAYOUT, CALL_FILE, CALLS };
+enum call_kind { CALL_CTL, CALL_WHERE, CALL_WRITEBACK, CALL_FETCH, CALL_LAYOUT, CALL_FILE, CALLS };
 
 struct call {
 	bool active;
@@ -30,6 +30,15 @@ struct line {
 	u64 held;         /* content acknowledged last; 0: none (reads as zero without asking) */
 	u64 sent;         /* content in flight */
 	u64 sent_version;
+};
+
+/* The lines lie in two vRegions, which may have different owners. */
+#define PROGRAM_REGIONS 2u
+
+struct region {
+	bool known;
+	char owner[WIRE_NAME_MAX];
+	conn_id conn; /* 0: not open yet; home's is program.mem */
 };
 
 struct program {
@@ -51,6 +60,10 @@ struct program {
 		u32 first, n, to;
 	} range;
 	u32 wb_first[32], wb_count;
+	struct region region[PROGRAM_REGIONS];
+	char home[WIRE_NAME_MAX];
+	u32 asking; /* CALL_WHERE, PD_CHANNEL: for this one */
+	u32 echo_region;
 	u8 *echo; /* the bytes of an earlier write-back: sent again now and then, as a late repeat over another channel would come */
 	u32 echo_len;
 	struct mem_fetch_req fetch;
@@ -66,6 +79,7 @@ struct program {
 struct crowd_opts {
 	u32 programs, steps;
 	u32 hostile;          /* the first so many */
+	bool may_be_full;     /* a layout operation may be refused for want of memory, and has then done nothing */
 	bool check_contents;  /* off when frames between daemons are corrupted: nothing can be promised then */
 };
 
@@ -80,6 +94,7 @@ struct crowd {
 	u64 asids[1024]; /* given out so far */
 	u32 nasids;
 	struct {
+		u64 channels, full;
 		u64 writebacks, lines_written, fetches, lines_read, layouts, appends, forks, execs, resent, files_checked;
 	} did;
 };

@@ -19,6 +19,7 @@ struct scenario {
 	struct crowd_opts crowd;
 	bool may_die; /* honest programs */
 	u32 kills;    /* nodes killed and revived meanwhile */
+	struct world_opts world;
 };
 
 #define MS NSEC_PER_MSEC
@@ -51,6 +52,30 @@ static const struct scenario scenarios[] = {
 	 {.programs = 12, .steps = 400, .check_contents = false},
 	 true,
 	 0},
+	{"spread",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS},
+	 {.programs = 10, .steps = 400, .check_contents = true},
+	 false,
+	 0,
+	 {.spread = true}},
+	{"spread and lossy",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 5000, .duplicate = 20000},
+	 {.programs = 8, .steps = 400, .check_contents = true},
+	 false,
+	 0,
+	 {.spread = true}},
+	{"spread and full",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 1000, .duplicate = 5000},
+	 {.programs = 12, .steps = 400, .check_contents = true, .may_be_full = true},
+	 true, /* an exec that finds no room ends its program, and what that started */
+	 0,
+	 {.spread = true, .memory_bytes = 4 * MIB}},
+	{"spread and kills",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 1000, .duplicate = 1000, .cut = 50},
+	 {.programs = 12, .steps = 400, .check_contents = true},
+	 true,
+	 8,
+	 {.spread = true}},
 };
 #define SCENARIOS ARRAY_SIZE(scenarios)
 
@@ -181,7 +206,7 @@ static struct outcome run(u64 seed, u32 log_level)
 		exit(1);
 	}
 	violations = 0;
-	struct world *w = world_new(seed, &s->faults, dir, log_level);
+	struct world *w = world_new(seed, &s->world, &s->faults, dir, log_level);
 	loop_run(w->loop, 500 * MS); /* everybody registers */
 	struct crowd *c = crowd_new(w, &s->crowd);
 	kill_some(w, c, s->kills);

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const names[WHOS] = {"gm0", "m0", "m1", "s0", "p0", "programs", "reaper"};
-static const char *const addrs[WHOS] = {"loop:gm0", "loop:m0", "loop:m1", "loop:s0", "loop:p0", NULL, NULL};
-static const u8 kinds[WHOS] = {KIND_MANAGER, KIND_MEMORY, KIND_MEMORY, KIND_STORAGE, KIND_PROCESSOR, KIND_CLIENT, KIND_CLIENT};
+static const char *const names[WHOS] = {"gm0", "m0", "m1", "m2", "s0", "p0", "programs", "reaper"};
+static const char *const addrs[WHOS] = {"loop:gm0", "loop:m0", "loop:m1", "loop:m2", "loop:s0", "loop:p0", NULL, NULL};
+static const u8 kinds[WHOS] = {KIND_MANAGER, KIND_MEMORY, KIND_MEMORY, KIND_MEMORY, KIND_STORAGE, KIND_PROCESSOR, KIND_CLIENT, KIND_CLIENT};
 
 static struct world *only; /* the send wrapper below is given a node of the loop, not the world */
 
@@ -139,7 +139,11 @@ static void must(bool ok, const char *what)
 static void start_gm(struct world *w, const struct node_env *env)
 {
 	char err[256] = "";
-	struct gm_config cfg = {.name = names[GM], .addr = addrs[GM], .host_pid = 1};
+	struct gm_config cfg = {.name = names[GM], .addr = addrs[GM], .host_pid = 1, .region_bytes = REGION_MIN};
+	if (w->opts.spread) {
+		cfg.spread = true;
+		cfg.gmm = PLACE_ROUND_ROBIN;
+	}
 	w->gm = gm_new(env, w->store, &cfg, err, sizeof(err));
 	must(w->gm, err);
 	loop_start(w->loop, w->node[GM], &gm_ops, w->gm);
@@ -151,7 +155,7 @@ static void start_md(struct world *w, enum who who, const struct node_env *env)
 				.gm_addr = addrs[GM],
 				.own_addr = addrs[who],
 				.incarnation = ++w->incarnations,
-				.memory_bytes = WORLD_MEMORY_BYTES,
+				.memory_bytes = w->opts.memory_bytes ? w->opts.memory_bytes : WORLD_MEMORY_BYTES,
 				.host_pid = 1,
 				.cores = 1};
 	w->md[who - M0] = md_new(env, &cfg);
@@ -288,12 +292,13 @@ const char *world_status(struct world *w)
 	return w->status;
 }
 
-struct world *world_new(u64 seed, const struct loop_faults *faults, const char *dir, u32 log_level)
+struct world *world_new(u64 seed, const struct world_opts *opts, const struct loop_faults *faults, const char *dir, u32 log_level)
 {
 	char err[256] = "";
 	struct world *w = calloc(1, sizeof(*w));
 	must(w, "anything: no memory");
 	only = w;
+	w->opts = *opts;
 	w->loop = loop_new(seed, faults, log_level);
 	w->incarnations = seed << 16;
 	snprintf(w->dir, sizeof(w->dir), "%s", dir);

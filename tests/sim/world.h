@@ -9,13 +9,19 @@
 #include "rpc/loop/loop.h"
 #include "storage/sd.h"
 
-#define WORLD_MEMORIES 2u
+#define WORLD_MEMORIES 3u
 #define WORLD_MEMORY_BYTES (64 * MIB)
 #define WORLD_HANDLES 65536u
 
-enum who { GM, M0, M1, S0, P0, PROGRAMS, REAPER, WHOS };
+enum who { GM, M0, M1, M2, S0, P0, PROGRAMS, REAPER, WHOS };
+
+struct world_opts {
+	u64 memory_bytes; /* of each memory node; 0: WORLD_MEMORY_BYTES */
+	bool spread;      /* the vRegions of a program are on different nodes: by turns, whatever room there is */
+};
 
 struct world {
+	struct world_opts opts;
 	struct loop *loop;
 	char dir[64]; /* of the storage node */
 	loop_node node[WHOS];
@@ -32,7 +38,7 @@ struct world {
 	u8 handed[WORLD_HANDLES];    /* by descriptor: pd has sent it to somebody, so pd's own close does not end it */
 };
 
-struct world *world_new(u64 seed, const struct loop_faults *faults, const char *dir, u32 log_level);
+struct world *world_new(u64 seed, const struct world_opts *opts, const struct loop_faults *faults, const char *dir, u32 log_level);
 void world_free(struct world *w);
 void world_kill(struct world *w, enum who who);   /* as kill -9 */
 void world_revive(struct world *w, enum who who); /* a new start of it, with what its disk kept */

@@ -91,6 +91,9 @@ static void fill_gm_register_rep(void *at)
 	TEXT(name);
 	NUM(beat_ms);
 	NUM(lease_ms);
+	NUM(region_bytes);
+	NUM(near_bytes);
+	NUM(epoch);
 }
 
 static void fill_gm_beat_req(void *at)
@@ -105,6 +108,8 @@ static void fill_gm_beat_req(void *at)
 	NUM(channels);
 	NUM(spaces);
 	NUM(files);
+	NUM(load);
+	NUM(committed_bytes);
 }
 
 static void fill_proc_report(void *at)
@@ -680,6 +685,94 @@ static void fill_shm_rep(void *at)
 	NUM(size);
 	NUM(change);
 	NUM(verifier);
+}
+
+static void fill_gm_regions_req(void *at)
+{
+	struct gm_regions_req *s = at;
+
+	NUM(bytes);
+	NUM(count);
+	NUM(navoid);
+	TEXT(avoid[0]);
+	TEXT(avoid[7]);
+}
+
+static void fill_gm_regions_rep(void *at)
+{
+	struct gm_regions_rep *s = at;
+
+	NUM(count);
+}
+
+static void fill_gm_node_req(void *at)
+{
+	struct gm_node_req *s = at;
+
+	TEXT(name);
+}
+
+static void fill_as_where_req(void *at)
+{
+	struct as_where_req *s = at;
+
+	NUM(addr);
+}
+
+static void fill_as_where_rep(void *at)
+{
+	struct as_where_rep *s = at;
+
+	NUM(lo);
+	NUM(hi);
+	TEXT(name);
+	NUM(epoch);
+}
+
+static void fill_part_req(void *at)
+{
+	struct part_req *s = at;
+
+	NUM(asid);
+	NUM(seq);
+	NUM(kind);
+	NUM(flags);
+	NUM(count);
+	NUM(lo);
+	NUM(hi);
+}
+
+static void fill_part_rep(void *at)
+{
+	struct part_rep *s = at;
+
+	NUM(seq);
+	NUM(committed_bytes);
+}
+
+static void fill_part_read_req(void *at)
+{
+	struct part_read_req *s = at;
+
+	NUM(asid);
+	NUM(lo);
+	NUM(hi);
+}
+
+static void fill_part_read_rep(void *at)
+{
+	struct part_read_rep *s = at;
+
+	NUM(next);
+	NUM(count);
+}
+
+static void fill_pd_channel_req(void *at)
+{
+	struct pd_channel_req *s = at;
+
+	NUM(asid);
+	TEXT(name);
 }
 
 #undef NUM

@@ -7,6 +7,7 @@
 #include "base/crc.h"
 #include "processor/monitor/excache/excache.h"
 #include "processor/monitor/rewrite/rewrite.h"
+#include "processor/monitor/vm/owner.h"
 #include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/uffd.h"
 
@@ -345,7 +346,7 @@ static bool fetch_place(struct window *w, const struct vma *v, const struct mem_
 	u32 lost = (u32)rep->no_line & w->want;
 
 	if (lost && !(v->flags & VMA_FILE))
-		mon_fatal("memory node %s lacks the line at %lx, which it was given (region %lx)", mon.boot.memory.name,
+		mon_fatal("memory node %s lacks the line at %lx, which it was given (region %lx)", owner_name(page_addr(w->base)),
 			  page_addr(w->base + (u32)__builtin_ctz(lost)), ALIGN_DOWN(page_addr(w->base), GIB));
 	if (!((data | zero) & demand))
 		return false;
@@ -372,7 +373,7 @@ static bool fetch_place(struct window *w, const struct vma *v, const struct mem_
 
 static bool fetch(struct window *w, const struct vma *v)
 {
-	u32 buffer = buffer_take();
+	u32 buffer = buffer_take(), owner = owner_of(page_addr(w->base));
 	struct mem_fetch_req req = {.addr = page_addr(w->base), .want = w->want, .demand = w->demand};
 	struct mem_fetch_rep rep = {0};
 	struct wire_seg seg = {&req, sizeof(req)};
@@ -381,16 +382,17 @@ static bool fetch(struct window *w, const struct vma *v)
 	req.ticket = __atomic_add_fetch(&ec.ticket, BLOCK_LINES, __ATOMIC_RELAXED);
 	count(CNT_FETCH, 1);
 	u64 start = cycles();
-	s64 handle = chan_post(&mon.mem, OP_MEM_FETCH, 0, &seg, 1, &r, 0);
+	s64 handle = owner_post(owner, OP_MEM_FETCH, &seg, 1, &r);
 	s32 status = (s32)handle;
 
 	if (handle > 0) {
 		evict_ahead(w->set, (u32)__builtin_popcount(w->want)); /* while home is at it */
 		flight_waits(FLIGHT_REPLY, page_addr(w->base), 0);
-		status = chan_wait(&mon.mem, handle);
+		status = owner_wait(owner, handle);
 		flight_waits(FLIGHT_RUNS, 0, 0);
 	}
-	if (status == -WIRE_TIMEOUT || status == -WIRE_WAIT || status == -WIRE_BUSY || status == -WIRE_DOWN)
+	if (status == -WIRE_TIMEOUT || status == -WIRE_WAIT || status == -WIRE_BUSY || status == -WIRE_DOWN || status == -WIRE_MOVED ||
+	    status == -WIRE_STALE)
 		status = owner_call(OP_MEM_FETCH, &seg, 1, &r, page_addr(w->base + w->demand));
 
 	keep_note_fetch(cycles() - start);

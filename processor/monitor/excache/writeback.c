@@ -7,6 +7,7 @@
 #include "base/crc.h"
 #include "base/string.h"
 #include "processor/monitor/excache/excache.h"
+#include "processor/monitor/vm/owner.h"
 #include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/uffd.h"
 
@@ -17,6 +18,7 @@ struct outgoing { /* a batch */
 	bool busy; /* begun, not ended */
 	u64 from;  /* slots below this position are none of its */
 	u32 n, nsegs;
+	u32 owner; /* of all its lines */
 	s64 handle; /* of the request; <= 0: not posted */
 	u64 page[WB_LINES];
 	struct wb_line line[WB_LINES];
@@ -40,18 +42,14 @@ static bool all_zero(const u8 *bytes)
 }
 
 /* A dirty victim that may go now: INFLIGHT, SEALED and PINNED from here on. */
-static bool claim(u32 id, u64 *page)
+static bool claim(u32 id, u64 page)
 {
 	struct line *v = &ec.line[id];
-
-	*page = __atomic_load_n(&v->page, __ATOMIC_RELAXED);
-	if (__atomic_load_n(&v->state, __ATOMIC_ACQUIRE) != L_VICTIM || !*page)
-		return false;
-	struct set *s = set_of(*page);
+	struct set *s = set_of(page);
 
 	lock_take(&s->lock);
-	bool mine = v->state == L_VICTIM && v->page == *page && (v->flags & (LF_DIRTY | LF_INFLIGHT)) == LF_DIRTY &&
-		    (vm.seal_ok || !vm_busy(page_addr(*page)));
+	bool mine = v->state == L_VICTIM && v->page == page && (v->flags & (LF_DIRTY | LF_INFLIGHT)) == LF_DIRTY &&
+		    (vm.seal_ok || !vm_busy(page_addr(page)));
 
 	if (mine) {
 		v->flags |= LF_INFLIGHT | LF_SEALED | LF_PINNED;
@@ -128,30 +126,44 @@ static void batch_post(struct outgoing *out)
 	batch_segs(out);
 	out->rep = (struct mem_writeback_rep){0};
 	out->reply = (struct chan_reply){.fixed = &out->rep, .fixed_len = sizeof(out->rep)};
-	out->handle = chan_post(&mon.mem, OP_MEM_WRITEBACK, 0, out->seg, out->nsegs, &out->reply, 0);
+	out->handle = owner_post(out->owner, OP_MEM_WRITEBACK, out->seg, out->nsegs, &out->reply);
 	count(CNT_WRITEBACK, 1);
+}
+
+/* Again, line by line: they may have got different owners meanwhile. */
+static void batch_singly(struct outgoing *out)
+{
+	out->rep = (struct mem_writeback_rep){0};
+	for (u32 i = 0; i < out->n; i++) {
+		struct mem_writeback_req req = {.count = 1};
+		struct mem_writeback_rep rep = {0};
+		struct wire_seg seg[] = {{&req, sizeof(req)}, {&out->line[i], sizeof(out->line[i])}, {out->bytes[i], (u32)LINE_SIZE}};
+		struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep)};
+		s32 status = owner_call(OP_MEM_WRITEBACK, seg, out->bytes[i] ? 3 : 2, &r, out->line[i].addr);
+
+		if (status)
+			owner_gone(status, out->line[i].addr);
+		out->rep.committed |= (rep.committed & 1) << i;
+		out->rep.refused |= (rep.refused & 1) << i;
+	}
 }
 
 /* Waits for home's masks; sends again what did not get through. */
 static void batch_finish(struct outgoing *out)
 {
 	flight_waits(FLIGHT_REPLY, OP_MEM_WRITEBACK, 0);
-	s32 status = out->handle > 0 ? chan_wait(&mon.mem, out->handle) : (s32)out->handle;
+	s32 status = out->handle > 0 ? owner_wait(out->owner, out->handle) : (s32)out->handle;
 
 	flight_waits(FLIGHT_RUNS, 0, 0);
-	if (status) {
-		out->reply.status = 0;
-		status = owner_call(OP_MEM_WRITEBACK, out->seg, out->nsegs, &out->reply, out->line[0].addr);
-	}
 	if (status)
-		owner_gone(status, out->line[0].addr);
+		batch_singly(out);
 	for (u32 i = 0; i < out->n; i++)
 		if (out->rep.refused >> i & 1)
-			mon_fatal("memory node %s lost the mapping of %lx, whose contents it should keep", mon.boot.memory.name,
+			mon_fatal("memory node %s lost the mapping of %lx, whose contents it should keep", owner_name(out->line[i].addr),
 				  out->line[i].addr);
 }
 
-/* Claims dirty victims from the cursor on. Returns how many; some may have needed no message. */
+/* Claims dirty victims of one owner from the cursor on. Returns how many; some may have needed no message. */
 static u32 batch_gather(struct outgoing *out, u32 most)
 {
 	u64 head = __atomic_load_n(&ec.ring.head, __ATOMIC_ACQUIRE);
@@ -160,12 +172,20 @@ static u32 batch_gather(struct outgoing *out, u32 most)
 	out->n = 0;
 	for (; ec.ring.cursor < head && out->n < most && claimed < 4 * most; ec.ring.cursor++) {
 		u32 id = ec.first_slot + (u32)(ec.ring.cursor % ec.nslots);
-		u64 page;
+		u64 page = __atomic_load_n(&ec.line[id].page, __ATOMIC_RELAXED);
+		u8 state = __atomic_load_n(&ec.line[id].state, __ATOMIC_ACQUIRE);
 
-		if (__atomic_load_n(&ec.line[id].state, __ATOMIC_ACQUIRE) == L_EVICTING)
+		if (state == L_EVICTING)
 			break; /* on its way here: come back for it */
-		if (!claim(id, &page))
+		if (state != L_VICTIM || !page)
 			continue;
+		u32 owner = owner_of(page_addr(page));
+
+		if (out->n && owner != out->owner)
+			break; /* another batch's */
+		if (!claim(id, page))
+			continue;
+		out->owner = owner;
 		claimed++;
 		batch_add(out, page, ec.version, (const u8 *)slot_addr(id));
 	}
@@ -193,7 +213,7 @@ bool writeback_end(bool wait)
 	for (u32 i = 0; i < WB_DEPTH; i++) {
 		struct outgoing *out = &batches[i];
 
-		if (!out->busy || (!wait && out->handle > 0 && !chan_done(&mon.mem, out->handle)))
+		if (!out->busy || (!wait && out->handle > 0 && !owner_done(out->owner, out->handle)))
 			continue;
 		batch_end(out);
 		any = true;
@@ -265,6 +285,7 @@ static u8 bounce[WB_LINES * LINE_SIZE]; /* ring.drain */
 
 struct in_place { /* lines of one batch, their bytes in bounce */
 	u32 n;
+	u32 owner; /* of the first line, 0: not known */
 	u64 page[WB_LINES], version[WB_LINES];
 };
 
@@ -275,6 +296,13 @@ static void seal_in_place(struct set *s, u32 id, void *arg)
 
 	if (l->state != L_RESIDENT || !(l->flags & LF_DIRTY) || p->n == WB_LINES)
 		return;
+	u64 piece = page_addr(l->page) >> OWNER_SHIFT;
+	u32 owner = __atomic_load_n(&owner_map[piece], __ATOMIC_RELAXED); /* may be unknown: not asked under a set lock */
+
+	if (!p->n)
+		p->owner = owner;
+	else if (piece != page_addr(p->page[0]) >> OWNER_SHIFT && (!owner || owner != p->owner))
+		return; /* in a later round */
 	if (copy_from_user(bounce + p->n * LINE_SIZE, page_addr(l->page), LINE_SIZE)) /* present and readable: does not miss */
 		mon_fatal("cannot read the line at %lx", page_addr(l->page));
 	l->flags |= LF_INFLIGHT | LF_SEALED;
@@ -288,6 +316,7 @@ static void send_in_place(struct outgoing *out)
 {
 	if (!out->n)
 		return;
+	out->owner = owner_of(page_addr(out->page[0]));
 	batch_post(out);
 	batch_finish(out);
 	for (u32 i = 0; i < out->n; i++) {

@@ -157,7 +157,7 @@ static u64 ch_now(void)
 
 static const struct chan_host channel_host = {ch_sendmsg, ch_recv, ch_poll, ch_futex_wait, ch_futex_wake, ch_yield, ch_now};
 
-static void attach(struct chan *c, const struct chan_desc *d, int sock, int ring_fd)
+void channel_attach(struct chan *c, const struct chan_desc *d, int sock, int ring_fd)
 {
 	void *ring = c->ring, *buf = c->stream_buf;
 
@@ -183,10 +183,19 @@ static void attach(struct chan *c, const struct chan_desc *d, int sock, int ring
 		c->yield_ns = mon.boot.yield_us * (u32)NSEC_PER_USEC;
 }
 
+void channel_detach(struct chan *c)
+{
+	if (c->ring)
+		mon_unmap(c->ring, c->ring_len);
+	if (c->stream_buf)
+		mon_unmap(c->stream_buf, MSG_MAX_LEN + LINE_SIZE);
+	memset(c, 0, sizeof(*c));
+}
+
 void channels_attach(const struct chan_desc *mem, const struct chan_desc *sto)
 {
-	attach(&mon.mem, mem, MON_FD_MEM, MON_FD_MEM_RING);
-	attach(&mon.sto, sto, MON_FD_STO, MON_FD_STO_RING);
+	channel_attach(&mon.mem, mem, MON_FD_MEM, MON_FD_MEM_RING);
+	channel_attach(&mon.sto, sto, MON_FD_STO, MON_FD_STO_RING);
 	mon.boot.memory = *mem;
 	mon.boot.storage = *sto;
 }

@@ -10,6 +10,7 @@
 #include "processor/monitor/task/clone.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/trap/trap.h"
+#include "processor/monitor/vm/owner.h"
 #include "processor/monitor/vm/vm.h"
 
 #define FORK_HOST_FLAGS (CLONE_PARENT)
@@ -87,6 +88,7 @@ static void fork_child(struct thread *t, const struct clone_request *c, const st
 	task_adopt_child_fds(true);
 	mon.boot.asid = space->asid;
 	channels_attach(&space->memory, &space->storage);
+	owners_fork_child();
 	files_fork_child(task->files);
 	vm_fork_child(t);
 	thread_arm();
@@ -204,6 +206,7 @@ static struct task *vfork_task(struct task *parent)
 	lock_reset(&task->ctl_lock);
 	task->nthreads = 1;
 	task->parent_vfork = parent;
+	task->owners_seen = owners_opened();
 	task->exec_args = NULL;
 	task->files = files_clone(parent->files);
 	return task;

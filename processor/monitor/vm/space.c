@@ -4,6 +4,7 @@
 
 #include "base/string.h"
 #include "processor/monitor/excache/excache.h"
+#include "processor/monitor/vm/owner.h"
 #include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/uffd.h"
 
@@ -44,7 +45,7 @@ void vm_wait_layout(void)
 
 void owner_gone(s32 status, u64 addr)
 {
-	const char *node = mon.boot.memory.name;
+	const char *node = owner_name(addr);
 	u64 region = ALIGN_DOWN(addr, GIB);
 
 	if (status == -WIRE_DOWN)
@@ -61,7 +62,7 @@ static void pause_shortly(void)
 	host(SYSNR(nanosleep), ts, 0);
 }
 
-s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr)
+s32 home_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr)
 {
 	for (u32 tries = 1;;) {
 		rep->data_len = 0;
@@ -76,8 +77,12 @@ s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply
 		}
 		if (status == -WIRE_TIMEOUT && tries++ < CALL_TRIES)
 			continue; /* every operation here may be repeated */
+		if (status == -WIRE_DOWN && !chan_down(&mon.mem))
+			mon_fatal("a memory node is gone, and with it part of the region at %lx of this process (says %s)", ALIGN_DOWN(addr, GIB),
+				  mon.boot.memory.name);
 		if (status == -WIRE_DOWN || status == -WIRE_TIMEOUT)
-			owner_gone(status, addr);
+			mon_fatal("memory node %s %s, and with it this process's address space", mon.boot.memory.name,
+				  status == -WIRE_DOWN ? "is gone" : "does not answer");
 		return status;
 	}
 }
@@ -87,7 +92,7 @@ static s64 layout_call(u16 op, const void *req, u32 len, u64 addr)
 	struct as_layout_rep rep;
 	struct wire_seg seg = {req, len};
 	struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep)};
-	s32 status = owner_call(op, &seg, 1, &r, addr);
+	s32 status = home_call(op, &seg, 1, &r, addr);
 
 	if (status <= -4096)
 		owner_gone(status, addr);
@@ -202,6 +207,7 @@ void vm_init(void)
 		mon_fatal("this kernel's userfaultfd lacks SIGBUS mode or write protection (error %ld): Linux 5.7 or newer is needed", -r);
 	mon.have_move = move && !(mon.boot.flags & BOOT_NO_MOVE);
 	vma_tree_init(&vm.tree, memory);
+	owners_init();
 	excache_init();
 	reserve_around(mon.va_lo, MON_BASE);
 	reserve_around(MON_END, mon.va_hi);

@@ -48,8 +48,8 @@ s64 home_mmap(u64 addr, u64 len, u32 prot, u32 as_flags, const struct vma *file)
 s64 home_range(u16 op, u64 addr, u64 len); /* AS_MUNMAP, AS_DISCARD, AS_CHARGE */
 s64 home_mprotect(u64 addr, u64 len, u32 prot);
 s64 home_mremap(u64 addr, u64 old_len, u64 new_addr, u64 new_len);
-/* Any request to the owner: retries timeouts of repeatable ones, ends the process when the node is gone. Returns rep->status. */
-s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr);
+/* Any request to home: retries timeouts of repeatable ones, ends the process when the node is gone. Returns rep->status. */
+s32 home_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr);
 _Noreturn void owner_gone(s32 status, u64 addr);
 
 /* ---- host mappings (lock held) */

@@ -297,6 +297,7 @@ int main(int argc, char **argv)
 		pid_t pid = fork();
 
 		if (pid == 0) {
+			fake_owners = i > 0;
 			run(&shapes[i], seed * 100 + i);
 			_exit(0);
 		}

@@ -24,6 +24,7 @@ bool host_checked;
 struct thread fake_thread;
 static struct task fake_task;
 struct fake_faults fake_faults;
+bool fake_owners;
 static u64 seed = 1;
 
 static struct fake_page pages[FAKE_PAGES + FAKE_LOW];
@@ -472,8 +473,84 @@ static s32 writeback(const struct wire_seg *segs, u32 nsegs, struct mem_writebac
 	return 0;
 }
 
+/* ---------------------------------------------------------------- owners: three nodes, by turns; they change now and then */
+
+static u32 owner_turn;
+
+static u32 node_of(u64 addr)
+{
+	return fake_owners ? ((u32)(addr >> 21) + owner_turn) % 3 : 0;
+}
+
+static s32 where(const struct as_where_req *q, struct as_where_rep *rep)
+{
+	*rep = (struct as_where_rep){.lo = ALIGN_DOWN(q->addr, 2 * MIB), .name = "m0", .epoch = node_of(q->addr) + 1};
+	rep->hi = rep->lo + 2 * MIB;
+	rep->name[1] = (char)('0' + node_of(q->addr));
+	return 0;
+}
+
+/* The node a channel leads to. */
+static u32 channel_node(const struct chan *c)
+{
+	return c == &mon.mem ? 0 : (u32)c->session;
+}
+
+static bool wrong_node(const struct chan *c, u16 op, const struct wire_seg *segs)
+{
+	if (op == OP_MEM_FETCH)
+		return channel_node(c) != node_of(((const struct mem_fetch_req *)segs[0].base)->addr);
+	const struct wb_line *lines = segs[1].base;
+
+	for (u32 i = 0; i < ((const struct mem_writeback_req *)segs[0].base)->count; i++)
+		if (channel_node(c) != node_of(lines[i].addr))
+			return true;
+	return false;
+}
+
+s64 pd_call(struct task *task, struct pd_call *c)
+{
+	const struct pd_channel_req *q = c->req;
+	struct chan_desc *d = c->rep;
+
+	if (c->op != OP_PD_CHANNEL || q->name[0] != 'm')
+		fake_fail("an unexpected request to pd");
+	d->session = (u64)(q->name[1] - '0');
+	c->nfds = 1;
+	return 0;
+}
+
+void fd_place(int fd, int to)
+{
+}
+
+void channel_attach(struct chan *c, const struct chan_desc *d, int sock, int ring_fd)
+{
+	c->session = d->session;
+}
+
+void channel_detach(struct chan *c)
+{
+	memset(c, 0, sizeof(*c));
+}
+
+bool chan_down(const struct chan *c)
+{
+	return false;
+}
+
 s32 chan_call(struct chan *c, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r, u64 timeout_ns)
 {
+	if (op == OP_AS_WHERE)
+		return where(segs[0].base, r->fixed);
+	if (op == OP_MEM_FETCH || op == OP_MEM_WRITEBACK) {
+		if (fake_owners && !fake_random(500))
+			owner_turn++;
+		if (wrong_node(c, op, segs))
+			return -WIRE_MOVED;
+	} else if (c != &mon.mem) {
+		fake_fail("a layout operation goes to another node than home");
+	}
 	if (op == OP_MEM_FETCH)
 		return chance(fake_faults.timeout) ? -WIRE_WAIT : fetch(segs[0].base, r->fixed, r);
 	if (op == OP_MEM_WRITEBACK)
@@ -483,32 +560,33 @@ s32 chan_call(struct chan *c, u16 op, const struct wire_seg *segs, u32 nsegs, st
 
 /* Requests under way: a write-back is taken only when it is waited for, or has been asked about often enough. */
 static struct posted {
+	struct chan *c;
 	u16 op;
 	const struct wire_seg *segs;
 	u32 nsegs;
 	struct chan_reply *r;
 	bool done;
 	s32 status;
-} posted[8];
+} posted[64];
 static u32 nposted;
 
 static s32 answer(struct posted *p)
 {
 	if (!p->done)
-		p->status = chan_call(NULL, p->op, p->segs, p->nsegs, p->r, 0);
+		p->status = chan_call(p->c, p->op, p->segs, p->nsegs, p->r, 0);
 	p->done = true;
 	return p->status;
 }
 
 s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r, u64 timeout_ns)
 {
-	struct posted *p = &posted[nposted % 8];
+	struct posted *p = &posted[nposted % 64];
 
 	if (chance(fake_faults.timeout))
 		return -WIRE_BUSY;
 	while (p->op == OP_MEM_WRITEBACK && !p->done) /* long ago, and still not asked for */
-		p = &posted[++nposted % 8];
-	*p = (struct posted){op, segs, nsegs, r, false, 0};
+		p = &posted[++nposted % 64];
+	*p = (struct posted){c, op, segs, nsegs, r, false, 0};
 	if (op != OP_MEM_WRITEBACK)
 		answer(p);
 	return ++nposted;
@@ -516,14 +594,14 @@ s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u3
 
 s32 chan_wait(struct chan *c, s64 handle)
 {
-	return answer(&posted[(handle - 1) % 8]);
+	return answer(&posted[(handle - 1) % 64]);
 }
 
 bool chan_done(struct chan *c, s64 handle)
 {
 	if (chance(3))
-		answer(&posted[(handle - 1) % 8]);
-	return posted[(handle - 1) % 8].done;
+		answer(&posted[(handle - 1) % 64]);
+	return posted[(handle - 1) % 64].done;
 }
 
 /* ---------------------------------------------------------------- the monitor */
@@ -701,7 +779,7 @@ void fake_start(u64 bytes, u32 assoc, u32 policy, bool move, bool check)
 	fake_thread.bounce = malloc(BOUNCE_BYTES);
 	syscall(158 /* arch_prctl */, 0x1001 /* ARCH_SET_GS */, (unsigned long)&fake_thread);
 	mon.boot = (struct boot){
-	    .excache_bytes = bytes, .assoc = assoc, .policy = policy, .flags = (move ? 0 : BOOT_NO_MOVE) | (check ? BOOT_CHECK_LINES : 0)};
+	    .memory = {.name = "m0", .epoch = 1}, .excache_bytes = bytes, .assoc = assoc, .policy = policy, .flags = (move ? 0 : BOOT_NO_MOVE) | (check ? BOOT_CHECK_LINES : 0)};
 	mon.va_lo = MON_BASE - FAKE_LOW * LINE_SIZE;
 	mon.va_hi = mon.mmap_top = MON_END + FAKE_PAGES * LINE_SIZE;
 	mon.brk_start = mon.brk = mon.va_lo;

@@ -10,6 +10,7 @@
 
 #include "fake_env.h"
 #include "memory/idmap.h"
+#include "memory/region.h"
 #include "memory/page_store.h"
 
 #define PAGES (40u * 512u + 100u) /* forty chunks and a short one */
@@ -101,6 +102,40 @@ static void test_random_references(void **state)
 	page_store_free(s);
 }
 
+/* Against an array of owners, one an address. */
+static void test_regions(void **state)
+{
+	enum { SPAN = 64 };
+	static char owners[3];
+	struct region_map m = {0}, copy = {0};
+	void *model[SPAN] = {0};
+	unsigned seed = 7;
+
+	for (u32 round = 0; round < 20000; round++) {
+		u32 lo = (u32)rand_r(&seed) % SPAN, hi = lo + 1 + (u32)rand_r(&seed) % (SPAN - lo), who = (u32)rand_r(&seed) % 4;
+		void *owner = who < 3 ? &owners[who] : NULL;
+
+		assert_int_equal(region_reserve(&m, 1), 0);
+		region_set(&m, lo, hi, owner);
+		for (u32 i = lo; i < hi; i++)
+			model[i] = owner;
+		for (u32 i = 0; i < SPAN; i++)
+			assert_ptr_equal(region_owner(&m, i), model[i]);
+		for (u32 i = 1; i < m.n; i++) /* in order, apart, and as few as can be */
+			assert_true(m.run[i - 1].hi < m.run[i].lo || (m.run[i - 1].hi == m.run[i].lo && m.run[i - 1].owner != m.run[i].owner));
+		u64 end;
+
+		assert_ptr_equal(region_piece(&m, lo, SPAN, &end), model[lo]);
+		for (u64 i = lo; i < end; i++)
+			assert_ptr_equal(model[i], model[lo]);
+		assert_true(end == SPAN || model[end] != model[lo]);
+	}
+	assert_int_equal(region_copy(&copy, &m), 0);
+	assert_int_equal(copy.n, m.n);
+	region_free(&copy);
+	region_free(&m);
+}
+
 static void test_idmap(void **state)
 {
 	struct idmap m = {0};
@@ -136,6 +171,7 @@ int main(void)
 		cmocka_unit_test(test_all_pages_once),
 		cmocka_unit_test(test_memory_goes_back),
 		cmocka_unit_test(test_random_references),
+		cmocka_unit_test(test_regions),
 		cmocka_unit_test(test_idmap),
 	};
 

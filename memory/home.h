@@ -1,0 +1,83 @@
+/* Home: one address space as a whole. It keeps the full layout, knows who owns which addresses, takes the process's layout operations one
+ * at a time and drives the parts at their owners; its own node's share is a part like the others, but for the messages.
+ *
+ * home.c    the operation: planning, reserving, applying, committing; clones
+ * parts.c   the ordered stream to each part, and parts that end
+ *
+ * A range needs an owner when it is first charged or filled from a file; before, only home knows it (so reservations of any size cost
+ * nothing). Invariants: what of the layout lies in an owner's run is that part's layout too; a part's lines lie in its runs; one operation
+ * at a time; home.map names a part before the part was told only while an operation is in progress, which then takes it back or goes on. */
+#ifndef LEGO_MEMORY_HOME_H
+#define LEGO_MEMORY_HOME_H
+
+#include "memory/md_int.h"
+
+struct part { /* an owner's share of a space, as home sees it */
+	struct list link; /* home.parts */
+	struct md *md;
+	u64 asid;
+	struct md_space *local; /* home's own; else NULL and … */
+	struct md_peer *peer;
+	u64 incarnation; /* of the peer when the part was made; 0: not yet */
+	u64 seq;         /* of the last PART_APPLY */
+	bool open;       /* PART_OPEN was answered */
+	bool busy;       /* the head of the queue (or PART_OPEN) is under way */
+	bool lost;       /* the node is gone, and this part with it */
+	struct list queue; /* sub.link */
+	u64 since_ns;      /* the head is tried since */
+	struct as_create_req create;
+	struct as_stat_rep stat; /* last known */
+	/* of the operation in progress */
+	u64 charge;
+	bool touched, reserved, full;
+};
+
+struct sub { /* one step of an operation, at one part */
+	struct list link;
+	struct part *part;
+	struct home_op *op; /* NULL: it ended without waiting */
+	struct part_req req;
+	u32 len;
+	u8 data[];
+};
+
+union layout_req {
+	u64 lseq;
+	struct as_mmap_req mmap;
+	struct as_range_req range;
+	struct as_mprotect_req mprotect;
+	struct as_mremap_req mremap;
+};
+
+struct home {
+	struct space *layout; /* of the shadow core: no lines, no charge on the node */
+	struct region_map map; /* owner: struct part */
+	struct list parts;
+	struct part *own;
+	u64 region_bytes;
+	struct home_op *op; /* in progress, or NULL */
+};
+
+/* ---- home.c */
+int home_new(struct md *md, struct md_space *ms, const struct as_create_req *r); /* ms->s is home's own part; 0 or -ENOMEM */
+void home_free(struct md *md, struct md_space *ms); /* ends what is in progress; parts elsewhere are destroyed in the background */
+void home_layout(struct md *md, struct md_conn *c, const struct msg *m);
+void home_clone(struct md *md, struct md_conn *c, const struct msg *m, struct md_space *parent);
+void home_where(struct md *md, struct md_conn *c, const struct msg *m);
+void home_stat(struct md *md, struct md_space *ms, struct as_stat_rep *st);
+/* pd destroys a space that a clone in progress is to make: true, it will go when the clone is done. */
+bool home_abandon_clone(struct md *md, u64 child);
+void home_forget_clone(struct md *md, const struct md_space *child); /* it ends now */
+void home_again(struct md *md); /* a tick: what waits for one goes on */
+/* A step has ended. The operation goes on in home_run. */
+void home_sub_done(struct home_op *op, const struct sub *s, s32 status);
+
+/* ---- parts.c */
+struct part *part_new(struct md *md, struct home *h, u64 asid, struct md_peer *peer, const struct as_create_req *create);
+struct sub *sub_new(struct part *p, struct home_op *op, u32 kind, u32 len); /* queued; data to be filled before the next kick. NULL: no memory */
+void part_kick(struct part *p); /* goes on with the queue; may end subs */
+/* Unlinks and frees it; at the owner it is destroyed in the background. */
+void part_end(struct part *p);
+void part_refresh_stat(struct part *p);
+
+#endif

@@ -1,0 +1,66 @@
+/* Between home.c and home_plan.c: an operation in progress. */
+#ifndef LEGO_MEMORY_HOME_INT_H
+#define LEGO_MEMORY_HOME_INT_H
+
+#include "memory/home.h"
+
+#define WANTS_MAX 65536u /* vRegions that one operation may bring into use */
+#define AVOID_MAX ARRAY_SIZE(((struct gm_regions_req *)0)->avoid)
+
+enum home_phase { PHASE_ASK, PHASE_RESERVE, PHASE_APPLY, PHASE_COPY, PHASE_FREE, PHASE_UNDO, PHASE_CLONE };
+
+struct want { /* addresses that need an owner for the operation */
+	u64 lo, hi;
+	u64 charge;
+	struct part *part; /* NULL: to be asked of the manager */
+};
+
+struct home_op {
+	struct list link; /* md.ready */
+	struct md *md;
+	struct md_space *ms; /* NULL: it ended; only a callback still knows the operation */
+	conn_id conn;        /* whom to answer */
+	struct msg_hdr hdr;
+	u16 op;
+	u8 phase;    /* enum home_phase */
+	bool asking; /* the manager */
+	u32 pending; /* steps under way */
+	s32 status;
+	union layout_req req;
+	struct want *want;
+	u32 nwant, tries;
+	struct gm_regions_req ask;
+	u32 pieces; /* owned ones, of target and source */
+	bool whole; /* one step does all of it or nothing */
+	/* a mremap whose source and target have several owners */
+	bool across, moves; /* moves: lines go to other addresses */
+	struct vma *ranges; /* at the target */
+	u64 nranges;
+	u64 cursor;
+	u8 *buf;
+	/* AS_CLONE */
+	struct as_clone_req clone;
+	struct md_space *child;
+	bool abandoned;
+};
+
+typedef s32 piece_fn(struct home_op *op, struct part *p, u64 lo, u64 hi);
+
+/* The addresses an operation changes (for mremap: its target), and those it takes away from elsewhere (mremap: its source; else none). */
+void op_target(const struct home_op *op, u64 *lo, u64 *hi);
+bool op_source(const struct home_op *op, u64 *lo, u64 *hi);
+/* Calls fn for every owned piece of [lo, hi). */
+s32 op_each(struct home_op *op, u64 lo, u64 hi, piece_fn *fn);
+/* Bytes newly charged in a piece of the target. */
+u64 op_charge(const struct home_op *op, u64 lo, u64 hi);
+/* Finds out what needs an owner: op->want. 0, -ENOMEM. */
+s32 op_plan(struct home_op *op);
+/* Queues one step that does the operation's share in a piece of the target, or takes away what lies in a piece of the source. */
+s32 op_step_target(struct home_op *op, struct part *p, u64 lo, u64 hi);
+s32 op_step_source(struct home_op *op, struct part *p, u64 lo, u64 hi);
+/* Queues the step that gives a want's addresses to its part, with the layout's ranges in them. */
+s32 op_step_take(struct home_op *op, const struct want *w);
+/* Is there one part that source and target lie in wholly? */
+bool op_one_part(struct home_op *op);
+
+#endif

@@ -1,0 +1,287 @@
+/* The owner's side of a space whose home is another node: home's ordered stream. Each step is checked, then applied by what cannot fail
+ * half-way; a repeated number gets the stored answer. Home's own part takes the same steps, without the messages. */
+#include "memory/md_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crc.h"
+
+static bool range_ok(u64 lo, u64 hi)
+{
+	return !((lo | hi) & LINE_MASK) && lo < hi && hi <= VA_END;
+}
+
+/* ---- ranges */
+
+static struct vma vma_of(const struct as_vma *r)
+{
+	return (struct vma){
+		.start = r->start,
+		.end = r->end,
+		.prot = r->prot,
+		.flags = r->flags,
+		.file_off = r->file_off,
+		.file_end = r->file_end,
+		.file = r->file,
+	};
+}
+
+/* The ranges of a message, in order and inside [lo, hi); NULL with *rc: they are not, or no memory. */
+static struct vma *ranges_of(const struct part_req *r, const u8 *data, u32 len, s32 *rc)
+{
+	struct vma *v = (u64)r->count * sizeof(struct as_vma) == len ? calloc(r->count + 1, sizeof(*v)) : NULL;
+	u64 at = r->lo;
+
+	*rc = v ? 0 : -ENOMEM;
+	for (u32 i = 0; v && i < r->count; i++) {
+		struct as_vma rec;
+
+		memcpy(&rec, data + i * sizeof(rec), sizeof(rec));
+		v[i] = vma_of(&rec);
+		if (!range_ok(rec.start, rec.end) || rec.start < at || rec.end > r->hi)
+			*rc = -EINVAL;
+		at = rec.end;
+	}
+	if (*rc) {
+		free(v);
+		return NULL;
+	}
+	return v;
+}
+
+static s32 install(struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
+{
+	s32 rc;
+
+	if (!range_ok(r->lo, r->hi))
+		return -EINVAL;
+	struct vma *v = ranges_of(r, data, len, &rc);
+
+	if (!v)
+		return rc;
+	if (r->kind == PART_TAKE && !ms->home && region_reserve(&ms->owned, 1))
+		rc = -ENOMEM;
+	if (!rc)
+		rc = space_install(ms->s, r->lo, r->hi, v, r->count);
+	if (!rc && r->kind == PART_TAKE && !ms->home)
+		region_set(&ms->owned, r->lo, r->hi, ms);
+	free(v);
+	return rc;
+}
+
+/* ---- lines */
+
+static s32 write_lines(struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
+{
+	const u8 *bytes = data + (u64)r->count * sizeof(struct wb_line);
+
+	if (r->count > FETCH_MAX_LINES || len < r->count * sizeof(struct wb_line))
+		return -EINVAL;
+	for (u32 i = 0; i < r->count; i++) {
+		struct wb_line l;
+
+		memcpy(&l, data + i * sizeof(l), sizeof(l));
+		bool zero = l.flags & WB_ZERO;
+
+		if (!zero && (u64)(data + len - bytes) < LINE_SIZE)
+			return -EINVAL;
+		if (l.addr & LINE_MASK || l.addr < r->lo || l.addr >= r->hi || (!zero && crc32c(0, bytes, LINE_SIZE) != l.crc))
+			return -EINVAL;
+		s32 rc = space_put(ms->s, l.addr, zero ? NULL : bytes, l.version);
+
+		if (rc)
+			return rc;
+		bytes += zero ? 0 : LINE_SIZE;
+	}
+	return 0;
+}
+
+static void gather_leaf(const struct md *md, const struct pt_leaf *leaf, u64 base, u64 hi, struct part_read_rep *rep, struct wb_line *rec,
+			const void **bytes)
+{
+	for (; rep->next < MIN(hi, base + LEAF_SPAN) && rep->count < FETCH_MAX_LINES; rep->next += LINE_SIZE) {
+		page_ref p = leaf->page[pt_index(rep->next)];
+
+		if (p == PAGE_ABSENT)
+			continue;
+		bytes[rep->count] = p == PAGE_ZERO ? NULL : page_data(md->core.store, p);
+		rec[rep->count] = (struct wb_line){.addr = rep->next, .version = leaf->version[pt_index(rep->next)]};
+		if (p == PAGE_ZERO)
+			rec[rep->count].flags = WB_ZERO;
+		else
+			rec[rep->count].crc = crc32c(0, bytes[rep->count], LINE_SIZE);
+		rep->count++;
+	}
+}
+
+u32 part_gather(const struct md *md, const struct space *s, u64 lo, u64 hi, u8 *buf, struct part_read_rep *rep)
+{
+	struct wb_line rec[FETCH_MAX_LINES];
+	const void *bytes[FETCH_MAX_LINES];
+
+	*rep = (struct part_read_rep){.next = lo};
+	while (rep->next < hi && rep->count < FETCH_MAX_LINES) {
+		u64 base;
+		const struct pt_leaf *leaf = pt_next_leaf(&s->pt, rep->next, &base);
+
+		if (!leaf || base >= hi) {
+			rep->next = hi;
+			break;
+		}
+		rep->next = MAX(rep->next, base);
+		gather_leaf(md, leaf, base, hi, rep, rec, bytes);
+	}
+	u32 len = rep->count * (u32)sizeof(rec[0]);
+
+	memcpy(buf, rec, len);
+	for (u32 i = 0; i < rep->count; i++) {
+		if (!bytes[i])
+			continue;
+		memcpy(buf + len, bytes[i], LINE_SIZE);
+		len += (u32)LINE_SIZE;
+	}
+	return len;
+}
+
+/* ---- the steps */
+
+static s32 layout(struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
+{
+	const struct op_row *row = r->count <= UINT16_MAX ? op_row((u16)r->count) : NULL;
+	u64 req[16]; /* aligned */
+
+	if (!row || r->count < OP_AS_MMAP || r->count > OP_AS_CHARGE || len != row->req_len || len > sizeof(req))
+		return -EINVAL;
+	memcpy(req, data, len);
+	return space_apply(ms->s, (u16)r->count, req);
+}
+
+static void set_owner(struct region_map *m, struct md_space *ms)
+{
+	for (u32 i = 0; i < m->n; i++)
+		m->run[i].owner = ms;
+}
+
+static s32 clone(struct md *md, struct md_space *ms, u64 child)
+{
+	struct region_map owned = {0};
+	struct space *s;
+
+	if (!child || md_space_find(md, child))
+		return -EEXIST;
+	if (region_copy(&owned, &ms->owned))
+		return -ENOMEM;
+	int rc = space_clone(ms->s, child, &s);
+	struct md_space *made = rc ? NULL : md_space_adopt(md, s, ms->owner, ms->sd);
+
+	if (!made) {
+		if (!rc)
+			space_destroy(s);
+		region_free(&owned);
+		return -ENOMEM;
+	}
+	made->owned = owned;
+	set_owner(&made->owned, made);
+	return 0;
+}
+
+s32 part_execute(struct md *md, struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
+{
+	s32 rc = -EINVAL;
+
+	switch (r->kind) {
+	case PART_RESERVE:
+		rc = space_reserve(ms->s, r->lo) ? 0 : -ENOMEM;
+		break;
+	case PART_TAKE:
+	case PART_INSTALL:
+		rc = install(ms, r, data, len);
+		break;
+	case PART_LAYOUT:
+		rc = layout(ms, r, data, len);
+		break;
+	case PART_WRITE:
+		rc = write_lines(ms, r, data, len);
+		break;
+	case PART_CLONE:
+		rc = ms->home ? -EINVAL : clone(md, ms, r->lo);
+		break;
+	case PART_DROP:
+		rc = ms->home ? 0 : region_reserve(&ms->owned, 1);
+		if (!rc && !ms->home)
+			region_set(&ms->owned, r->lo, r->hi, NULL);
+		break;
+	}
+	if (!rc && r->flags & PART_RELEASE)
+		(void)space_reserve(ms->s, 0);
+	return rc;
+}
+
+/* ---- messages */
+
+void md_part_open(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	const struct as_create_req *r = m->fixed;
+	struct md_space *ms = md_space_find(md, r->asid);
+	s32 rc = 0;
+
+	if (ms && (ms->home || ms->owner != c->owner)) {
+		rc = -EEXIST;
+	} else if (!ms) {
+		struct md_sd *sd = md_sd_get(md, &r->storage);
+		struct space *s = sd && r->asid ? space_new(&md->core, r) : NULL;
+
+		if (s) {
+			s->limit_bytes = 0; /* home's affair */
+			s->max_vmas = 2 * SPACE_MAX_VMAS; /* pieces at borders */
+		}
+		if (!s || !md_space_adopt(md, s, c->owner, sd))
+			rc = -ENOMEM;
+		if (rc && s)
+			space_destroy(s);
+	}
+	(void)node_reply(md->env, c->id, &m->hdr, rc, NULL, 0, NULL, 0);
+}
+
+/* The part of one home that a message is for. */
+static struct md_space *part_of(struct md *md, const struct md_conn *c, u64 asid)
+{
+	struct md_space *ms = md_space_find(md, asid);
+
+	return ms && !ms->home && ms->owner == c->owner ? ms : NULL;
+}
+
+void md_part_apply(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	const struct part_req *r = m->fixed;
+	struct md_space *ms = part_of(md, c, r->asid);
+	struct part_rep rep = {.seq = r->seq};
+	s32 rc = -ESRCH;
+
+	if (ms && r->seq == ms->part_seq + 1) {
+		rc = part_execute(md, ms, r, m->data, m->data_len);
+		ms->part_seq = r->seq;
+		ms->part_status = rc;
+	} else if (ms) {
+		rc = r->seq && r->seq == ms->part_seq ? ms->part_status : -WIRE_STALE;
+	}
+	if (ms)
+		rep.committed_bytes = ms->s->vmas.charged_bytes;
+	md->counters.layout_ops++;
+	(void)node_reply(md->env, c->id, &m->hdr, rc, &rep, sizeof(rep), NULL, 0);
+}
+
+void md_part_read(struct md *md, struct md_conn *c, const struct msg *m)
+{
+	const struct part_read_req *r = m->fixed;
+	struct md_space *ms = part_of(md, c, r->asid);
+	u8 *buf = ms && range_ok(r->lo, r->hi) ? malloc(PART_BUF) : NULL;
+	struct part_read_rep rep = {0};
+	s32 rc = !ms ? -ESRCH : buf ? 0 : -ENOMEM;
+	struct wire_seg seg = {buf, buf ? part_gather(md, ms->s, r->lo, r->hi, buf, &rep) : 0};
+
+	(void)node_reply(md->env, c->id, &m->hdr, rc, &rep, sizeof(rep), &seg, 1);
+	free(buf);
+}

@@ -1,0 +1,349 @@
+/* The ordered stream from home to each part of a space: steps are queued, sent one at a time, sent again after a timeout or a broken line
+ * under the same number, and given up only when the node is gone for good (another incarnation answers, or nobody for GIVE_UP). And parts
+ * that end: `doomed` ones are destroyed in the background until their node answered, or turns out to be another one. */
+#include "memory/home.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GIVE_UP_NS (8 * NSEC_PER_SEC)
+#define DOOMED_NS (30 * NSEC_PER_SEC)
+#define RETRY_NS (20 * NSEC_PER_MSEC)
+
+struct doomed {
+	struct list link; /* md.doomed */
+	struct md *md;
+	u64 asid;
+	struct md_peer *peer;
+	u64 incarnation;
+	bool asked;
+	u64 since_ns;
+};
+
+struct part *part_new(struct md *md, struct home *h, u64 asid, struct md_peer *peer, const struct as_create_req *create)
+{
+	struct part *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->md = md;
+	p->asid = asid;
+	p->peer = peer;
+	p->create = *create;
+	list_init(&p->queue);
+	list_append(&h->parts, &p->link);
+	if (peer)
+		peer->wanted++;
+	return p;
+}
+
+struct sub *sub_new(struct part *p, struct home_op *op, u32 kind, u32 len)
+{
+	struct sub *s = calloc(1, sizeof(*s) + len);
+
+	if (!s)
+		return NULL;
+	s->part = p;
+	s->op = op;
+	s->req.asid = p->asid;
+	s->req.kind = kind;
+	s->len = len;
+	list_append(&p->queue, &s->link);
+	return s;
+}
+
+static void finish_head(struct part *p, s32 status)
+{
+	struct sub *s = list_first(&p->queue, struct sub, link);
+
+	list_unlink(&s->link);
+	p->since_ns = 0;
+	if (s->op)
+		home_sub_done(s->op, s, status);
+	free(s);
+}
+
+/* ---- at home itself */
+
+static void run_here(struct part *p)
+{
+	while (!list_empty(&p->queue)) {
+		struct sub *s = list_first(&p->queue, struct sub, link);
+
+		finish_head(p, part_execute(p->md, p->local, &s->req, s->data, s->len));
+	}
+}
+
+/* ---- elsewhere */
+
+static void lose(struct part *p)
+{
+	if (!p->lost)
+		p->md->env->log(p->md->env->ctx, LOG_WARN, "memory node %s is gone, and with it a part of address space %llu", p->peer->ref.name,
+				(unsigned long long)p->asid);
+	p->lost = true;
+}
+
+/* The part a callback is about: it may have ended meanwhile. */
+struct asked {
+	struct md *md;
+	u64 asid;
+	struct md_peer *peer;
+	u64 seq;
+};
+
+static struct part *part_asked(const struct asked *a)
+{
+	struct md_space *ms = md_space_find(a->md, a->asid);
+	struct part *p;
+
+	if (!ms || !ms->home)
+		return NULL;
+	list_for_each(p, &ms->home->parts, struct part, link)
+		if (p->peer == a->peer)
+			return p;
+	return NULL;
+}
+
+static bool give_up(const struct part *p)
+{
+	return md_now(p->md) - p->since_ns >= GIVE_UP_NS;
+}
+
+static bool try_again(s32 status)
+{
+	return status == -WIRE_TIMEOUT || status == -WIRE_DOWN || status == -WIRE_BUSY;
+}
+
+static void drop_queue(struct part *p)
+{
+	lose(p);
+	while (!list_empty(&p->queue))
+		finish_head(p, -WIRE_DOWN);
+}
+
+static void answered(struct part *p, s32 status)
+{
+	bool again = try_again(status) && !give_up(p);
+
+	if (again && status == -WIRE_TIMEOUT) {
+		part_kick(p);
+	} else if (try_again(status) || status == -ESRCH || status == -WIRE_STALE) {
+		if (!again)
+			drop_queue(p);
+	} else {
+		finish_head(p, status);
+		part_kick(p);
+	}
+}
+
+static void apply_done(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct asked a = *(struct asked *)arg;
+
+	free(arg);
+	struct part *p = part_asked(&a);
+
+	if (!p || p->seq != a.seq)
+		return;
+	p->busy = false;
+	if (!list_empty(&p->queue))
+		answered(p, status);
+}
+
+static void open_done(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct asked a = *(struct asked *)arg;
+
+	free(arg);
+	struct part *p = part_asked(&a);
+
+	if (!p)
+		return;
+	p->busy = false;
+	p->open |= !status;
+	if (!status)
+		part_kick(p);
+	else if (!list_empty(&p->queue))
+		answered(p, try_again(status) ? status : -ESRCH);
+}
+
+/* Sends the head, or what must come before it. */
+static void send_head(struct part *p)
+{
+	struct sub *s = list_first(&p->queue, struct sub, link);
+	struct asked *a = malloc(sizeof(*a));
+	int rc;
+
+	if (!a)
+		return; /* the tick tries again */
+	if (p->open && !s->req.seq)
+		s->req.seq = ++p->seq;
+	*a = (struct asked){p->md, p->asid, p->peer, p->seq};
+	struct wire_seg seg = {s->data, s->len};
+
+	if (!p->open)
+		rc = node_call(p->md->calls, p->peer->conn, OP_PART_OPEN, &p->create, sizeof(p->create), NULL, 0, 0, open_done, a);
+	else
+		rc = node_call(p->md->calls, p->peer->conn, OP_PART_APPLY, &s->req, sizeof(s->req), &seg, s->len ? 1 : 0, 0, apply_done, a);
+	p->busy = !rc;
+	if (rc)
+		free(a);
+}
+
+void part_kick(struct part *p)
+{
+	if (p->local) {
+		run_here(p);
+		return;
+	}
+	if (p->busy || list_empty(&p->queue))
+		return;
+	if (!p->since_ns)
+		p->since_ns = md_now(p->md);
+	bool up = !p->lost && md_peer_ready(p->md, p->peer);
+
+	if (up && !p->incarnation)
+		p->incarnation = p->peer->incarnation;
+	if (p->lost || (up && p->incarnation != p->peer->incarnation) || give_up(p))
+		drop_queue(p);
+	else if (up)
+		send_head(p);
+}
+
+/* ---- the ends of parts */
+
+static void doom(struct part *p);
+
+void part_end(struct part *p)
+{
+	while (!list_empty(&p->queue)) {
+		struct sub *s = list_first(&p->queue, struct sub, link);
+
+		list_unlink(&s->link);
+		free(s);
+	}
+	if (p->peer) {
+		if (!p->lost && (p->open || p->busy))
+			doom(p);
+		p->peer->wanted--;
+	}
+	list_unlink(&p->link);
+	free(p);
+}
+
+static void doomed_free(struct doomed *d)
+{
+	d->peer->wanted--;
+	list_unlink(&d->link);
+	free(d);
+}
+
+static void destroyed(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct doomed *d = arg;
+
+	d->asked = false;
+	if (m) /* whatever it says, it knows: gone, or never there */
+		doomed_free(d);
+	else if (md_now(d->md) - d->since_ns >= DOOMED_NS)
+		doomed_free(d); /* its node frees it a lease after the line closed */
+}
+
+static void doomed_ask(struct md *md, struct doomed *d)
+{
+	struct as_destroy_req r = {d->asid};
+
+	if (d->asked || !md_peer_ready(md, d->peer))
+		return;
+	if (d->incarnation && d->incarnation != d->peer->incarnation) {
+		doomed_free(d);
+		return;
+	}
+	d->asked = !node_call(md->calls, d->peer->conn, OP_AS_DESTROY, &r, sizeof(r), NULL, 0, 0, destroyed, d);
+}
+
+static void doom(struct part *p)
+{
+	struct doomed *d = calloc(1, sizeof(*d));
+
+	if (!d) /* the owner frees it when this home's line closes */
+		return;
+	*d = (struct doomed){.md = p->md, .asid = p->asid, .peer = p->peer, .incarnation = p->incarnation, .since_ns = md_now(p->md)};
+	d->peer->wanted++;
+	list_append(&p->md->doomed, &d->link);
+	doomed_ask(p->md, d);
+}
+
+/* ---- figures */
+
+static void stat_done(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct asked a = *(struct asked *)arg;
+
+	free(arg);
+	struct part *p = part_asked(&a);
+
+	if (p && !status && m && m->fixed_len == sizeof(p->stat))
+		memcpy(&p->stat, m->fixed, sizeof(p->stat));
+}
+
+void part_refresh_stat(struct part *p)
+{
+	struct as_destroy_req r = {p->asid};
+	struct asked *a = p->open && p->peer->up ? malloc(sizeof(*a)) : NULL;
+
+	if (!a)
+		return;
+	*a = (struct asked){p->md, p->asid, p->peer, 0};
+	if (node_call(p->md->calls, p->peer->conn, OP_AS_STAT, &r, sizeof(r), NULL, 0, 0, stat_done, a))
+		free(a);
+}
+
+/* ---- events */
+
+static bool kick_parts(struct md *md, const struct md_peer *peer)
+{
+	struct md_space *ms;
+	struct part *p;
+	bool waiting = false;
+
+	list_for_each(ms, &md->homes, struct md_space, home_link)
+		list_for_each(p, &ms->home->parts, struct part, link)
+			if (p->peer && (!peer || p->peer == peer) && !list_empty(&p->queue)) {
+				part_kick(p);
+				waiting |= !list_empty(&p->queue) && !p->busy;
+			}
+	return waiting;
+}
+
+void parts_peer_up(struct md *md, struct md_peer *p)
+{
+	struct doomed *d;
+
+	(void)kick_parts(md, p);
+	list_for_each(d, &md->doomed, struct doomed, link)
+		if (d->peer == p)
+			doomed_ask(md, d);
+}
+
+u64 parts_tick(struct md *md, u64 now_ns)
+{
+	struct doomed *d;
+	bool waiting = kick_parts(md, NULL);
+
+	list_for_each(d, &md->doomed, struct doomed, link) {
+		doomed_ask(md, d);
+		waiting = true;
+	}
+	return waiting ? now_ns + RETRY_NS : UINT64_MAX;
+}
+
+void parts_free(struct md *md)
+{
+	struct doomed *d;
+
+	list_for_each(d, &md->doomed, struct doomed, link)
+		doomed_free(d);
+}

@@ -1,0 +1,32 @@
+/* Which memory node serves an address. Home takes the layout operations; misses and write-backs go to the owner of the address, which home
+ * names when asked and pd makes a channel to. What is known here may be out of date: an owner that no longer is says so. */
+#ifndef LEGO_MONITOR_OWNER_H
+#define LEGO_MONITOR_OWNER_H
+
+#include "processor/monitor/mon.h"
+
+#define OWNER_SHIFT 21 /* owners change at multiples of 2 MiB only */
+
+extern u8 *owner_map; /* by address >> OWNER_SHIFT: number of the owner, 0: not known */
+
+void owners_init(void);
+void owners_fork_child(void); /* the parent's channels are closed; who owns what is still known */
+u32 owner_ask(u64 addr);      /* asks home; blocks */
+static inline u32 owner_of(u64 addr)
+{
+	u32 o = __atomic_load_n(&owner_map[addr >> OWNER_SHIFT], __ATOMIC_RELAXED);
+
+	return likely(o) ? o : owner_ask(addr);
+}
+/* chan_post and chan_wait on its channel, which is opened at first use. -WIRE_BUSY: by owner_call only. */
+s64 owner_post(u32 owner, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep);
+s32 owner_wait(u32 owner, s64 handle);
+bool owner_done(u32 owner, s64 handle); /* chan_done */
+/* A request to the owner of addr: asks home again when it moved, retries what may be repeated, ends the process when the node is gone.
+ * Returns rep->status. Whatever the request names must have one owner. */
+s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr);
+void owner_forget(u64 addr); /* it moved */
+const char *owner_name(u64 addr); /* for messages; as far as known */
+u32 owners_opened(void);     /* how many were opened so far */
+
+#endif
