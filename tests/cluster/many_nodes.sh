@@ -24,7 +24,9 @@ same() { # same WHAT ARGS...: a test program prints the same natively
 
 # every vRegion of 2 MiB on the next node: layout operations, moves and forks cross borders all the time
 up -m 4 --memory 64M --spread round-robin --near 0 --region 2M
-same mmap
+for part in anonymous protect holes remap cow; do
+	same mmap $part
+done
 same processes tree
 
 # three times the memory of one node
@@ -43,14 +45,3 @@ for id in m0 m1 m2 m3; do
 	check "$id is up" state_is "$cluster" $id up
 done
 soon 5 "memory is held when no program runs" empty
-
-# a node dies: programs with memory there end with a message that names it, others do not notice
-timeout 60 "$LEGO" run --cluster "$cluster" --excache 4M -- "$BUILD/tests/unit/excache/hammer" -m 64 -t 1 -s 60 >hammer.out 2>&1 </dev/null &
-runner=$!
-soon 60 "m3 holds nothing" holds m3 $((4 << 20))
-kill -9 "$(component_pid m3)"
-wait $runner
-[ $? = 125 ] || fail "a program whose memory is gone goes on"
-grep -qE "memory node m3 .*gone|memory node is gone" hammer.out || fail "the message names no node: $(tail -c 300 hammer.out)"
-soon 15 "m3 is not down" state_is "$cluster" m3 down
-same mmap anonymous
