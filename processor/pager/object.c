@@ -37,6 +37,7 @@ struct object *object_new(struct pager *p, int fd)
 	}
 	o->number = ++p->last_number;
 	o->fd = fd;
+	o->entry = -1;
 	o->dev = st.st_dev;
 	o->ino = st.st_ino;
 	o->next = p->objects[o->number % OBJECT_BUCKETS];
@@ -91,6 +92,8 @@ void object_free(struct pager *p, struct object *o)
 	}
 	free(o->bucket);
 	close(o->fd);
+	if (o->entry >= 0)
+		close(o->entry);
 	free(o);
 }
 
@@ -118,7 +121,7 @@ void object_let_go(struct pager *p, struct object *o)
 			p->log("a shared mapping of a file could not be written back to its storage node");
 		if (chan_libc_host.now_ns() - o->opened_ns < FILE_GRACE_NS)
 			return; /* somebody may be about to map it: the scan looks again */
-		(void)!ftruncate(o->fd, 0);
+		(void)!ftruncate(o->entry, 0);
 		object_free(p, o);
 		return;
 	}

@@ -54,6 +54,7 @@ struct object {
 	u64 dev, ino;	     /* of what fd opens */
 	int fd;		     /* an open of our own: so that a lease tells whether anybody else has one */
 	bool is_file;	     /* a lego file: lines come from and go to the storage node */
+	int entry;	     /* … its entry: how long it is tells others that the file is mapped here; else -1 */
 	struct file_ref file;
 	u64 file_size;
 	u64 opened_ns; /* when a lego file was last asked for */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -135,8 +136,10 @@ static struct object *object_of_file(struct pager *p, const struct file_ref *f)
 /* The entry is as long as the file, or longer by less than a line; never empty, which is how others see that it is mapped here. */
 static s32 file_resize(struct object *o, u64 size)
 {
+	off_t len = (off_t)ALIGN_UP(size + 1, LINE_SIZE);
+
 	o->file_size = size;
-	return ftruncate(o->fd, (off_t)ALIGN_UP(size + 1, LINE_SIZE)) ? -errno : 0;
+	return ftruncate(o->fd, len) || ftruncate(o->entry, len) ? -errno : 0;
 }
 
 static s32 file_look(struct pager *p, struct object *o, const struct file_ref *f)
@@ -151,25 +154,51 @@ static s32 file_look(struct pager *p, struct object *o, const struct file_ref *f
 	return file_resize(o, rep.attr.size);
 }
 
+/* Is this the entry of that file? Its length is about to be changed. */
+static bool is_entry(int fd, const struct file_ref *f)
+{
+	char link[40], path[512], name[34];
+	struct statfs fs;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = fstatfs(fd, &fs) || fs.f_type != TMPFS_MAGIC ? -1 : readlink(link, path, sizeof(path) - 1);
+
+	if (n < 0)
+		return false;
+	path[n] = 0;
+	snprintf(name, sizeof(name), "/%016llx%016llx", (unsigned long long)f->id[0], (unsigned long long)f->id[1]);
+	return strstr(path, name);
+}
+
+/* The lines lie in a memfd, not in the entry itself: record locks are on the entry, and a process that closes any descriptor of what it has
+ * locked, such as the one it maps by, loses its locks. */
+static s32 file_object_new(struct pager *p, int entry, const struct file_ref *f, struct object **out)
+{
+	int own = entry < 0 || !is_entry(entry, f) ? -EBADF : object_reopen(entry);
+	s32 rc = own < 0 ? own : object_make(p, 0, out);
+
+	if (rc) {
+		if (own >= 0)
+			close(own);
+		return rc;
+	}
+	(*out)->is_file = true;
+	(*out)->file = *f;
+	(*out)->entry = own;
+	return 0;
+}
+
 static s32 open_file(struct pager *p, int entry, const struct shm_req *q, struct object **out)
 {
 	struct object *o = object_of_file(p, &q->file);
+	s32 rc = o ? 0 : file_object_new(p, entry, &q->file, &o);
 
-	if (!o) {
-		int own = entry < 0 ? -EBADF : object_reopen(entry);
-
-		o = own < 0 ? NULL : object_new(p, own);
-		if (!o)
-			return own < 0 ? own : -ENOMEM;
-		o->is_file = true;
-		o->file = q->file;
-		(void)!ftruncate(o->fd, 0);
-	}
+	if (rc)
+		return rc;
 	o->opened_ns = chan_libc_host.now_ns();
 	if (q->file.rights & FILE_W)
 		o->file = q->file;
-	s32 rc = file_look(p, o, &q->file);
-
+	rc = file_look(p, o, &q->file);
 	if (rc && !o->ranges)
 		object_free(p, o);
 	*out = o;

@@ -245,19 +245,21 @@ static s64 share_host(struct thread *t, const struct map_args *m, struct vma *v)
 	return object ? share_object(t, m, v, &c) : share(m, v, m->fd);
 }
 
+/* The pager gets the program's own descriptor. One opened for this would, when it is closed, end the process's record locks on the file. */
 static s64 share_lego(struct thread *t, const struct map_args *m, struct vma *v)
 {
-	struct pager_call c = {.op = OP_SHM_OPEN, .req = {.flags = SHM_FILE, .file = m->file->handle}};
-	s64 fd = entry_open(m->file->handle.id, O_RDWR | O_CLOEXEC);
+	struct pager_call c = {.op = OP_SHM_OPEN, .req = {.flags = SHM_FILE, .file = m->file->handle}, .fd = m->fd};
 
-	if (fd < 0)
-		return fd;
-	c.fd = (int)fd;
+	if (!m->fd) /* 0 says "none" */
+		c.fd = (int)entry_open(m->file->handle.id, O_RDWR | O_CLOEXEC);
+	if (c.fd < 0)
+		return c.fd;
 	v->flags |= VMA_LEGO;
 	v->file = m->file->handle;
 	s64 r = share_object(t, m, v, &c);
 
-	host(SYSNR(close), fd);
+	if (!m->fd)
+		host(SYSNR(close), c.fd);
 	return r;
 }
 
