@@ -43,7 +43,7 @@ done
 for id in gm0 p0 m0; do
 	check "$id is still up" state_is default $id up
 done
-refuses 1 "no storage node is up" "$LEGO" vnode create other
+refuses 1 "its storage node is not up" "$LEGO" vnode create other
 refuses 1 "up already" "$LEGO" up
 
 # --- the manager dies and comes back: the others stay, and find it
