@@ -230,6 +230,8 @@ static void vnode_fds(void *ctx, u32 vnode, int *files_dir, int *init_pidfd)
 
 /* ---- fds to hand over */
 
+static const struct timeval CTL_PATIENCE = {.tv_sec = 5};
+
 static conn_id ctl_open(void *ctx, const struct hello *h, int *other_end)
 {
 	struct pd_real *r = ctx;
@@ -237,6 +239,8 @@ static conn_id ctl_open(void *ctx, const struct hello *h, int *other_end)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return 0;
 	(void)setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	/* Who asks and never takes the answers is not read from any more: his next request must not wait for ever. */
+	(void)setsockopt(pair[1], SOL_SOCKET, SO_SNDTIMEO, &CTL_PATIENCE, sizeof(CTL_PATIENCE));
 	conn_id c = host_driver_adopt(r->driver, pair[0], h);
 	if (!c) {
 		close(pair[0]);
