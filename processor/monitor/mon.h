@@ -161,7 +161,7 @@ struct thread { /* at GS; offsets of the first fields are known to host/door.S a
 	struct kstack altstack;     /* the program's */
 	u64 saved_mask;             /* sigsuspend, ppoll …: the mask to go back to */
 	bool restore_mask;
-	bool in_syscall, service;
+	bool in_syscall;
 	u64 held; /* of those: sent by somebody while the program blocked them (held_info by signal) */
 	struct ksiginfo held_info[3];
 	u64 virtual_mask_sync; /* those of SIGSYS, SIGBUS, SIGSEGV that the program blocks; the host never does */

@@ -561,7 +561,7 @@ static s64 tid_next(struct thread *t, const struct local *l, u64 n)
 
 	lock_take(&thread_list_lock);
 	for (struct thread *o = thread_list(); o; o = o->next)
-		if (!o->service && o->task == t->task && o->tid >= n && (best < 0 || o->tid < (u64)best))
+		if (o->task == t->task && o->tid >= n && (best < 0 || o->tid < (u64)best))
 			best = o->tid;
 	lock_drop(&thread_list_lock);
 	return best;

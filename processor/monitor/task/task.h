@@ -10,9 +10,6 @@ struct thread *task_init_main(void);
 void thread_enter(struct thread *t);
 void thread_arm(void); /* Syscall User Dispatch for the calling thread */
 
-/* A thread of the monitor's own: all signals blocked, never runs program code, does not keep the process alive. 0 or -errno. */
-s64 task_service_thread(void (*fn)(void *), void *arg);
-
 /* Every signal but those of the monitor's own traps. */
 #define MASK_SYNC ((1ull << 30) | (1ull << 6) | (1ull << 10)) /* SIGSYS 31, SIGBUS 7, SIGSEGV 11 */
 #define MASK_ALL (~0ull & ~MASK_SYNC)

@@ -1,4 +1,4 @@
-/* Threads: areas, GS, alternate stacks, Syscall User Dispatch; clone of a program thread; service threads; the exit of one thread. */
+/* Threads: areas, GS, alternate stacks, Syscall User Dispatch; clone of a program thread; the exit of one thread. */
 #include <asm/mman.h>
 #include <linux/futex.h>
 #include <linux/prctl.h>
@@ -222,42 +222,6 @@ s64 clone_thread(struct thread *parent, const struct clone_request *c)
 		store_parent_tid(t, c->parent_tid, (u32)tid);
 	count(CNT_THREADS, 1);
 	return tid;
-}
-
-/* ---------------------------------------------------------------- service threads */
-
-struct service {
-	void (*fn)(void *);
-	void *arg;
-	struct thread *thread;
-};
-
-static void service_main(void *arg)
-{
-	struct service *s = arg;
-
-	thread_enter(s->thread);
-	s->fn(s->arg);
-	mon_fatal("a service thread returned");
-}
-
-s64 task_service_thread(void (*fn)(void *), void *arg)
-{
-	struct service *s = mon_alloc(sizeof(*s));
-	struct thread *t = thread_alloc(&mon.task);
-
-	if (!s || !t)
-		return -ENOMEM;
-	*s = (struct service){fn, arg, t};
-	t->service = true;
-	t->host_tid_word = 1;
-	list_add(t);
-	u64 mask = host_sigmask(~0ull);
-	s64 r = host_clone(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID, t->stack_hi - 64,
-			   NULL, &t->host_tid_word, 0, service_main, s);
-
-	host_sigmask(mask);
-	return r < 0 ? r : 0;
 }
 
 /* ---------------------------------------------------------------- exit of one thread: what the kernel would do to program memory */

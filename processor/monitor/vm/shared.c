@@ -1,4 +1,4 @@
-/* MAP_SHARED. What is shared is a file of the host's page cache: a memfd, a file of /dev/shm, or the tmpfs entry of a lego file. Its lines
+/* MAP_SHARED. What is shared is a file of the host's page cache: a memfd, a file of /dev/shm, or the pager's memfd for a lego file. Its lines
  * are brought and taken by the vNode's pager (processor/pager), which is asked at every miss; this process only maps, and registers what
  * it maps with its userfaultfd. Every mapping goes through a descriptor that the pager gives: one that can write, since memory of a
  * descriptor that cannot write cannot be registered. What the program may do is kept here (VMA_RDONLY).

@@ -703,11 +703,6 @@ s64 copy_to_user(u64 dst, const void *src, u64 len)
 	return -EFAULT;
 }
 
-s64 task_service_thread(void (*fn)(void *), void *arg)
-{
-	return -ENOMEM;
-}
-
 struct file *file_ref_fd(struct thread *t, int fd)
 {
 	return NULL;
