@@ -24,6 +24,22 @@ u64 md_now(const struct md *md)
 
 /* ---- connections */
 
+conn_id md_dial(struct md *md, const char *addr, bool want_ring)
+{
+	struct hello h = {
+		.magic = LEGO_WIRE_MAGIC,
+		.version = LEGO_WIRE_VERSION,
+		.kind = KIND_MEMORY,
+		.role = ROLE_COMPONENT,
+		.want_ring = want_ring,
+		.incarnation = md->cfg.incarnation,
+	};
+
+	memcpy(h.name, md->name, sizeof(h.name));
+	md->env->random(md->env->ctx, &h.session, sizeof(h.session));
+	return md->env->dial(md->env->ctx, addr, &h);
+}
+
 void md_drop_conn(struct md *md, struct md_conn *c, bool close)
 {
 	conn_id id = c->id;

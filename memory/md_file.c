@@ -356,22 +356,6 @@ struct md_sd *md_sd_get(struct md *md, const struct node_ref *ref)
 	return sd;
 }
 
-static void sd_dial(struct md *md, struct md_sd *sd)
-{
-	struct hello h = {
-		.magic = LEGO_WIRE_MAGIC,
-		.version = LEGO_WIRE_VERSION,
-		.kind = KIND_MEMORY,
-		.role = ROLE_COMPONENT,
-		.want_ring = !strncmp(sd->ref.addr, "unix:", 5),
-		.incarnation = md->cfg.incarnation,
-	};
-
-	memcpy(h.name, md->name, sizeof(h.name));
-	md->env->random(md->env->ctx, &h.session, sizeof(h.session));
-	sd->conn = md->env->dial(md->env->ctx, sd->ref.addr, &h);
-}
-
 /* The line is gone or could not be made. A node that restarts is waited for; one that stays away is not, by each miss anew: a program would
  * stand still for ever, one deadline after the other. */
 static void sd_back_off(struct md *md, struct md_sd *sd)
@@ -406,7 +390,7 @@ static void sd_kick(struct md *md, struct md_sd *sd, u64 now_ns)
 	if (list_empty(&sd->pending))
 		return;
 	if (!sd->conn && now_ns >= sd->next_dial_ns) {
-		sd_dial(md, sd);
+		sd->conn = md_dial(md, sd->ref.addr, !strncmp(sd->ref.addr, "unix:", 5));
 		if (!sd->conn)
 			sd_back_off(md, sd);
 	}

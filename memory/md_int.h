@@ -119,6 +119,7 @@ struct md {
 void md_refuse(struct md *md, struct md_conn *c, const struct msg_hdr *req, s32 status);
 /* Forgets the connection and everything that waits for it. close: also ends it at the driver. */
 void md_drop_conn(struct md *md, struct md_conn *c, bool close);
+conn_id md_dial(struct md *md, const char *addr, bool want_ring); /* as the component it is; 0: could not begin */
 u64 md_now(const struct md *md);
 
 /* ---- md_data.c */

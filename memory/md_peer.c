@@ -40,17 +40,7 @@ static void back_off(struct md *md, struct md_peer *p)
 
 static void dial(struct md *md, struct md_peer *p)
 {
-	struct hello h = {
-		.magic = LEGO_WIRE_MAGIC,
-		.version = LEGO_WIRE_VERSION,
-		.kind = KIND_MEMORY,
-		.role = ROLE_COMPONENT,
-		.incarnation = md->cfg.incarnation,
-	};
-
-	memcpy(h.name, md->name, sizeof(h.name));
-	md->env->random(md->env->ctx, &h.session, sizeof(h.session));
-	p->conn = md->env->dial(md->env->ctx, p->ref.addr, &h);
+	p->conn = md_dial(md, p->ref.addr, false);
 	if (!p->conn)
 		back_off(md, p);
 }
