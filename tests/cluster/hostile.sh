@@ -41,9 +41,4 @@ done
 run 20 -- sh -c 'echo well'
 grep -q well "$out" || fail "the cluster does not run a program any more: $(cat "$err")"
 # what they held is freed
-for i in $(seq 100); do
-	left=$("$LEGO" status --cluster "$cluster" --json | jq '.processes | length')
-	[ "$left" = 0 ] && break
-	sleep 0.1
-done
-[ "$left" = 0 ] || fail "$left processes are left"
+soon 10 runs_exactly 0 || fail "$(processes) processes are left"

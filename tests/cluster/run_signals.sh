@@ -4,10 +4,7 @@
 up
 "$LEGO" run --cluster "$cluster" -- sh -c 'trap "echo got; exit 7" USR1; echo ready; while :; do sleep 0.05; done' >sig.out 2>sig.err </dev/null &
 runner=$!
-for i in $(seq 100); do
-	grep -q ready sig.out && break
-	sleep 0.1
-done
+soon 10 grep -q ready sig.out || fail "the program does not start: $(cat sig.err)"
 kill -USR1 $runner
 wait $runner
 code=$?

@@ -95,10 +95,7 @@ sys.exit("no answer")
 PY
 timeout 40 "$LEGO" run --cluster "$cluster" --vnode red --node p0 --excache 8M -v "$PWD:/w" -w /w -- python3 server.py >server.out 2>&1 </dev/null &
 server=$!
-for i in $(seq 100); do
-	grep -q pid server.out && break
-	sleep 0.1
-done
+soon 10 grep -q pid server.out
 run 30 --vnode red --node p1 --excache 8M -v "$PWD:/w" -w /w -- python3 client.py "$red_ip" "$second"
 grep -q "hello $red_ip\|hello $second" "$out" || fail "no socket between the pComponents: $(cat "$out" "$err" server.out)"
 wait $server
@@ -107,10 +104,7 @@ a=$(awk '{print $2}' server.out) b=$(awk '{print $4}' "$out")
 # ps and kill reach over to the other pComponent
 "$LEGO" run --cluster "$cluster" --vnode red --node p0 --excache 8M -- sh -c 'echo $$; exec sleep 1234' >sleeper.out 2>&1 </dev/null &
 sleeper=$!
-for i in $(seq 100); do
-	grep -q '^[0-9]' sleeper.out && break
-	sleep 0.1
-done
+soon 10 grep -q '^[0-9]' sleeper.out
 pid=$(cat sleeper.out)
 for i in $(seq 30); do
 	on red --node p1 ps ax
