@@ -65,15 +65,17 @@ static void maps_text(struct text *x, const struct local *l)
 
 static void smaps_one(struct text *x, const struct vma *v, const char *path)
 {
-	u64 kb = (v->end - v->start) / KIB;
+	u64 kb = (v->end - v->start) / KIB, rss = vm_resident_in(v) / KIB;
 
 	maps_line(x, v, path);
 	text_add(x, "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n", kb);
-	text_add(x, "Rss:            %8u kB\nPss:            %8u kB\nShared_Clean:   %8u kB\nShared_Dirty:   %8u kB\n", 0, 0, 0, 0);
-	text_add(x, "Private_Clean:  %8u kB\nPrivate_Dirty:  %8u kB\nReferenced:     %8u kB\nAnonymous:      %8u kB\n", 0, 0, 0, 0);
-	text_add(x, "Swap:           %8u kB\nLocked:         %8u kB\n", 0, 0);
-	text_add(x, "VmFlags: %s%s%smr mw me \n", v->prot & PROT_READ ? "rd " : "", v->prot & PROT_WRITE ? "wr " : "",
-		 v->prot & PROT_EXEC ? "ex " : "");
+	text_add(x, "Rss:            %8lu kB\nPss:            %8lu kB\nShared_Clean:   %8u kB\nShared_Dirty:   %8lu kB\n", rss, rss, 0,
+		 v->flags & VMA_SHARED ? rss : 0);
+	text_add(x, "Private_Clean:  %8u kB\nPrivate_Dirty:  %8lu kB\nReferenced:     %8lu kB\nAnonymous:      %8lu kB\n", 0,
+		 v->flags & VMA_SHARED ? 0 : rss, rss, v->flags & (VMA_SHARED | VMA_FILE) ? 0 : rss);
+	text_add(x, "Swap:           %8u kB\nLocked:         %8lu kB\n", 0, v->flags & VMA_LOCKED ? rss : 0);
+	text_add(x, "VmFlags: %s%s%s%smr mw me %s\n", v->prot & PROT_READ ? "rd " : "", v->prot & PROT_WRITE ? "wr " : "",
+		 v->prot & PROT_EXEC ? "ex " : "", v->flags & VMA_SHARED ? "sh " : "", v->flags & VMA_LOCKED ? "lo " : "");
 }
 
 static void smaps_text(struct text *x, const struct local *l)
@@ -156,6 +158,11 @@ static void say_size(struct text *x)
 static void say_rss(struct text *x)
 {
 	text_add(x, "%8lu kB\n", vm_resident_bytes() / KIB);
+}
+
+static void say_locked(struct text *x)
+{
+	text_add(x, "%8lu kB\n", vm_locked_bytes() / KIB);
 }
 
 static void say_none(struct text *x)
@@ -242,7 +249,7 @@ static void say_caught(struct text *x)
 
 static const struct line_of own_lines[] = {
 	{"Name:", say_name},	   {"Uid:", say_uid},	      {"Gid:", say_gid},	{"Groups:", say_groups}, {"VmPeak:", say_size},
-	{"VmSize:", say_size},	   {"VmLck:", say_none},      {"VmPin:", say_none},	{"VmHWM:", say_rss},	 {"VmRSS:", say_rss},
+	{"VmSize:", say_size},	   {"VmLck:", say_locked},      {"VmPin:", say_none},	{"VmHWM:", say_rss},	 {"VmRSS:", say_rss},
 	{"RssAnon:", say_rss},	   {"RssFile:", say_none},    {"RssShmem:", say_none},	{"VmData:", say_size},	 {"VmStk:", say_stack},
 	{"VmExe:", say_none},	   {"VmLib:", say_none},      {"VmPTE:", say_none},	{"VmSwap:", say_none},	 {"Threads:", say_threads},
 	{"CapInh:", say_cap_inheritable}, {"CapPrm:", say_cap_permitted}, {"CapEff:", say_cap_effective},

@@ -1,18 +1,19 @@
-/* madvise, mincore, msync and the calls that lock memory. Lines are wherever ExCache has them: locking is accepted and does nothing. */
+/* madvise, mincore, msync. */
 #include <linux/mman.h>
 
 #include "processor/monitor/excache/excache.h"
 #include "processor/monitor/sys/sys.h"
 #include "processor/monitor/vm/map.h"
 
-enum advice_kind { ADV_BAD, ADV_IGNORE, ADV_DISCARD, ADV_FREE, ADV_REMOVE };
+enum advice_kind { ADV_BAD, ADV_IGNORE, ADV_OUT, ADV_DISCARD, ADV_DISCARD_LOCKED, ADV_FREE, ADV_REMOVE };
 
 static enum advice_kind advice_of(u32 advice)
 {
 	switch (advice) {
 	case MADV_DONTNEED:
-	case MADV_DONTNEED_LOCKED:
 		return ADV_DISCARD;
+	case MADV_DONTNEED_LOCKED:
+		return ADV_DISCARD_LOCKED;
 	case MADV_FREE:
 		return ADV_FREE;
 	case MADV_REMOVE:
@@ -22,17 +23,16 @@ static enum advice_kind advice_of(u32 advice)
 	case MADV_SEQUENTIAL:
 	case MADV_WILLNEED:
 	case MADV_DOFORK:
-	case MADV_MERGEABLE:
-	case MADV_UNMERGEABLE:
 	case MADV_HUGEPAGE:
 	case MADV_NOHUGEPAGE:
 	case MADV_DONTDUMP:
 	case MADV_DODUMP:
-	case MADV_COLD:
-	case MADV_PAGEOUT:
 	case MADV_KEEPONFORK:
 		return ADV_IGNORE;
-	default: /* WIPEONFORK, DONTFORK, POPULATE_*, COLLAPSE …: callers fall back, as on a kernel that lacks them */
+	case MADV_COLD:
+	case MADV_PAGEOUT:
+		return ADV_OUT;
+	default: /* WIPEONFORK, DONTFORK, MERGEABLE, COLLAPSE …: callers fall back, as on a kernel that lacks them */
 		return ADV_BAD;
 	}
 }
@@ -60,8 +60,11 @@ static s64 discard(const struct vma *v, u64 lo, u64 hi, bool free)
 
 static s64 advise_part(const struct vma *v, u64 lo, u64 hi, enum advice_kind kind)
 {
+	if (v->flags & VMA_LOCKED && kind != ADV_DISCARD_LOCKED)
+		return -EINVAL;
 	switch (kind) {
 	case ADV_DISCARD:
+	case ADV_DISCARD_LOCKED:
 	case ADV_FREE:
 		return discard(v, lo, hi, kind == ADV_FREE);
 	case ADV_REMOVE:
@@ -71,14 +74,29 @@ static s64 advise_part(const struct vma *v, u64 lo, u64 hi, enum advice_kind kin
 	}
 }
 
+/* MADV_POPULATE_READ and _WRITE: as much as is of use. */
+static s64 populate(u64 lo, u64 hi, bool write)
+{
+	lock_take(&vm.lock);
+	bool gap = !vma_covered(&vm.tree, lo, hi);
+
+	lock_drop(&vm.lock);
+	s64 r = vm_populate(lo, hi, write);
+
+	return gap ? -ENOMEM : r;
+}
+
 s64 sys_madvise(struct thread *t, const u64 *a)
 {
 	u64 addr = a[0], len = ALIGN_UP(a[1], LINE_SIZE), end = addr + len;
 	enum advice_kind kind = advice_of((u32)a[2]);
+	bool fill = (u32)a[2] == MADV_POPULATE_READ || (u32)a[2] == MADV_POPULATE_WRITE;
 	s64 r = 0;
 
-	if (addr & LINE_MASK || kind == ADV_BAD || (a[1] && !len) || end < addr)
+	if (addr & LINE_MASK || (kind == ADV_BAD && !fill) || (a[1] && !len) || end < addr)
 		return -EINVAL;
+	if (fill)
+		return populate(addr, end, (u32)a[2] == MADV_POPULATE_WRITE);
 	lock_take(&vm.lock);
 	bool gap = !vma_covered(&vm.tree, addr, end);
 
@@ -111,6 +129,14 @@ static u8 in_place(u64 addr)
 	return here;
 }
 
+/* A page of the host's: of shared memory, one that the pager has in place. */
+static u8 host_has(u64 addr)
+{
+	u8 is = 0;
+
+	return host(SYSNR(mincore), addr, LINE_SIZE, &is) ? 1 : is & 1;
+}
+
 /* One chunk into the bounce buffer. */
 static s64 residency(struct thread *t, u64 addr, u64 pages)
 {
@@ -123,10 +149,23 @@ static s64 residency(struct thread *t, u64 addr, u64 pages)
 		if (!v)
 			r = -ENOMEM;
 		else
-			t->bounce[i] = v->flags & (VMA_SHARED | VMA_HOST) ? 1 : in_place(addr + i * LINE_SIZE);
+			t->bounce[i] = v->flags & (VMA_SHARED | VMA_HOST) ? host_has(addr + i * LINE_SIZE) : in_place(addr + i * LINE_SIZE);
 	}
 	lock_drop(&vm.lock);
 	return r;
+}
+
+u64 vm_resident_in(const struct vma *v)
+{
+	u64 n = 0;
+
+	if (v->flags & VMA_HOST)
+		return 0;
+	if (!(v->flags & VMA_SHARED))
+		return (u64)range_resident(v->start, v->end) * LINE_SIZE;
+	for (u64 at = v->start; at < v->end; at += LINE_SIZE)
+		n += host_has(at);
+	return n * LINE_SIZE;
 }
 
 s64 sys_mincore(struct thread *t, const u64 *a)
@@ -154,6 +193,16 @@ s64 sys_mincore(struct thread *t, const u64 *a)
 
 /* ---------------------------------------------------------------- msync */
 
+static bool any_locked(u64 lo, u64 hi)
+{
+	const struct vma *v;
+
+	for (u32 i = vma_index(&vm.tree, lo); (v = vma_at(&vm.tree, i)) && v->start < hi; i++)
+		if (v->flags & VMA_LOCKED)
+			return true;
+	return false;
+}
+
 s64 sys_msync(struct thread *t, const u64 *a)
 {
 	u64 addr = a[0], len = ALIGN_UP(a[1], LINE_SIZE);
@@ -166,50 +215,10 @@ s64 sys_msync(struct thread *t, const u64 *a)
 	lock_take(&vm.lock);
 	s64 r = vma_covered(&vm.tree, addr, addr + len) ? 0 : -ENOMEM;
 
-	if (flags & (MS_SYNC | MS_ASYNC))
+	if (!r && flags & MS_INVALIDATE && any_locked(addr, addr + len))
+		r = -EBUSY;
+	if (r != -EBUSY && flags & (MS_SYNC | MS_ASYNC))
 		shared_flush(addr, addr + len, flags & MS_SYNC);
 	lock_drop(&vm.lock);
 	return r;
-}
-
-/* ---------------------------------------------------------------- locking */
-
-static s64 covered(u64 addr, u64 len)
-{
-	u64 lo = ALIGN_DOWN(addr, LINE_SIZE), hi = ALIGN_UP(addr + len, LINE_SIZE);
-
-	if (addr + len < addr)
-		return -EINVAL;
-	lock_take(&vm.lock);
-	bool ok = vma_covered(&vm.tree, lo, hi);
-
-	lock_drop(&vm.lock);
-	return ok ? 0 : -ENOMEM;
-}
-
-s64 sys_mlock(struct thread *t, const u64 *a)
-{
-	return covered(a[0], a[1]);
-}
-
-s64 sys_mlock2(struct thread *t, const u64 *a)
-{
-	return a[2] & ~1ull ? -EINVAL : covered(a[0], a[1]);
-}
-
-s64 sys_munlock(struct thread *t, const u64 *a)
-{
-	return covered(a[0], a[1]);
-}
-
-s64 sys_mlockall(struct thread *t, const u64 *a)
-{
-	u32 flags = (u32)a[0];
-
-	return !flags || flags & ~(u32)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) || flags == MCL_ONFAULT ? -EINVAL : 0;
-}
-
-s64 sys_munlockall(struct thread *t, const u64 *a)
-{
-	return 0;
 }

@@ -39,8 +39,10 @@ static s64 home_grow(u64 from, u64 to)
 
 static s64 grow(u64 old, u64 end)
 {
-	struct vma v = {.start = old, .end = end, .prot = PROT_READ | PROT_WRITE, .flags = VMA_HEAP, .path = "[heap]"};
+	struct vma v = {.start = old, .end = end, .prot = PROT_READ | PROT_WRITE, .flags = VMA_HEAP | lock_flags(0), .path = "[heap]"};
 
+	if (lock_room(end - old, 0))
+		return -ENOMEM;
 	if (!place_ok(old, end - old) || vma_overlaps(&vm.tree, old, end) || !vma_room(&vm.tree, 1))
 		return -ENOMEM;
 	if (vm.brk_home < old)

@@ -106,6 +106,10 @@ static s64 map_locked(const struct map_args *m, const struct vma *file)
 		return at;
 	if (!vma_room(&vm.tree, 3))
 		return -ENOMEM;
+	s64 r = lock_room(m->len, m->flags);
+
+	if (r)
+		return r;
 	struct vma v = {.prot = m->prot};
 
 	if (file) {
@@ -114,12 +118,11 @@ static s64 map_locked(const struct map_args *m, const struct vma *file)
 	}
 	v.start = (u64)at;
 	v.end = v.start + m->len;
-	v.flags |= vma_flags_of(m);
+	v.flags |= vma_flags_of(m) | lock_flags(m->flags);
 	busy_set(0, v.start, v.end);
 	if (vma_overlaps(&vm.tree, v.start, v.end))
 		range_settle(v.start, v.end);
-	s64 r = home_mmap(v.start, m->len, v.prot, as_flags_of(v.flags), file ? &v : NULL);
-
+	r = home_mmap(v.start, m->len, v.prot, as_flags_of(v.flags), file ? &v : NULL);
 	if (r) {
 		busy_clear();
 		return r;
@@ -328,6 +331,8 @@ s64 sys_mmap(struct thread *t, const u64 *a)
 
 	if (m.file)
 		file_put(m.file);
+	if (r >= 0 && (lock_flags(m.flags) || m.flags & MAP_POPULATE))
+		vm_populate((u64)r, (u64)r + m.len, false);
 	return r;
 }
 

@@ -36,4 +36,11 @@ s64 shared_object_fd(u64 object); /* an fd of the object, readable and writable:
 void shared_fork_child(struct thread *t);
 bool private_grown(u64 addr);
 
+/* lock.c. Flags of a new mapping; may it be locked (lock held); what a fork's child does. */
+u32 lock_flags(u32 map_flags);
+s64 lock_room(u64 len, u32 map_flags); /* 0, -EPERM, -EAGAIN */
+void lock_fork_child(void);
+/* Brings in what of the range is of use: lock not held. -EINVAL: somewhere in it nobody may touch (write: may write). */
+s64 vm_populate(u64 lo, u64 hi, bool write);
+
 #endif

@@ -155,7 +155,10 @@ static s64 place_shared(const struct map_args *m, struct vma *v)
 	}
 	v->start = at;
 	v->end = at + m->len;
-	return vma_room(&vm.tree, 3) ? 0 : -ENOMEM;
+	v->flags |= lock_flags(m->flags);
+	s64 r = lock_room(m->len, m->flags);
+
+	return r ? r : vma_room(&vm.tree, 3) ? 0 : -ENOMEM;
 }
 
 static s64 make_paged(const struct vma *v, int fd)

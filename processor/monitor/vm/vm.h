@@ -19,6 +19,8 @@ enum vma_flags {
 	VMA_LEGO = 512,     /* VMA_PAGED of a lego file: its tmpfs entry is mapped */
 	VMA_PAGED = 1024,   /* VMA_SHARED whose lines the vNode's pager brings and takes: `object` there */
 	VMA_SYSV = 2048,    /* VMA_PAGED that shmat made */
+	VMA_LOCKED = 4096,  /* mlock: counted, brought in at once */
+	VMA_ONFAULT = 8192, /* VMA_LOCKED, but nothing is brought in for it */
 };
 
 struct vma {
@@ -49,6 +51,8 @@ s64 vm_adopt(u64 addr, u64 len, u32 prot, const char *name);
 s64 vm_next(u64 addr, struct vma *out, char *path, u64 path_cap);
 u64 vm_total_bytes(void);
 u64 vm_resident_bytes(void);
+u64 vm_locked_bytes(void);
+u64 vm_resident_in(const struct vma *v); /* of one vma, as vm_next gave it */
 
 /* fork. prepare: takes every lock, drains write-backs (after it returns, home may clone). parent: releases.
  * child: first thing in the child: new userfaultfd, ranges registered again, locks fresh, inherited lines dirty, own staging;

@@ -293,17 +293,38 @@ void vma_remove(struct vma_tree *t, u64 start, u64 end)
 	write_end(t);
 }
 
-void vma_protect(struct vma_tree *t, u64 start, u64 end, u32 prot)
+/* [start, end) becomes ranges of its own; the index of the first. */
+static u32 cut_out(struct vma_tree *t, u64 start, u64 end)
 {
-	u32 i;
-
-	write_begin(t);
 	split(t, start);
 	split(t, end);
-	for (i = vma_index(t, start); i < t->n && t->range[i].start < end; i++)
-		t->node[t->id[i]].prot = prot;
-	for (i = vma_index(t, start ? start - 1 : 0); i < t->n && t->range[i].start < end;)
+	return vma_index(t, start);
+}
+
+static void rejoin(struct vma_tree *t, u64 start, u64 end)
+{
+	for (u32 i = vma_index(t, start ? start - 1 : 0); i < t->n && t->range[i].start < end;)
 		if (!join_next(t, i))
 			i++;
+}
+
+void vma_protect(struct vma_tree *t, u64 start, u64 end, u32 prot)
+{
+	write_begin(t);
+	for (u32 i = cut_out(t, start, end); i < t->n && t->range[i].start < end; i++)
+		t->node[t->id[i]].prot = prot;
+	rejoin(t, start, end);
+	write_end(t);
+}
+
+void vma_reflag(struct vma_tree *t, u64 start, u64 end, u32 clear, u32 set)
+{
+	write_begin(t);
+	for (u32 i = cut_out(t, start, end); i < t->n && t->range[i].start < end; i++) {
+		struct vma *v = &t->node[t->id[i]];
+
+		v->flags = (v->flags & ~clear) | set;
+	}
+	rejoin(t, start, end);
 	write_end(t);
 }

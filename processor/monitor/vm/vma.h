@@ -53,6 +53,8 @@ void vma_insert(struct vma_tree *t, const struct vma *v);
 void vma_remove(struct vma_tree *t, u64 start, u64 end);
 /* Needs vma_room(t, 2). */
 void vma_protect(struct vma_tree *t, u64 start, u64 end, u32 prot);
+/* Sets and clears bits of flags. Needs vma_room(t, 2). */
+void vma_reflag(struct vma_tree *t, u64 start, u64 end, u32 clear, u32 set);
 /* The part of the node at v->start … as it would look cut to [start, end). */
 void vma_cut(struct vma *v, u64 start, u64 end);
 

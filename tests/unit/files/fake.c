@@ -161,6 +161,16 @@ bool vm_shares(void)
 	return false;
 }
 
+u64 vm_locked_bytes(void)
+{
+	return 0;
+}
+
+u64 vm_resident_in(const struct vma *v)
+{
+	return 0;
+}
+
 u64 vm_resident_bytes(void)
 {
 	return LINE_SIZE;
