@@ -647,6 +647,35 @@ static void stop_cont(void)
 	t_wait("child", c);
 }
 
+/* Waits with a timeout go on after a stop, by the kernel's own restart of the call. */
+static void stopped_waits(void)
+{
+	struct timespec half = {0, 500000000};
+	uint32_t word = 0;
+
+	for (int how = 0; how < 4; how++) {
+		pid_t c = MUST(fork());
+		if (!c) {
+			if (how == 0)
+				R(nanosleep(&half, NULL));
+			else if (how == 1)
+				R(poll(NULL, 0, 500));
+			else if (how == 2)
+				R(syscall(SYS_futex, &word, FUTEX_WAIT, 0, &half, NULL, 0));
+			else
+				R(clock_nanosleep(CLOCK_MONOTONIC, 0, &half, NULL));
+			_exit(0);
+		}
+		int st;
+		t_sleep_ms(100); /* a stop that comes before the wait tests nothing, and fails nothing */
+		kill(c, SIGSTOP);
+		waitpid(c, &st, WUNTRACED);
+		t_status("child", st);
+		kill(c, SIGCONT);
+		t_wait("child", c);
+	}
+}
+
 static void fork_inherits(void)
 {
 	handle(SIGUSR1, on, 0);
@@ -761,7 +790,7 @@ static const struct t_case cases[] = {
 	{"basic", basic},     {"masks", masks},	    {"nested", nested},	  {"altstack", altstack}, {"stack_overflow", stack_overflow},
 	{"eintr", eintr},     {"restart", restart}, {"siginfo", siginfo}, {"faults", faults},	  {"context", context},
 	{"ucontexts", ucontexts}, {"suspend", suspend}, {"signal_fd", signal_fd}, {"timers", timers}, {"default_action", default_action},
-	{"stop_cont", stop_cont}, {"fork_inherits", fork_inherits}, {"storm", storm}, {"directed", directed},
+	{"stop_cont", stop_cont}, {"stopped_waits", stopped_waits}, {"fork_inherits", fork_inherits}, {"storm", storm}, {"directed", directed},
 	{"no_eintr", no_eintr}, {NULL, NULL},
 };
 T_MAIN(cases)
