@@ -762,7 +762,7 @@ struct shm_req {
 _Static_assert(sizeof(struct shm_req) == 104, "wire");
 enum shm_flags { SHM_NEW = 1, SHM_FD = 2, SHM_FILE = 4, SHM_WANT_FD = 8, SHM_PROTECTED = 16 };
 enum shm_change { SHM_TRUNCATE = 1, SHM_FALLOCATE, SHM_SEEK, SHM_SEAL };
-enum shm_sysv { SHM_GET = 1, SHM_AT, SHM_CTL };
+enum shm_sysv { SHM_GET = 1, SHM_AT, SHM_CTL, SHM_NEXT };
 struct shm_rep {
 	u64 object;
 	u64 n; /* as in struct sd_io_rep */

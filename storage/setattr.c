@@ -77,7 +77,7 @@ static int apply(struct req *r, const struct loc *l, const struct file_id *id)
 	int rc = mask & SDA_SIZE ? resize(r, id, q->size) : 0;
 	if (!rc && (mask & (SDA_UID | SDA_GID) || !mask)) /* chown to nobody new: the change time moves */
 		rc = hf_chown(l->fd, mask & SDA_UID ? q->uid : ~0u, mask & SDA_GID ? q->gid : ~0u);
-	if (r->cred.check && !in_group(&r->cred, l->attr.gid) && !is_dir(l))
+	if (r->cred.check && !in_group(&r->cred, l->attr.gid))
 		mode &= ~(u32)S_ISGID;
 	if (!rc && mask & SDA_MODE)
 		rc = hf_chmod(l->fd, mode);

@@ -22,6 +22,7 @@ struct walker {
 	char *rest; /* what is left; ends at end */
 	char *end;
 	u32 links;
+	u32 root; /* length of l->path at least: nothing leads further up */
 	bool have; /* l's object is that of l->path */
 	bool no_jump;
 	struct hf_attr dir; /* attributes of the directory being searched, when cred->check */
@@ -271,7 +272,7 @@ static int follow(struct walker *w)
 	memcpy(w->rest, buf, (u32)n);
 	drop_object(l);
 	if (absolute)
-		l->len = l->path[0] = 0;
+		l->path[l->len = w->root] = 0;
 	else
 		cut_last(l);
 	w->have = w->no_jump = false;
@@ -323,7 +324,8 @@ static int step(struct walker *w)
 	if (is_dots(name, n, 1))
 		return 0;
 	if (is_dots(name, n, 2)) {
-		cut_last(l);
+		if (l->len > w->root)
+			cut_last(l);
 		w->have = false;
 		return 0;
 	}
@@ -419,13 +421,45 @@ static int walk_all(struct walker *w)
 	return rc;
 }
 
+/* A root that a request names: a path as this file makes them, of the vNode's own tree. */
+static bool root_ok(const char *root, u32 len)
+{
+	if (len < 2 || len >= PATH_CAP || root[0] != '/')
+		return false;
+	for (u32 at = 0, n; at < len; at += n + 1) {
+		const char *name = root + at + 1;
+		for (n = 0; at + 1 + n < len && name[n] != '/'; n++)
+			;
+		if (!n || n > NAME_CAP || is_dots(name, n, 1) || is_dots(name, n, 2) || (!at && is_foreign(name, n)))
+			return false;
+	}
+	return true;
+}
+
+/* Cuts "root", NUL off the front of a path and starts there. */
+static int take_root(struct walker *w, const char **path, u32 *len)
+{
+	const char *nul = memchr(*path, 0, *len);
+	u32 n = nul ? (u32)(nul - *path) : 0;
+	if (!nul)
+		return 0;
+	if (!root_ok(*path, n))
+		return -EINVAL;
+	memcpy(w->l->path, *path, n);
+	w->l->path[n] = 0;
+	w->l->len = w->root = n;
+	*path += n + 1;
+	*len -= n + 1;
+	return 0;
+}
+
 int walk(struct sd *sd, struct vnode *vn, const struct cred *c, const char *path, u32 len, u32 flags, struct loc *l)
 {
 	struct walker w = {.sd = sd, .vn = vn, .cred = c, .flags = flags, .l = l};
 	loc_init(l);
-	if (!len || path[0] != '/' || memchr(path, 0, len))
+	if (take_root(&w, &path, &len) || !len || path[0] != '/' || memchr(path, 0, len))
 		return -EINVAL;
-	if (len >= PATH_CAP)
+	if (w.root + len >= PATH_CAP)
 		return -ENAMETOOLONG;
 	w.end = sd->walk_rest + WALK_REST;
 	w.rest = w.end - len;

@@ -43,7 +43,7 @@ struct segment { /* System V */
 	struct object *object;
 	u32 id, key, mode, uid, gid, cuid, cgid;
 	u32 cpid, lpid;
-	bool removed;
+	bool removed, locked;
 	bool mapped; /* since it was last let go */
 	s64 atime, dtime, ctime;
 };

@@ -151,7 +151,7 @@ static void describe(struct pager *p, const struct segment *s)
 	d->shm_perm.gid = s->gid;
 	d->shm_perm.cuid = s->cuid;
 	d->shm_perm.cgid = s->cgid;
-	d->shm_perm.mode = (u16)(s->mode | (s->removed ? 01000u : 0));
+	d->shm_perm.mode = (u16)(s->mode | (s->removed ? 01000u : 0) | (s->locked ? 02000u : 0));
 	d->shm_segsz = s->object->file_size;
 	d->shm_atime = s->atime;
 	d->shm_dtime = s->dtime;
@@ -201,6 +201,30 @@ static s32 do_set(struct segment *s, const struct shm_req *q)
 	return 0;
 }
 
+/* For /proc: the segment with the smallest id that is not below the one asked for. */
+static s32 do_next(struct pager *p, const struct shm_req *q)
+{
+	const struct segment *next = NULL;
+
+	for (const struct segment *s = p->segments; s; s = s->next)
+		if (s->id >= (u32)q->object && (!next || s->id < next->id))
+			next = s;
+	if (!next)
+		return -ENOENT;
+	describe(p, next);
+	p->rep.n = next->id;
+	return 0;
+}
+
+/* The lines may be taken away all the same: it is said, and counts. */
+static s32 do_lock(struct segment *s, const struct shm_req *q)
+{
+	if (q->uid && q->uid != s->uid && q->uid != s->cuid)
+		return -EPERM;
+	s->locked = q->mode == SHM_LOCK;
+	return 0;
+}
+
 static s32 do_ctl(struct pager *p, const struct shm_req *q)
 {
 	bool any = q->mode == SHM_STAT_ANY;
@@ -234,7 +258,7 @@ static s32 do_ctl(struct pager *p, const struct shm_req *q)
 		return 0;
 	case SHM_LOCK:
 	case SHM_UNLOCK:
-		return 0;
+		return do_lock(s, q);
 	default:
 		return -EINVAL;
 	}
@@ -249,6 +273,8 @@ s32 sysv_request(struct pager *p, const struct shm_req *q)
 		return do_at(p, q);
 	case SHM_CTL:
 		return do_ctl(p, q);
+	case SHM_NEXT:
+		return do_next(p, q);
 	default:
 		return -EINVAL;
 	}

@@ -215,6 +215,47 @@ static void sysv(void)
 	R0(shmat(id, NULL, 0));
 }
 
+/* What /proc/sysvipc/shm says of a segment: others may have some too. */
+static void sysv_listed(int id)
+{
+	char line[512];
+	FILE *f = fopen("/proc/sysvipc/shm", "r");
+	int key, shmid, perms;
+	unsigned long size;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%d %d %o %lu", &key, &shmid, &perms, &size) == 4 && shmid == id)
+			say("listed: key %d mode %o size %lu\n", key, perms, size);
+	if (f)
+		fclose(f);
+}
+
+static void sysv_locked(void)
+{
+	struct shmid_ds ds;
+	int id = MUST(shmget(IPC_PRIVATE, 5000, 0640));
+
+	sysv_listed(id);
+	R(shmctl(id, SHM_LOCK, NULL));
+	MUST(shmctl(id, IPC_STAT, &ds));
+	say("mode %o\n", ds.shm_perm.mode);
+	sysv_listed(id);
+	pid_t p = MUST(fork());
+	if (!p) {
+		MUST(setresuid(1000, 1000, 1000));
+		R(shmctl(id, SHM_LOCK, NULL));
+		R(shmctl(id, SHM_UNLOCK, NULL));
+		_exit(0);
+	}
+	t_wait("another user", p);
+	R(shmctl(id, SHM_UNLOCK, NULL));
+	MUST(shmctl(id, IPC_STAT, &ds));
+	say("mode %o\n", ds.shm_perm.mode);
+	R0(shmat(id, (void *)1, SHM_RND | SHM_REMAP));
+	R(shmctl(id, IPC_RMID, NULL));
+	sysv_listed(id);
+}
+
 static void sysv_keys(void)
 {
 	key_t key = (key_t)(0x1e600000 + getpid());
@@ -585,7 +626,7 @@ static void past_end(void)
 }
 
 static const struct t_case cases[] = {
-	{"anonymous", anonymous}, {"memfd", memfd},	{"read_write_only", read_write_only}, {"posix", posix}, {"sysv", sysv},
+	{"anonymous", anonymous}, {"memfd", memfd},	{"read_write_only", read_write_only}, {"posix", posix}, {"sysv", sysv}, {"sysv_locked", sysv_locked},
 	{"sysv_keys", sysv_keys}, {"file_coherent", file_coherent}, {"killed", killed}, {"races", races}, {"mutex", mutex},
 	{"semaphores", semaphores}, {"queues", queues}, {"locks", locks}, {"pass", pass}, {"past_end", past_end}, {NULL, NULL},
 };

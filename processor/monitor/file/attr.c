@@ -73,7 +73,7 @@ s64 stat_fd(struct thread *t, int fd, struct statx *sx)
 		struct stat_args s = {0};
 		struct where w;
 
-		r = path_from(t, &w, SLOT_A, f->path);
+		r = path_exact(t, &w, SLOT_A, f->path);
 		if (!r) {
 			r = path_run(t, &w, stat_sd, local_stat, &s);
 			path_done(&w);
@@ -356,7 +356,7 @@ s64 sys_fstatfs(struct thread *t, const u64 *a)
 	if (!f)
 		return -EBADF;
 	if (f->path_len && f->kind != FILE_HOST) {
-		r = path_from(t, &w, SLOT_A, f->path);
+		r = path_exact(t, &w, SLOT_A, f->path);
 		if (!r)
 			r = path_run(t, &w, statfs_sd, statfs_local, &st);
 		if (r == -ENOENT) { /* unlinked: its directory's file system, in effect the root's */

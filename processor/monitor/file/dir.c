@@ -2,6 +2,7 @@
  *
  * A directory's position is the host offset of its fd: for a lego directory the storage node's cookie, for a synthesised one the byte
  * offset in its listing. */
+#include <linux/capability.h>
 #include <linux/fs.h>
 
 #include "processor/monitor/file/fs.h"
@@ -158,7 +159,7 @@ static bool still_there(struct thread *t, struct file *f)
 	struct where w;
 	bool same = false;
 
-	if (path_from(t, &w, SLOT_A, f->path) < 0)
+	if (path_exact(t, &w, SLOT_A, f->path) < 0)
 		return false;
 	if (!sd_path(&w, OP_SD_STAT, &q, NULL, 0, &rep))
 		same = rep.attr.id[0] == f->handle.id[0] && rep.attr.id[1] == f->handle.id[1];
@@ -197,12 +198,16 @@ s64 sys_getcwd(struct thread *t, const u64 *a)
 	file_put(f);
 	if (n < 0)
 		return n;
+	const char *seen = path_seen(t, path);
+
+	n = (s64)strlen(seen);
 	if ((u64)n + 1 > a[1])
 		return -ERANGE;
-	return copy_to_user(a[0], path, (u64)n + 1) < 0 ? -EFAULT : n + 1;
+	return copy_to_user(a[0], seen, (u64)n + 1) < 0 ? -EFAULT : n + 1;
 }
 
-static s64 chdir_sd(struct thread *t, struct where *w, void *arg)
+/* arg: struct file ** for the directory, a reference. */
+static s64 enter_sd(struct thread *t, struct where *w, void *arg)
 {
 	struct sd_path_req q = {.flags = SDP_DIRECTORY}, x = {.mode = 1};
 	struct sd_open_rep rep;
@@ -220,8 +225,18 @@ static s64 chdir_sd(struct thread *t, struct where *w, void *arg)
 	if (r < 0)
 		file_put(f);
 	else
-		cwd_set(t, f);
+		*(struct file **)arg = f;
 	return MIN(r, 0);
+}
+
+static s64 chdir_sd(struct thread *t, struct where *w, void *arg)
+{
+	struct file *f;
+	s64 r = enter_sd(t, w, &f);
+
+	if (!r)
+		cwd_set(t, f);
+	return r;
 }
 
 s64 sys_chdir(struct thread *t, const u64 *a)
@@ -234,6 +249,39 @@ s64 sys_chdir(struct thread *t, const u64 *a)
 	r = path_run(t, &w, chdir_sd, local_chdir, NULL);
 	path_done(&w);
 	return r;
+}
+
+/* A directory of the pComponent's own: not a root. */
+static s64 chroot_local(struct thread *t, struct where *w, void *arg)
+{
+	struct stat_args s = {0};
+	s64 r = local_stat(t, w, &s);
+
+	return r < 0 ? r : (s.sx.stx_mode & S_IFMT) != S_IFDIR ? -ENOTDIR : -EPERM;
+}
+
+s64 sys_chroot(struct thread *t, const u64 *a)
+{
+	struct file *f = NULL;
+	struct where w;
+	s64 r = path_at(t, &w, SLOT_A, AT_FDCWD, a[0], false);
+
+	if (r < 0)
+		return r;
+	r = path_run(t, &w, enter_sd, chroot_local, &f);
+	path_done(&w);
+	if (!r && !cred_has(CAP_SYS_CHROOT))
+		r = -EPERM;
+	if (r) {
+		file_put(f);
+		return r;
+	}
+	bool top = f->path_len <= 1;
+
+	root_set(t, top ? NULL : f);
+	if (top)
+		file_put(f);
+	return 0;
 }
 
 static bool may_search(struct thread *t, int fd)

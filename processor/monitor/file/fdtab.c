@@ -9,6 +9,8 @@
 struct file file_plain_host = {.refs = 1, .kind = FILE_HOST};
 static u64 entries_dev;
 
+#define FD_ROOT (AT_FDCWD - 1) /* in exec's records: the root */
+
 struct file *file_new(u32 kind, const char *path, u64 path_len)
 {
 	struct file *f = mon_alloc(sizeof(*f) + path_len + 1);
@@ -83,6 +85,8 @@ static void take_record(struct files *fs, const struct boot_file *r, const char 
 	f->handle = r->handle;
 	if (r->fd == AT_FDCWD)
 		fs->cwd = f;
+	else if (r->fd == FD_ROOT)
+		fs->root = f;
 	else if (fd_ok((u64)r->fd))
 		swap_entry(fs, r->fd, f);
 	else
@@ -119,6 +123,7 @@ struct files *files_clone(struct files *from)
 	lock_take(&from->lock);
 	fs->umask = from->umask;
 	fs->cwd = file_get(from->cwd);
+	fs->root = file_get(from->root);
 	for (int fd = 0; fd < MON_FD_BASE; fd++) {
 		struct file **slot = slot_of(from, fd, false);
 
@@ -147,6 +152,7 @@ void files_put(struct files *fs)
 		mon_free(fs->chunk[c], FD_CHUNK * sizeof(struct file *));
 	}
 	file_put(fs->cwd);
+	file_put(fs->root);
 	mon_free(fs, sizeof(*fs));
 }
 
@@ -189,6 +195,12 @@ s64 files_export(struct files *fs, void *buf, u64 cap, u32 *nfiles)
 	s64 at = put_record(buf, cap, 0, AT_FDCWD, fs->cwd);
 
 	*nfiles = 1;
+	if (fs->root && at >= 0) {
+		s64 n = put_record(buf, cap, (u64)at, FD_ROOT, fs->root);
+
+		at = n < 0 ? n : at + n;
+		++*nfiles;
+	}
 	for (int fd = 0; fd < MON_FD_BASE && at >= 0; fd++) {
 		struct file **slot = slot_of(fs, fd, false);
 
@@ -487,6 +499,31 @@ void cwd_set(struct thread *t, struct file *f)
 	struct file *old = fs->cwd;
 
 	fs->cwd = f;
+	lock_drop(&fs->lock);
+	file_put(old);
+}
+
+struct file *root_get(struct thread *t)
+{
+	struct files *fs = t->task->files;
+
+	if (likely(!__atomic_load_n(&fs->root, __ATOMIC_RELAXED)))
+		return NULL;
+	lock_take(&fs->lock);
+	struct file *f = file_get(fs->root);
+
+	lock_drop(&fs->lock);
+	return f;
+}
+
+void root_set(struct thread *t, struct file *f)
+{
+	struct files *fs = t->task->files;
+
+	lock_take(&fs->lock);
+	struct file *old = fs->root;
+
+	__atomic_store_n(&fs->root, f, __ATOMIC_RELAXED);
 	lock_drop(&fs->lock);
 	file_put(old);
 }

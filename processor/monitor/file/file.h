@@ -46,6 +46,8 @@ void file_put(struct file *f);
 s64 file_open_exec(struct thread *t, const char *path, struct file **out); /* -ENOENT, -EACCES (no x bit or not a regular file), … */
 bool path_is_link(struct thread *t, const char *path); /* its last name is one */
 s64 file_pread(struct file *f, void *buf, u64 len, u64 off); /* into monitor memory */
+/* A path of the vNode as the program's root shows it; all of it when it lies outside. */
+const char *path_seen(struct thread *t, const char *path);
 const char *files_cwd(struct thread *t);
 u32 files_umask(struct thread *t);
 

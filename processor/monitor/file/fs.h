@@ -49,6 +49,7 @@ struct files {
 	struct lock lock;
 	u32 umask;
 	struct file *cwd;
+	struct file *root; /* of chroot; NULL: the vNode's */
 	struct file **chunk[FD_CHUNKS]; /* FD_CHUNK entries each; NULL entry: FILE_UNKNOWN */
 };
 
@@ -64,6 +65,8 @@ s64 fd_pair(struct thread *t, const int fds[2], u64 user); /* two new host fds: 
 struct file *fd_entry(struct thread *t, int fd); /* referenced, NULL when not looked at yet; the host is not asked */
 struct file *cwd_get(struct thread *t);
 void cwd_set(struct thread *t, struct file *f);
+struct file *root_get(struct thread *t); /* NULL: the vNode's root */
+void root_set(struct thread *t, struct file *f);
 /* The host fd of a lego file's entry in the vNode's tmpfs: lowest free number. */
 s64 entry_open(const u64 id[2], u32 flags);
 bool entry_stat_is(const void *host_stat); /* a host struct stat: of an entry of MON_FD_FILES? */
@@ -109,11 +112,13 @@ struct where { /* a path on its way to an object */
 	u32 name_len;     /* the program's part, at the end of path; 0: all of it came from elsewhere */
 	struct file *base; /* referenced directory it started from, or NULL */
 	bool fresh;        /* base was looked up again */
+	bool exact;        /* as the vNode has it, whatever the program's root is */
 	struct thread *t;
 };
 /* Fills w in slot from dirfd and a program string. -ENOENT for "", or 0 with w->name_len 0 when empty_ok (w->base is the fd's file then). */
 s64 path_at(struct thread *t, struct where *w, enum path_slot slot, int dirfd, u64 name, bool empty_ok);
 s64 path_from(struct thread *t, struct where *w, enum path_slot slot, const char *name);
+s64 path_exact(struct thread *t, struct where *w, enum path_slot slot, const char *path); /* of the vNode: struct file's, for one */
 void path_done(struct where *w);
 s64 path_set(struct where *w, const char *path, u64 len); /* a redirect: replaces the path */
 bool path_is_local(const struct where *w);                /* leads into /proc, /sys or /dev */

@@ -221,25 +221,6 @@ s64 sys_openat2(struct thread *t, const u64 *a)
 	return r;
 }
 
-/* ------------------------------------------------------------ chroot: to the root that is */
-
-s64 sys_chroot(struct thread *t, const u64 *a)
-{
-	struct stat_args s = {0};
-	struct where w;
-	s64 r = path_at(t, &w, SLOT_A, AT_FDCWD, a[0], false);
-
-	if (r < 0)
-		return r;
-	r = path_run(t, &w, stat_sd, local_stat, &s);
-	path_done(&w);
-	if (r < 0)
-		return r;
-	if ((s.sx.stx_mode & S_IFMT) != S_IFDIR)
-		return -ENOTDIR;
-	return cred_get()->euid || strcmp(path_slot(t, SLOT_REPLY), "/") ? -EPERM : 0;
-}
-
 /* ------------------------------------------------------------ close */
 
 s64 sys_close(struct thread *t, const u64 *a)

@@ -7,6 +7,9 @@
 
 #define MAX_REDIRECTS 40
 
+/* After chroot a path is sent as "root", NUL, "/base/name": the storage node takes links and ".." no further up than root. What starts
+ * outside the root (a directory opened before) is sent without. */
+
 s64 path_set(struct where *w, const char *path, u64 len)
 {
 	if (len >= PATH_SLOT)
@@ -30,19 +33,40 @@ static u64 squeeze(char *path, u64 len)
 	return n;
 }
 
+static bool below(const char *path, const struct file *root)
+{
+	return !memcmp(path, root->path, root->path_len) && (path[root->path_len] == '/' || !path[root->path_len]);
+}
+
+/* Puts the root before what follows; bytes written. */
+static u64 put_root(struct where *w, const struct file *base)
+{
+	struct file *root = w->exact ? NULL : root_get(w->t);
+	u64 n = 0;
+
+	if (root && (!base || (base->path_len >= root->path_len && below(base->path, root)))) {
+		n = root->path_len;
+		memcpy(w->path, root->path, n);
+		w->path[n++] = 0;
+	}
+	file_put(root);
+	return n;
+}
+
 /* base->path + "/" + name in w->path. name may not lie in it. */
 static s64 join(struct where *w, const struct file *base, const char *name, u64 name_len)
 {
-	u64 blen = base ? base->path_len : 0;
+	u64 root = put_root(w, base), skip = base && root ? root - 1 : 0, blen = base ? base->path_len - skip : 0;
 
-	while (blen && base->path[blen - 1] == '/')
+	while (blen && base->path[skip + blen - 1] == '/')
 		blen--;
-	if (blen + 1 + name_len >= PATH_SLOT)
+	if (root + blen + 1 + name_len >= PATH_SLOT)
 		return -ENAMETOOLONG;
-	if (base) {
-		memcpy(w->path, base->path, blen);
+	if (base)
+		memcpy(w->path + root, base->path + skip, blen);
+	blen += root;
+	if (base)
 		w->path[blen++] = '/';
-	}
 	memcpy(w->path + blen, name, name_len);
 	if (blen + name_len >= WIRE_PATH_MAX)
 		name_len = squeeze(w->path + blen, name_len);
@@ -83,11 +107,21 @@ s64 path_at(struct thread *t, struct where *w, enum path_slot slot, int dirfd, u
 	return r;
 }
 
-s64 path_from(struct thread *t, struct where *w, enum path_slot slot, const char *name)
+const char *path_seen(struct thread *t, const char *path)
+{
+	struct file *root = root_get(t);
+
+	if (root && strlen(path) >= root->path_len && below(path, root))
+		path = path[root->path_len] ? path + root->path_len : "/";
+	file_put(root);
+	return path;
+}
+
+static s64 from(struct thread *t, struct where *w, enum path_slot slot, const char *name, bool exact)
 {
 	u64 n = strlen(name);
 
-	*w = (struct where){.path = path_slot(t, slot), .t = t};
+	*w = (struct where){.path = path_slot(t, slot), .t = t, .exact = exact};
 	if (!n)
 		return -ENOENT;
 	if (n >= WIRE_PATH_MAX)
@@ -99,6 +133,16 @@ s64 path_from(struct thread *t, struct where *w, enum path_slot slot, const char
 	if (r < 0)
 		path_done(w);
 	return r;
+}
+
+s64 path_from(struct thread *t, struct where *w, enum path_slot slot, const char *name)
+{
+	return from(t, w, slot, name, false);
+}
+
+s64 path_exact(struct thread *t, struct where *w, enum path_slot slot, const char *path)
+{
+	return from(t, w, slot, path, true);
 }
 
 void path_done(struct where *w)

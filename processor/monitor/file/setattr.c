@@ -382,6 +382,8 @@ s64 sys_fallocate(struct thread *t, const u64 *a)
 		return host_fallocate(t, a);
 	if ((s64)a[2] < 0 || (s64)a[3] <= 0)
 		r = -EINVAL;
+	else if ((s64)(a[2] + a[3]) < 0)
+		r = -EFBIG;
 	else if (!(a[1] & FALLOC_FL_KEEP_SIZE) && !size_allowed(a[2] + a[3]))
 		r = -EFBIG;
 	else

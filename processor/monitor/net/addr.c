@@ -24,7 +24,7 @@ s64 addr_put(struct addr *x, u64 user, u64 len_user)
 	if ((s32)room < 0)
 		return -EINVAL;
 	addr_to_program(x);
-	if (copy_to_user(user, x->raw, MIN(room, MIN(x->len, ADDR_MAX))) < 0)
+	if (room && x->len && copy_to_user(user, x->raw, MIN(room, MIN(x->len, ADDR_MAX))) < 0)
 		return -EFAULT;
 	return put_u32(len_user, x->len);
 }

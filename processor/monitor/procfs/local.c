@@ -584,7 +584,7 @@ s64 local_store(struct thread *t, struct file *f, const char *s, u64 len)
 {
 	struct where w;
 	struct local l;
-	s64 r = path_from(t, &w, SLOT_A, f->path);
+	s64 r = path_exact(t, &w, SLOT_A, f->path);
 
 	if (r < 0)
 		return r;

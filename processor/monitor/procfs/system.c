@@ -1,5 +1,6 @@
 /* /proc and /sys apart from processes: the vNode's memory and name, the host's processors. */
 #include "processor/monitor/procfs/local.h"
+#include "processor/monitor/vm/vm.h"
 
 #define TEXT(n, fn) {.name = n, .kind = LOCAL_TEXT, .text = fn}
 #define FIXED(n, s) {.name = n, .kind = LOCAL_TEXT, .fixed = s}
@@ -79,6 +80,31 @@ static void nr_open_text(struct text *x, const struct local *l)
 	text_add(x, "%u\n", MON_FD_BASE);
 }
 
+struct shmid64 { /* struct shmid64_ds */
+	s32 key;
+	u32 uid, gid, cuid, cgid, mode, seq[2], pad[4];
+	u64 size, atime, dtime, ctime;
+	u32 cpid, lpid;
+	u64 attached, pad2[2];
+};
+_Static_assert(sizeof(struct shmid64) == SYSV_DS_BYTES, "abi");
+
+static void shm_text(struct text *x, const struct local *l)
+{
+	struct shmid64 d;
+
+	text_add(x, "%10s %10s %5s %21s %5s %5s %6s %5s %5s %5s %5s %10s %10s %10s %21s %21s\n", "key", "shmid", "perms", "size", "cpid", "lpid",
+		 "nattch", "uid", "gid", "cuid", "cgid", "atime", "dtime", "ctime", "rss", "swap");
+	for (u32 id = 0; !sysv_next(x->t, &id, (u8 *)&d); id++) {
+		u32 m = d.mode;
+
+		text_add(x, "%10d %10u  %u%u%u%u %21lu %5u %5u  %5lu %5u %5u %5u %5u", d.key, id, m >> 9 & 7, m >> 6 & 7, m >> 3 & 7, m & 7,
+			 d.size, d.cpid, d.lpid, d.attached, d.uid, d.gid, d.cuid, d.cgid);
+		text_add(x, " %10lu %10lu %10lu %21u %21u\n", d.atime, d.dtime, d.ctime, 0, 0);
+	}
+}
+
+static const struct node sysvipc[] = {HOST("msg"), HOST("sem"), TEXT("shm", shm_text), END};
 static const struct node kernel_random[] = {HOST("boot_id"), HOST("entropy_avail"), HOST("poolsize"), HOST("uuid"), END};
 static const struct node kernel_nodes[] = {
 	HOST("cap_last_cap"),
@@ -143,7 +169,7 @@ const struct node proc_nodes[] = {
 	HOST("stat"),
 	FIXED("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
 	DIR("sys", proc_sys),
-	{.name = "sysvipc", .kind = LOCAL_HOSTDIR},
+	DIR("sysvipc", sysvipc),
 	{.name = "thread-self", .kind = LOCAL_LINK, .link = thread_self_link},
 	HOST("uptime"),
 	HOST("version"),

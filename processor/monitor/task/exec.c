@@ -138,7 +138,7 @@ static s64 resolve_own(struct thread *t, struct exec_args *x)
 	if (r < 0)
 		return r;
 	if (f->path)
-		str_copy(x->path, f->path, sizeof(x->path));
+		str_copy(x->path, path_seen(t, f->path), sizeof(x->path));
 	file_put(f);
 	return 0;
 }
@@ -218,7 +218,7 @@ s64 sys_execveat(struct thread *t, const u64 *a)
 		else if (!name[0] && !(a[4] & AT_EMPTY_PATH))
 			r = -ENOENT;
 		else
-			mon_format(x->path, sizeof(x->path), name[0] ? "%s/%s" : "%s%s", f->path, name);
+			mon_format(x->path, sizeof(x->path), name[0] ? "%s/%s" : "%s%s", path_seen(t, f->path), name);
 		if (f)
 			file_put(f);
 	}

@@ -9,7 +9,7 @@
 #include "processor/monitor/task/pager.h"
 #include "processor/monitor/vm/map.h"
 
-#define DS_BYTES 112 /* struct shmid64_ds */
+#define DS_BYTES SYSV_DS_BYTES
 #define DS_UID 4
 #define DS_GID 8
 #define DS_MODE 20
@@ -50,7 +50,7 @@ static s64 place_flags(const u64 *a, struct map_args *m)
 	if (m->addr & LINE_MASK && !(flags & SHM_RND))
 		return -EINVAL;
 	m->addr = ALIGN_DOWN(m->addr, LINE_SIZE);
-	if (!m->addr && !(flags & SHM_REMAP)) /* SHM_RND took it there */
+	if (!m->addr) /* SHM_RND took it there */
 		return -EINVAL;
 	m->flags |= flags & SHM_REMAP ? MAP_FIXED : MAP_FIXED_NOREPLACE;
 	return 0;
@@ -127,6 +127,21 @@ static s64 get_set(struct pager_call *c, u64 user)
 	c->req.len = gid;
 	c->req.addr = mode;
 	return 0;
+}
+
+s64 sysv_next(struct thread *t, u32 *id, u8 ds[DS_BYTES])
+{
+	struct pager_call c = segment_call(t, SHM_NEXT);
+
+	if (!mon.have_shared)
+		return -ENOENT;
+	c.req.object = *id;
+	c.out = ds;
+	c.out_cap = DS_BYTES;
+	s64 r = pager_call(t, &c);
+
+	*id = (u32)c.rep.n;
+	return r;
 }
 
 s64 sys_shmctl(struct thread *t, const u64 *a)

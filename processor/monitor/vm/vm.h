@@ -54,6 +54,10 @@ u64 vm_resident_bytes(void);
 u64 vm_locked_bytes(void);
 u64 vm_resident_in(const struct vma *v); /* of one vma, as vm_next gave it */
 
+/* /proc/sysvipc/shm: the segment of the smallest id from *id on, as struct shmid64_ds, and its id. -ENOENT: none. */
+#define SYSV_DS_BYTES 112
+s64 sysv_next(struct thread *t, u32 *id, u8 ds[SYSV_DS_BYTES]);
+
 /* fork. prepare: takes every lock, drains write-backs (after it returns, home may clone). parent: releases.
  * child: first thing in the child: new userfaultfd, ranges registered again, locks fresh, inherited lines dirty, own staging;
  * mon.mem is already the child's channel. */

@@ -161,6 +161,11 @@ bool vm_shares(void)
 	return false;
 }
 
+s64 sysv_next(struct thread *t, u32 *id, u8 ds[SYSV_DS_BYTES])
+{
+	return -ENOENT;
+}
+
 u64 vm_locked_bytes(void)
 {
 	return 0;

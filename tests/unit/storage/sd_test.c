@@ -80,6 +80,41 @@ static void test_escapes(void **state)
 	close(fd);
 }
 
+/* STAT of "root", NUL, path: the status. */
+static s32 stat_below(struct world *w, const char *root, const char *path)
+{
+	char both[256];
+	u32 n = (u32)snprintf(both, sizeof(both), "%s%c%s", root, 0, path);
+	struct sd_path_req q = {.len = n};
+	return call(w, w->conn, OP_SD_STAT, &q, sizeof(q), both, n);
+}
+
+static void test_root(void **state)
+{
+	READY(state);
+	static const char *const bad[] = {"", "/", "jail", "/jail/", "//jail", "/jail//in", "/jail/..", "/./jail", "/../jail", "/proc", "/dev/shm"};
+	assert_int_equal(t_mkdir(w, "/jail"), 0);
+	assert_int_equal(t_mkdir(w, "/jail/in"), 0);
+	assert_int_equal(t_mkdir(w, "/out"), 0);
+	assert_int_equal(t_symlink(w, "/jail/up", "../../out"), 0);
+	assert_int_equal(t_symlink(w, "/jail/top", "/in"), 0);
+	assert_int_equal(t_symlink(w, "/jail/dev", "/dev"), 0);
+	assert_int_equal(stat_below(w, "/jail", "/in/../../in"), 0);
+	assert_string_equal(reply_text(w, sizeof(struct sd_open_rep)), "/jail/in");
+	assert_int_equal(stat_below(w, "/jail", "/.."), 0);
+	assert_string_equal(reply_text(w, sizeof(struct sd_open_rep)), "/jail");
+	assert_int_equal(stat_below(w, "/jail", "/top"), 0);
+	assert_string_equal(reply_text(w, sizeof(struct sd_open_rep)), "/jail/in");
+	assert_int_equal(stat_below(w, "/jail", "/up"), -ENOENT);
+	assert_int_equal(stat_below(w, "/jail", "/dev"), -ELOOP);
+	assert_int_equal(stat_below(w, "/jail", "/proc"), -ENOENT);
+	assert_int_equal(stat_below(w, "/jail/top", "/"), -ENOTDIR); /* a root is no link */
+	assert_int_equal(stat_below(w, "/jail", "in"), -EINVAL);
+	assert_int_equal(stat_below(w, "/jail", ""), -EINVAL);
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(stat_below(w, bad[i], "/in"), -EINVAL);
+}
+
 static void test_redirect(void **state)
 {
 	READY(state);
@@ -873,7 +908,7 @@ static void test_leases(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_paths),     T(test_escapes), T(test_redirect), T(test_copy_up),	   T(test_truncating_open),
+	    T(test_paths),     T(test_escapes), T(test_redirect), T(test_root), T(test_copy_up),	   T(test_truncating_open),
 	    T(test_whiteouts), T(test_rename),	T(test_names),	  T(test_open_flags),	   T(test_io),
 	    T(test_setattr),   T(test_xattr), T(test_leases),	T(test_binds),	  T(test_handles),	   T(test_unlinked_open),
 	    T(test_unnamed),   T(test_once),	T(test_readdir),  T(test_readdir_cookies), T(test_unlinked_elsewhere),
