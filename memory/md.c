@@ -402,7 +402,15 @@ static u64 md_tick(void *self, u64 now_ns)
 	return next;
 }
 
-static const struct node_ops ops = {.opened = md_opened, .message = md_message, .closed = md_closed, .tick = md_tick};
+static void leaving(void *self)
+{
+	struct md *md = self;
+
+	if (md->gm)
+		gm_link_leave(md->gm);
+}
+
+static const struct node_ops ops = {.opened = md_opened, .message = md_message, .closed = md_closed, .tick = md_tick, .leaving = leaving};
 
 const struct node_ops *md_ops(void)
 {

@@ -11,15 +11,19 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "rpc/key.h"
+#include "rpc/notify.h"
 
 struct daemon {
 	struct daemon_opts opts;
 	struct host_driver *driver;
 	u64 incarnation;
 	bool ready_told;
+	struct notify notify;
+	int watchdog_fd; /* a timer; -1: nobody watches */
 };
 
 static struct host_driver *signalled; /* what SIGTERM and SIGINT stop */
@@ -293,6 +297,25 @@ static void on_exit_fd(void *arg)
 	}
 }
 
+/* The timer fires on the thread that steps the logic: one that hangs is not said to be alive. */
+static void on_watchdog(void *arg)
+{
+	struct daemon *d = arg;
+	u64 times;
+	(void)!read(d->watchdog_fd, &times, sizeof(times));
+	notify_send(&d->notify, "WATCHDOG=1");
+}
+
+static void watch_over(struct daemon *d)
+{
+	u64 us = d->notify.watchdog_us / 3;
+	struct timespec every = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+	struct itimerspec when = {every, every};
+	d->watchdog_fd = us ? timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK) : -1;
+	if (d->watchdog_fd >= 0 && !timerfd_settime(d->watchdog_fd, 0, &when, NULL))
+		(void)host_driver_watch(d->driver, d->watchdog_fd, on_watchdog, d);
+}
+
 struct daemon *daemon_start(const struct daemon_opts *o)
 {
 	char err[256] = "";
@@ -319,6 +342,8 @@ struct daemon *daemon_start(const struct daemon_opts *o)
 	catch_signals(d);
 	if (o->exit_fd >= 0)
 		host_driver_watch(d->driver, o->exit_fd, on_exit_fd, d);
+	notify_open(&d->notify);
+	watch_over(d);
 	return d;
 }
 
@@ -344,9 +369,14 @@ u64 daemon_incarnation(const struct daemon *d)
 
 void daemon_ready(struct daemon *d)
 {
-	if (d->ready_told || d->opts.ready_fd < 0)
+	char text[WIRE_ADDR_MAX + 64];
+	if (d->ready_told)
 		return;
 	d->ready_told = true;
+	snprintf(text, sizeof(text), "READY=1\nSTATUS=serving at %s", daemon_addr(d));
+	notify_send(&d->notify, text);
+	if (d->opts.ready_fd < 0)
+		return;
 	dprintf(d->opts.ready_fd, "ready %s\n", daemon_addr(d));
 	close(d->opts.ready_fd);
 }
@@ -359,13 +389,17 @@ void daemon_stop(struct daemon *d)
 void daemon_drop(struct daemon *d)
 {
 	signalled = NULL;
+	if (d->watchdog_fd >= 0)
+		close(d->watchdog_fd);
 	host_driver_free(d->driver);
+	notify_close(&d->notify);
 	free(d);
 }
 
 int daemon_run(struct daemon *d, const struct node_ops *ops, void *self)
 {
 	int rc = host_driver_run(d->driver, ops, self);
+	notify_send(&d->notify, "STOPPING=1");
 	if (rc)
 		say(&d->opts, "stopped by an error", strerror(-rc));
 	return rc ? 1 : 0;

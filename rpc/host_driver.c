@@ -449,6 +449,18 @@ static void rest(struct host_driver *d, u32 empty)
 		__builtin_ia32_pause();
 }
 
+/* What the logic says last goes out as far as the peers take it at once. */
+static void leave(struct host_driver *d)
+{
+	if (!d->ops->leaving)
+		return;
+	d->now_ns = driver_clock();
+	d->ops->leaving(d->self);
+	for (u32 i = 0; i < d->nconns; i++)
+		if (d->conns[i] && d->conns[i]->state == CS_OPEN)
+			conn_flush(d, d->conns[i]);
+}
+
 int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *self)
 {
 	u64 spin_ns = d->cfg.spin_us * NSEC_PER_USEC, last_ns = driver_clock();
@@ -476,5 +488,6 @@ int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *sel
 			rest(d, ++empty);
 		}
 	}
+	leave(d);
 	return 0;
 }

@@ -62,6 +62,8 @@ struct node_ops {
 	/* Called at least when the time it returned last has come, and within a millisecond after other events (so a deadline made by a
 	 * handler is not missed): keep it cheap. Returns when it wants to be called next (absolute ns; UINT64_MAX: never). */
 	u64 (*tick)(void *self, u64 now_ns);
+	/* The daemon was asked to stop: the last call, its connections still stand. What it sends goes out. NULL: nothing to say. */
+	void (*leaving)(void *self);
 };
 
 /* ---- replies */

@@ -279,7 +279,14 @@ static u64 tick(void *self, u64 now_ns)
 	return next;
 }
 
-const struct node_ops sd_ops = {.opened = opened, .message = message, .closed = closed, .tick = tick};
+static void leaving(void *self)
+{
+	struct sd *sd = self;
+	if (sd->gm)
+		gm_link_leave(sd->gm);
+}
+
+const struct node_ops sd_ops = {.opened = opened, .message = message, .closed = closed, .tick = tick, .leaving = leaving};
 
 /* ---- the manager */
 

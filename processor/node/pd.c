@@ -258,7 +258,13 @@ static u64 tick(void *self, u64 now_ns)
 	return MIN(next, pd->beat_ns);
 }
 
-const struct node_ops pd_node_ops = {.opened = opened, .dialled = dialled, .message = message, .closed = closed, .tick = tick};
+static void leaving(void *self)
+{
+	struct pd *pd = self;
+	gm_link_leave(pd->gm);
+}
+
+const struct node_ops pd_node_ops = {.opened = opened, .dialled = dialled, .message = message, .closed = closed, .tick = tick, .leaving = leaving};
 
 /* ---- events of the host */
 

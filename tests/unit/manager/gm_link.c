@@ -118,6 +118,22 @@ static void registers_then_beats_at_once(void **state)
 	assert_int_equal(r->f.nframes, 1);
 }
 
+static void leaving_is_told_once_it_is_up(void **state)
+{
+	struct rig *r = *state;
+	gm_link_leave(r->l); /* no line yet: nothing to say it on */
+	assert_int_equal(r->f.nframes, 0);
+	come_up(r, 7, 1);
+	answer_beat(r, 7, 1, 1);
+	gm_link_leave(r->l);
+	assert_int_equal(r->f.nframes, 1);
+	assert_int_equal(r->f.frame[0].hdr.op, OP_GM_LEAVE);
+	struct gm_beat_req said;
+	assert_int_equal(r->f.frame[0].body_len, sizeof(said));
+	memcpy(&said, r->f.frame[0].body, sizeof(said));
+	assert_int_equal(said.incarnation, 5);
+}
+
 static void forgotten_registers_again(void **state)
 {
 	struct rig *r = *state;
@@ -219,7 +235,7 @@ static void failing_sends_end_in_a_redial(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(registers_then_beats_at_once), TEST(forgotten_registers_again),	   TEST(broken_line_is_dialled_again_ever_slower),
+		TEST(registers_then_beats_at_once), TEST(leaving_is_told_once_it_is_up), TEST(forgotten_registers_again),	   TEST(broken_line_is_dialled_again_ever_slower),
 		TEST(silent_manager_is_hung_up_on), TEST(older_terms_are_not_obeyed),	   TEST(refusal_is_told_and_tried_again),
 		TEST(strangers_events_are_not_taken), TEST(short_reply_does_no_harm), TEST(failing_sends_end_in_a_redial),
 	};
