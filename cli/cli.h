@@ -72,6 +72,7 @@ struct cluster { /* 11 KiB: static, not on a stack */
 	struct cluster_component comp[CLUSTER_MAX_COMPONENTS]; /* [0] is the manager */
 	int life_fd; /* private cluster: when it closes (also by our death) the daemons stop; else -1 */
 	bool is_private;
+	bool from_conf; /* over many hosts: only the manager is in comp; dir is its run directory on this host */
 };
 
 struct cluster_opts {
@@ -98,6 +99,8 @@ int cluster_need(const char *name, struct cluster *c);
 /* A connection of the command line (ROLE_ADMIN) to a component, NULL after a message. */
 struct sync_client *cluster_dial(const struct cluster *c, const char *component, const char *addr);
 struct sync_client *cluster_dial_manager(const struct cluster *c);
+/* The socket of a node on this host, of a cluster over many. false: that node is elsewhere. */
+bool cluster_socket_here(const struct cluster *c, const char *name, char addr[WIRE_ADDR_MAX]);
 /* "Connection refused", or the name of a wire status; for messages. status is negative. */
 const char *cli_status_text(s32 status);
 

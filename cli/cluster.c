@@ -192,11 +192,22 @@ static int read_key(struct cluster *c)
 
 int cluster_find(const char *name, struct cluster *c)
 {
+	int conf = getenv("LEGO_CONF") ? cluster_from_conf(name, c) : -ENOENT;
+	if (conf != -ENOENT)
+		return conf;
 	if (!cluster_place(name ? name : CLI_DEFAULT_CLUSTER, c))
 		return -EINVAL;
 	int rc = cluster_load(c);
 	if (!rc && !cluster_alive(c))
 		rc = -ENOENT;
+	if (rc == -ENOENT) {
+		static struct cluster local; /* 11 KiB */
+		local = *c; /* what messages name */
+		rc = cluster_from_conf(name, c);
+		if (rc != -ENOENT)
+			return rc;
+		*c = local;
+	}
 	return rc ? rc : read_key(c);
 }
 
@@ -218,7 +229,9 @@ struct sync_client *cluster_dial(const struct cluster *c, const char *component,
 	struct hello h = {.magic = LEGO_WIRE_MAGIC, .version = LEGO_WIRE_VERSION, .kind = KIND_CLIENT, .role = ROLE_ADMIN, .name = "lego"};
 	h.incarnation = (u64)getpid();
 	struct sync_client *s = sync_client_dial(addr, &h, c->key, 3000, err, sizeof(err));
-	if (!s)
+	if (!s && c->from_conf)
+		cli_error("cannot reach %s of cluster '%s' at %s: %s (lego.conf says so: %s)", component, c->name, addr, err, cluster_conf_path());
+	else if (!s)
 		cli_error("cannot reach %s of cluster '%s' at %s: %s (its log: %s/%s.log)", component, c->name, addr, err, c->dir, component);
 	return s;
 }

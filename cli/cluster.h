@@ -4,6 +4,7 @@
 #define LEGO_CLI_CLUSTER_H
 
 #include "cli/cli.h"
+#include "rpc/conf.h"
 
 const char *cluster_kind_name(u8 kind);
 /* Where clusters live. false after a message. */
@@ -16,6 +17,12 @@ bool cluster_path(const struct cluster *c, const char *name, const char *suffix,
 int cluster_lock(const struct cluster *c);
 int cluster_save(const struct cluster *c, const char *transport); /* 0 or -errno */
 int cluster_load(struct cluster *c);                              /* by c->dir: 0, -ENOENT, -errno */
+
+/* lego.conf: where it is (NULL: nowhere), reading it (NULL after a message), and the cluster that it describes: 0, -ENOENT (no lego.conf, or
+ * it is of a cluster of another name) or -EINVAL after a message. */
+const char *cluster_conf_path(void);
+struct conf *cluster_conf_read(const char *path);
+int cluster_from_conf(const char *name, struct cluster *c);
 
 /* Is the process of that pid the one that was started, and not a zombie? */
 bool process_alive(pid_t pid, u64 start_ticks);

@@ -16,12 +16,12 @@
 #include <unistd.h>
 
 #include "cli/cluster.h"
+#include "cli/spawn.h"
 #include "rpc/key.h"
 
 #define READY_DEADLINE_MS 10000
 #define MAX_ARGS 40
 #define ARG_LEN 600
-#define LOG_TAIL_LINES 8
 
 struct starting { /* beside each cluster_component while it starts */
 	int ready_fd;   /* -1: was ready, or never started */
@@ -44,13 +44,6 @@ static volatile sig_atomic_t interrupted;
 static void on_interrupt(int sig)
 {
 	interrupted = sig;
-}
-
-static u64 now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (u64)t.tv_sec * 1000 + (u64)t.tv_nsec / NSEC_PER_MSEC;
 }
 
 /* ---- argument vectors */
@@ -149,55 +142,18 @@ static bool build_args(struct args *a, const struct up *u, const struct cluster_
 
 /* ---- one daemon */
 
-#define CHILD_READY_FD 3
-#define CHILD_EXIT_FD 4
-
-/* In the child: own session, standard streams, only the two fds above, default signals. Returns only on failure. */
-static void become_daemon(const char *log, int ready_fd, int exit_fd, char *const *argv)
-{
-	sigset_t none;
-	int null = open("/dev/null", O_RDONLY), out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
-	int ready = fcntl(ready_fd, F_DUPFD, 16), life = exit_fd >= 0 ? fcntl(exit_fd, F_DUPFD, 16) : -1;
-	setsid();
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	if (null < 0 || out < 0 || ready < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || chdir("/"))
-		return;
-	dup2(ready, CHILD_READY_FD);
-	if (life >= 0)
-		dup2(life, CHILD_EXIT_FD);
-	if (close_range(life >= 0 ? CHILD_EXIT_FD + 1 : CHILD_READY_FD + 1, ~0u, 0))
-		return;
-	execv(cli_self(), argv);
-}
-
 static bool spawn(struct up *u, u32 i)
 {
 	static struct args args;
 	char log[CLUSTER_PATH];
-	int ready[2];
 	struct cluster_component *k = &u->c->comp[i];
 	if (!cluster_path(u->c, k->name, ".log", log, sizeof(log)))
 		return false;
-	if (!build_args(&args, u, k, CHILD_READY_FD, u->life_read >= 0 ? CHILD_EXIT_FD : -1)) {
+	if (!build_args(&args, u, k, SPAWN_READY_FD, u->life_read >= 0 ? SPAWN_EXIT_FD : -1)) {
 		cli_error("the path %s is too long (LEGO_HOME names a shorter place)", u->c->dir);
 		return false;
 	}
-	if (pipe2(ready, O_CLOEXEC | O_NONBLOCK)) {
-		cli_error("cannot start %s: %s", k->name, strerror(errno));
-		return false;
-	}
-	fflush(NULL);
-	k->pid = fork();
-	if (!k->pid) {
-		become_daemon(log, ready[1], u->life_read, args.argv);
-		dprintf(2, "lego: cannot start %s: %s\n", args.argv[1], strerror(errno));
-		_exit(127);
-	}
-	close(ready[1]);
-	u->s[i].ready_fd = ready[0];
+	k->pid = spawn_daemon(log, args.argv, u->life_read, &u->s[i].ready_fd);
 	if (k->pid < 0)
 		cli_error("cannot start %s: %s", k->name, strerror(errno));
 	k->start_ticks = k->pid > 0 ? process_start_ticks(k->pid) : 0;
@@ -214,27 +170,6 @@ static void progress(const struct up *u, bool last)
 		fprintf(stderr, "\r\033[K");
 	else
 		fprintf(stderr, "\rstarting cluster '%s': %u of %u components ready", u->c->name, u->ready, u->c->ncomp);
-}
-
-static void show_log_tail(const struct up *u, const char *name)
-{
-	char path[CLUSTER_PATH], text[2048];
-	if (!cluster_path(u->c, name, ".log", path, sizeof(path)))
-		return;
-	FILE *f = fopen(path, "re");
-	if (!f)
-		return;
-	(void)fseek(f, -(long)sizeof(text) + 1, SEEK_END); /* fails for a short file: then from its start */
-	size_t n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[n] = 0;
-	char *from = text + n;
-	for (u32 lines = 0; from > text && lines <= LOG_TAIL_LINES; from--)
-		lines += from[-1] == '\n';
-	if (from > text)
-		from++;
-	if (*from)
-		fprintf(stderr, "%s%s", from, n && text[n - 1] == '\n' ? "" : "\n");
 }
 
 /* Says why component i did not start. */
@@ -254,7 +189,9 @@ static void failed(struct up *u, u32 i, const char *why)
 	}
 	progress(u, true);
 	cli_error("%s node %s did not start (%s); its log ends:", cluster_kind_name(k->kind), k->name, how);
-	show_log_tail(u, k->name);
+	char log[CLUSTER_PATH];
+	if (cluster_path(u->c, k->name, ".log", log, sizeof(log)))
+		spawn_log_tail(log);
 }
 
 /* "ready ADDR\n" → the component's address. */
@@ -307,7 +244,7 @@ static bool wait_ready(struct up *u, u64 deadline_ms)
 	struct pollfd p[CLUSTER_MAX_COMPONENTS];
 	u32 index[CLUSTER_MAX_COMPONENTS], n;
 	while ((n = poll_set(u, p, index))) {
-		u64 now = now_ms();
+		u64 now = spawn_now_ms();
 		progress(u, false);
 		if (interrupted) {
 			progress(u, true);
@@ -387,7 +324,7 @@ static int check(struct up *u)
 static bool start_all(struct up *u)
 {
 	struct cluster *c = u->c;
-	u64 deadline_ms = now_ms() + READY_DEADLINE_MS;
+	u64 deadline_ms = spawn_now_ms() + READY_DEADLINE_MS;
 	u32 all = c->ncomp;
 	for (u32 i = 0; i < all; i++) {
 		c->ncomp = i + 1;

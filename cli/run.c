@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -286,23 +287,63 @@ static bool place_refused(const struct run_request *r, const struct cluster *c, 
 	return false;
 }
 
+/* Asks the manager; node: a wanted processor node, or NULL. */
+static s32 ask_place(const struct run_request *r, struct sync_client *gm, const char *node, struct gm_place_rep *rep)
+{
+	struct gm_place_req req = {.excache_bytes = r->excache_bytes, .replicas = r->replicas};
+	if (r->vnode)
+		memcpy(req.vnode, r->vnode, strlen(r->vnode));
+	if (node)
+		memcpy(req.node, node, strnlen(node, sizeof(req.node) - 1));
+	return sync_client_call(gm, OP_GM_PLACE, &req, sizeof(req), NULL, 0, rep, sizeof(*rep), NULL, NULL, NULL, NULL, 3000);
+}
+
+/* A program starts where its terminal is: the processor nodes of other hosts are for those who are there. */
+static s32 place_here(const struct run_request *r, const struct cluster *c, struct sync_client *gm, struct gm_place_rep *rep, char addr[WIRE_ADDR_MAX])
+{
+	glob_t found;
+	char pattern[CLUSTER_PATH + 8];
+	s32 status = -ENODEV;
+	if (cluster_socket_here(c, rep->processor.name, addr))
+		return 0;
+	if (r->node || snprintf(pattern, sizeof(pattern), "%s/*.sock", c->dir) >= (int)sizeof(pattern) || glob(pattern, 0, NULL, &found))
+		return status;
+	for (size_t i = 0; status && i < found.gl_pathc; i++) {
+		char node[WIRE_NAME_MAX] = "";
+		const char *file = found.gl_pathv[i] + strlen(c->dir) + 1;
+		size_t len = strlen(file) - strlen(".sock");
+		if (len >= sizeof(node))
+			continue;
+		memcpy(node, file, len);
+		if (ask_place(r, gm, node, rep))
+			continue;
+		status = cluster_socket_here(c, rep->processor.name, addr) ? 0 : -ENODEV;
+	}
+	globfree(&found);
+	return status;
+}
+
 /* The processor node that the manager chooses. false after a message. */
 static bool place(const struct run_request *r, const struct cluster *c, char addr[WIRE_ADDR_MAX])
 {
-	struct gm_place_req req = {.excache_bytes = r->excache_bytes, .replicas = r->replicas};
 	struct gm_place_rep rep = {0};
 	struct sync_client *gm = cluster_dial_manager(c);
 	if (!gm)
 		return false;
-	if (r->vnode)
-		memcpy(req.vnode, r->vnode, strlen(r->vnode));
-	if (r->node)
-		memcpy(req.node, r->node, strlen(r->node));
-	s32 status = sync_client_call(gm, OP_GM_PLACE, &req, sizeof(req), NULL, 0, &rep, sizeof(rep), NULL, NULL, NULL, NULL, 3000);
+	s32 status = ask_place(r, gm, r->node, &rep), here = 0;
+	if (!status && c->from_conf)
+		here = place_here(r, c, gm, &rep, addr);
 	sync_client_close(gm);
 	if (status)
 		return place_refused(r, c, status, &rep);
-	memcpy(addr, rep.processor.addr, WIRE_ADDR_MAX);
+	if (here) {
+		cli_error(r->node ? "%s is on another host, at %s: run the program there" :
+				    "no processor node is up on this host, %s is at %s: run the program there, or start one here: lego node add processor",
+			  rep.processor.name, rep.processor.addr);
+		return false;
+	}
+	if (!c->from_conf)
+		memcpy(addr, rep.processor.addr, WIRE_ADDR_MAX);
 	return true;
 }
 

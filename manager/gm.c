@@ -107,7 +107,7 @@ u32 gm_state(const struct gm *g, const struct gm_component *c)
 	bool gone = c->life == GM_ALIVE && !c->conn && gm_now(g) >= g->silent_until_ns;
 	if (c->life == GM_DEAD || gone)
 		return COMP_DOWN;
-	return c->s.draining ? COMP_DRAINING : c->said_state ? c->said_state : COMP_UP;
+	return c->s.draining || c->go ? COMP_DRAINING : c->said_state ? c->said_state : COMP_UP;
 }
 
 bool gm_placeable(const struct gm *g, const struct gm_component *c)
@@ -289,6 +289,7 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 		g->env->log(g->env->ctx, LOG_ERROR, "cannot register %s: %s", s.name, gm_store_error(g->store));
 		return status;
 	}
+	c->go = c->go && c->s.incarnation == s.incarnation; /* who starts it again wants it back */
 	bool fresh = !c->s.name[0], restarted = !fresh && c->s.incarnation != s.incarnation;
 	c->s = s;
 	if (restarted) {
@@ -355,6 +356,7 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 	struct gm_component *c = gm_by_conn(g, conn->id);
 	if (c && c->s.incarnation == req.incarnation && !take_procs(c, m, req.nproc)) {
 		rep.known = 1;
+		rep.go = c->go;
 		if (c->life == GM_DEAD)
 			g->env->log(g->env->ctx, LOG_WARN, "%s is heard of again", c->s.name);
 		now_alive(g, c, conn->id);
@@ -375,12 +377,17 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 
 /* ---- leaving, numbers */
 
-static void forget(struct gm *g, struct gm_component *c)
+s32 gm_forget(struct gm *g, struct gm_component *c)
 {
 	u32 at = (u32)(c - g->comps);
+	s32 status = gm_store_drop_component(g->store, c->s.name);
+	if (status)
+		return status;
+	g->env->log(g->env->ctx, LOG_INFO, "%s left", c->s.name);
 	free(c->procs);
 	g->ncomps--;
 	memmove(c, c + 1, (g->ncomps - at) * sizeof(*c));
+	return 0;
 }
 
 static void leave_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
@@ -389,13 +396,8 @@ static void leave_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 	s32 status = 0;
 	memcpy(&req, m->fixed, sizeof(req));
 	struct gm_component *c = conn->role == ROLE_ADMIN ? by_incarnation(g, req.incarnation) : gm_by_conn(g, conn->id);
-	if (c && c->s.incarnation == req.incarnation) {
-		status = gm_store_drop_component(g->store, c->s.name);
-		if (!status) {
-			g->env->log(g->env->ctx, LOG_INFO, "%s left", c->s.name);
-			forget(g, c);
-		}
-	}
+	if (c && c->s.incarnation == req.incarnation)
+		status = gm_forget(g, c);
 	(void)node_reply(g->env, conn->id, &m->hdr, status, NULL, 0, NULL, 0);
 }
 
@@ -476,6 +478,9 @@ static bool dispatch(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		return gmm_regions_msg(g, conn->id, m);
 	case OP_GM_NODE:
 		gm_node_msg(g, conn->id, m);
+		return true;
+	case OP_GM_NODE_SET:
+		gm_node_set_msg(g, conn->id, m);
 		return true;
 	case OP_GM_STATUS:
 		gm_status_msg(g, conn->id, m);

@@ -26,6 +26,7 @@ struct gm_component {
 	u64 closed_ns;   /* when conn closed */
 	u64 used_bytes;
 	u32 channels, spaces, files; /* of its last beat */
+	bool go;	 /* removed: told so with its next beat */
 	u32 seat_1;      /* processor: its seat + 1; 0: not asked of the store yet */
 	u64 committed_bytes; /* memory: promised, as it said */
 	u64 handed_bytes;    /* … and given to it since */
@@ -69,6 +70,8 @@ u64 gm_lease_ns(const struct gm *g);
 u32 gm_state(const struct gm *g, const struct gm_component *c);
 /* May something new be put on it? */
 bool gm_placeable(const struct gm *g, const struct gm_component *c);
+/* Out of the cluster, durable. 0 or -EIO. */
+s32 gm_forget(struct gm *g, struct gm_component *c);
 void gm_ref(struct node_ref *ref, const struct gm_component *c);
 
 /* gpm.c, gmm.c, gsm.c: NULL: no such component is up (*why: -EHOSTDOWN, or -WIRE_WAIT while a restarted manager still waits to hear from one;
@@ -101,6 +104,8 @@ void gm_seat_msg(struct gm *g, conn_id c, const struct msg *m);
 void gm_procs_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 
 void gm_node_msg(struct gm *g, conn_id c, const struct msg *m);
+/* node.c */
+void gm_node_set_msg(struct gm *g, conn_id c, const struct msg *m);
 /* gmm.c: nodes for vRegions; false: malformed. And what a memory node is told when it registers. */
 bool gmm_regions_msg(struct gm *g, conn_id c, const struct msg *m);
 void gmm_terms(struct gm *g, const struct gm_component *c, struct gm_register_rep *rep);

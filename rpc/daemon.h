@@ -32,6 +32,7 @@ struct daemon_opts {
 	const char *gm;	  /* --gm ADDR or NULL */
 	const char *data; /* --data DIR or NULL */
 	u8 key[32];	  /* from --key FILE */
+	const char *key_path;
 	bool have_key;
 	int ready_fd, exit_fd; /* -1: none */
 	u32 log_level;

@@ -142,6 +142,8 @@ static void beaten(void *self, void *arg, s32 status, const struct msg *m)
 	memcpy(&rep, m->fixed, sizeof(rep));
 	if (term_is_old(l, rep.term))
 		hang_up(l);
+	else if (rep.go && l->env->stop)
+		l->env->stop(l->env->ctx);
 	else if (!rep.known)
 		send_register(l);
 }

@@ -126,6 +126,11 @@ static void env_log(void *ctx, int level, const char *fmt, ...)
 	va_end(ap);
 }
 
+static void env_stop(void *ctx)
+{
+	host_driver_stop(ctx);
+}
+
 /* ---- making and ending */
 
 static int add_epoll(struct host_driver *d, int fd, u64 tag)
@@ -177,7 +182,7 @@ struct host_driver *host_driver_new(const struct host_driver_config *cfg, char *
 	d->cfg = own;
 	d->epoll = d->stop_fd = d->spare_fd = -1;
 	wire_name_set(d->name, cfg->name);
-	d->env = (struct node_env){d, env_now, env_wall, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log};
+	d->env = (struct node_env){d, env_now, env_wall, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log, env_stop};
 	d->now_ns = driver_clock();
 	d->hand_check_ns = UINT64_MAX;
 	if (open_fds(d, err, err_len)) {

@@ -49,6 +49,8 @@ struct node_env {
 	/* Ends a connection; node_ops.closed follows later, not from within this call. An unknown id is ignored. */
 	void (*close)(void *ctx, conn_id c);
 	void (*log)(void *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+	/* The daemon ends, as by SIGTERM. NULL: it cannot. */
+	void (*stop)(void *ctx);
 };
 
 struct node_ops {

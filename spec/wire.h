@@ -174,7 +174,7 @@ _Static_assert(sizeof(struct proc_report) == 144, "wire");
 struct gm_beat_rep {
 	u64 term;
 	u32 known; /* 0: register again */
-	u32 pad0;
+	u32 go;	   /* 1: it is to end: it was removed from the cluster */
 };
 _Static_assert(sizeof(struct gm_beat_rep) == 16, "wire");
 
@@ -230,6 +230,14 @@ struct gm_node_req { /* GM_NODE: where a component is to be found */
 	char name[WIRE_NAME_MAX];
 };
 _Static_assert(sizeof(struct gm_node_req) == 32, "wire");
+/* GM_NODE_SET. REMOVE: told to end with its next beat, or forgotten at once where nothing is heard of it; -EBUSY: in use, and not forced. */
+enum node_what { NODE_DRAIN, NODE_UNDRAIN, NODE_REMOVE };
+struct gm_node_set_req {
+	char name[WIRE_NAME_MAX];
+	u32 what; /* enum node_what */
+	u32 force;
+};
+_Static_assert(sizeof(struct gm_node_set_req) == 40, "wire");
 
 /* GM_STATUS: empty request; reply data is the JSON text of DESIGN's `status --json`, no NUL.
  * GM_VNODE: makes, finds or removes a vNode; the reply names its number, its storage node and what it may have. */

@@ -31,19 +31,7 @@ static void drop_groups(void)
 		perror("lego sd: setgroups");
 }
 
-/* The file given as --key: programs that see the host's files must not see it. */
-static const char *key_path(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++) {
-		if (!strncmp(argv[i], "--key=", 6))
-			return argv[i] + 6;
-		if (!strcmp(argv[i], "--key") && i + 1 < argc)
-			return argv[i + 1];
-	}
-	return NULL;
-}
-
-static struct sd *make(const struct daemon_opts *o, struct daemon *d, const char *key)
+static struct sd *make(const struct daemon_opts *o, struct daemon *d)
 {
 	char err[512];
 	struct sd_config cfg = {
@@ -54,7 +42,7 @@ static struct sd *make(const struct daemon_opts *o, struct daemon *d, const char
 	    .incarnation = daemon_incarnation(d),
 	    .host_pid = (u32)getpid(),
 	    .cores = (u32)sysconf(_SC_NPROCESSORS_ONLN),
-	    .secret = {key},
+	    .secret = {o->key_path}, /* programs that see the host's files must not see it */
 	    .registered = registered,
 	    .arg = d,
 	};
@@ -83,7 +71,7 @@ int sd_main(int argc, char **argv)
 	struct daemon *d = daemon_start(&o);
 	if (!d)
 		return 1;
-	struct sd *sd = make(&o, d, key_path(argc, argv));
+	struct sd *sd = make(&o, d);
 	if (!sd) {
 		daemon_drop(d);
 		close(lock);

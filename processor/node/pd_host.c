@@ -44,6 +44,7 @@ struct pd_real {
 	struct pd *pd;
 	struct host_driver *driver;
 	int helper, image;
+	const char *bridge; /* the operator's; NULL: one of our own */
 	struct sandbox *boxes;
 	struct found *found;
 	struct recorders *recorders;
@@ -97,7 +98,11 @@ static int box_start(struct sandbox *b)
 {
 	struct pd_real *r = b->real;
 	struct ns_start req = {.vnode = b->vnode, .no_userns = b->no_userns, .seat = b->seat, .ip = b->ip};
-	snprintf(req.bridge, sizeof(req.bridge), "lego%08x", (u32)(b->cluster_id ^ b->cluster_id >> 32));
+	req.own_bridge = !r->bridge;
+	if (r->bridge)
+		snprintf(req.bridge, sizeof(req.bridge), "%s", r->bridge);
+	else
+		snprintf(req.bridge, sizeof(req.bridge), "lego%08x", (u32)(b->cluster_id ^ b->cluster_id >> 32));
 	int pair[2];
 	if (strcmp(b->name, "default"))
 		snprintf(req.hostname, sizeof(req.hostname), "%s", b->name);
@@ -498,7 +503,7 @@ static void pager_over(void *ctx, u32 vnode)
 
 /* ---- life */
 
-struct pd_real *pd_real_new(struct host_driver *driver, int helper, int image_fd)
+struct pd_real *pd_real_new(struct host_driver *driver, int helper, int image_fd, const char *bridge)
 {
 	struct pd_real *r = calloc(1, sizeof(*r));
 	if (!r)
@@ -506,6 +511,7 @@ struct pd_real *pd_real_new(struct host_driver *driver, int helper, int image_fd
 	r->driver = driver;
 	r->helper = helper;
 	r->image = image_fd;
+	r->bridge = bridge;
 	r->recorders = recorders_new(stderr);
 	fcntl(helper, F_SETFL, O_NONBLOCK);
 	signal(SIGIO, SIG_IGN); /* a lease that somebody wants tells its holder so */

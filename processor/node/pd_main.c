@@ -1,6 +1,7 @@
 /* lego pd: the processor node's daemon. Wires logic, host and driver together. */
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #define DEFAULT_EXCACHE (256 * MIB)
 
 struct pd_opts {
-	const char *monitor;
+	const char *monitor, *bridge;
 	u64 budget, excache;
 };
 
@@ -27,6 +28,12 @@ static bool set_monitor(void *self, const char *v)
 {
 	((struct pd_opts *)self)->monitor = v;
 	return *v;
+}
+
+static bool set_bridge(void *self, const char *v)
+{
+	((struct pd_opts *)self)->bridge = v;
+	return *v && strlen(v) < IFNAMSIZ;
 }
 
 static bool set_budget(void *self, const char *v)
@@ -43,6 +50,7 @@ static bool set_excache(void *self, const char *v)
 
 static const struct daemon_option own_options[] = {
     {"--monitor", "PATH", "the process monitor's image (default: beside this binary, or in its libexec)", set_monitor},
+    {"--bridge", "NAME", "a bridge of this host that vNodes' networks join, to reach those of other hosts (default: one of their own)", set_bridge},
     {"--excache-budget", "SIZE", "ExCache of all processes together (default: half of the host's memory)", set_budget},
     {"--excache", "SIZE", "ExCache of a process that asks for none in particular (default: 256M)", set_excache},
 };
@@ -168,7 +176,7 @@ static int pd_serve(const struct daemon_opts *common, const struct pd_opts *own,
 	struct daemon *d = daemon_start(common);
 	if (!d)
 		return 1;
-	struct pd_real *real = pd_real_new(daemon_driver(d), helper, image);
+	struct pd_real *real = pd_real_new(daemon_driver(d), helper, image, own->bridge);
 	struct pd *pd = real ? pd_make(d, common, own, real) : NULL;
 	if (!pd) {
 		fprintf(stderr, "lego pd: out of memory\n");

@@ -89,13 +89,13 @@ static int bridge_add(const char *name)
 	return rc == -EEXIST ? 0 : rc;
 }
 
-int vnode_net_join(const char *bridge, pid_t pid)
+int vnode_net_join(const char *bridge, bool make, pid_t pid)
 {
 	struct request r;
 	char name[IFNAMSIZ];
 	struct ifinfomsg up = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP}, peer = {0};
 	u32 netns = (u32)pid;
-	int rc = bridge_add(bridge);
+	int rc = make ? bridge_add(bridge) : 0;
 	u32 master = if_nametoindex(bridge);
 	if (rc || !master)
 		return rc ? rc : -ENODEV;

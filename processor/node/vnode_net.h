@@ -7,8 +7,8 @@
 
 #include "base/types.h"
 
-/* Makes the bridge where it is absent, and a veth from it to "eth0" in the namespace of pid. */
-int vnode_net_join(const char *bridge, pid_t pid);
+/* A veth from the bridge to "eth0" in the namespace of pid. make: makes the bridge where it is absent; else -ENODEV. */
+int vnode_net_join(const char *bridge, bool make, pid_t pid);
 /* Ours: lo and eth0 up, eth0 with the address; everything else is a neighbour on it. */
 int vnode_net_inside(u32 ip);
 /* Removes the bridge unless something is in it (-EBUSY). */

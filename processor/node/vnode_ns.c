@@ -398,8 +398,8 @@ static int start_init(const struct ns_start *req, int sock, struct ns_started *r
 		helper_failed(rep, -errno, "cannot make namespaces");
 	else if (userns && (err = write_maps(pid)))
 		helper_failed(rep, err, "cannot map user ids");
-	else if (req->ip && (err = vnode_net_join(req->bridge, pid)))
-		helper_failed(rep, err, err == -EPERM ? "a network of its own needs a node run by root (or lego vnode create --net host)" : "cannot join the network");
+	else if (req->ip && (err = vnode_net_join(req->bridge, req->own_bridge, pid)))
+		helper_failed(rep, err, err == -ENODEV ? "there is no bridge of the name given as --bridge" : err == -EPERM ? "a network of its own needs a node run by root (or lego vnode create --net host)" : "cannot join the network");
 	else if (write(go[1], "", 1) != 1)
 		helper_failed(rep, -errno, "cannot start init");
 	close(go[1]);
@@ -430,7 +430,7 @@ static void helper_main(int sock)
 		int fd, n = ns_recv(sock, &req, sizeof(req), &fd);
 		if (n != sizeof(req) || fd < 0)
 			helper_end(bridge); /* the inits see their sockets close too */
-		if (req.ip)
+		if (req.ip && req.own_bridge)
 			memcpy(bridge, req.bridge, sizeof(bridge));
 		struct ns_started rep = {.vnode = req.vnode};
 		int pidfd = start_init(&req, fd, &rep);

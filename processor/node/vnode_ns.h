@@ -19,6 +19,7 @@ struct ns_start { /* pd → helper; with init's end of its socket */
 	u32 seat;	   /* its pids begin at seat * VNODE_SEAT_PIDS */
 	u32 ip;		   /* host byte order; 0: the host's network */
 	char bridge[16];   /* of the host: joins the vNodes of a cluster */
+	u32 own_bridge;	   /* made and removed by the helper; 0: the operator's */
 	char hostname[64]; /* empty: the host's */
 };
 struct ns_started { /* helper → pd; with init's pidfd when status is 0 */

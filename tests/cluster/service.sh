@@ -52,3 +52,12 @@ expect_status 0
 # a program's process does not inherit what speaks for its node
 try 20 env NOTIFY_SOCKET="$LEGO_HOME/notify" "$LEGO" run --cluster "$cluster" -- true
 expect_status 0
+# the units are what systemd understands
+if command -v systemd-analyze >/dev/null; then
+	mkdir units
+	for d in gm pd md sd; do
+		sed "s|@LEGO@|$LEGO|" "$TOP/packaging/lego-$d@.service" >"units/lego-$d@.service"
+		try 20 systemd-analyze verify --man=no "$PWD/units/lego-$d@.service"
+		[ "$status" = 0 ] && ! grep "lego-$d" "$err" || fail "lego-$d@.service: $(cat "$err")"
+	done
+fi

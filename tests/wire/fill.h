@@ -133,6 +133,7 @@ static void fill_gm_beat_rep(void *at)
 
 	NUM(term);
 	NUM(known);
+	NUM(go);
 }
 
 static void fill_gm_place_req(void *at)
@@ -710,6 +711,15 @@ static void fill_gm_node_req(void *at)
 	struct gm_node_req *s = at;
 
 	TEXT(name);
+}
+
+static void fill_gm_node_set_req(void *at)
+{
+	struct gm_node_set_req *s = at;
+
+	TEXT(name);
+	NUM(what);
+	NUM(force);
 }
 
 static void fill_as_where_req(void *at)
