@@ -21,6 +21,8 @@
 #define MAX_FILES 8192u
 #define KNOWN_REFS 8u
 #define MAX_TRIES 72u /* windows of the largest request, and drops meanwhile */
+#define AHEAD_MAX 8u /* windows: a megabyte, what the storage node's ring holds of replies several times over */
+#define FIRST_READS (512 * KIB) /* a process's first reads of a file go to the storage node */
 #define READ_DEADLINE_NS (5 * NSEC_PER_SEC)
 #define SEGS_MAX (MSG_MAX_DATA / LINE_SIZE + 1)
 
@@ -33,6 +35,8 @@ struct read_file {
 	u64 change, size;    /* as the storage node told last */
 	u64 lease_ns;        /* served until then; 0: not */
 	u64 next_off;        /* where a reader in order goes on */
+	u64 ahead;           /* windows before this one were read ahead of him */
+	u32 depth;           /* how many windows ahead; doubles while he stays in order */
 	u32 drops;
 	u32 nknown, next_known;
 	struct file_ref known[KNOWN_REFS];
@@ -88,6 +92,7 @@ static void drop(struct md *md, struct read_file *f)
 	struct file_window *w;
 
 	f->drops++;
+	f->ahead = 0;
 	list_for_each(w, &f->windows, struct file_window, in_file)
 		file_cache_forget(md->cache, w);
 }
@@ -201,6 +206,7 @@ struct reading { /* one request being answered */
 	const struct sd_io_req *io;
 	struct read_file *f;
 	u64 n; /* bytes there are */
+	bool in_order; /* the request goes on where the one before it ended */
 	struct wire_seg segs[SEGS_MAX];
 	u32 nsegs;
 };
@@ -263,24 +269,40 @@ static void read_lines(struct reading *r, struct file_window *w, u32 lo, u32 hi)
 	}
 }
 
-/* Brings the window behind the one a reader in order is in. */
-static void read_ahead(struct reading *r, u64 line)
+/* Brings the windows behind the one a reader in order is in: half of them are always on their way or there before he comes to them. */
+static void read_ahead(struct reading *r)
 {
 	struct read_file *f = r->f;
-	u64 next = ALIGN_DOWN(line, (u64)WINDOW_LINES) + WINDOW_LINES;
+	u64 at = (r->io->off + MAX(r->io->len, 1) - 1) / LINE_SIZE / WINDOW_LINES + 1;
 
-	if (next * LINE_SIZE >= f->size || !md_reads_ahead(f->sd))
+	if (!r->in_order || f->ahead >= at + f->depth / 2)
 		return;
-	u64 lines = (f->size + LINE_MASK) / LINE_SIZE - next;
-	struct file_window *w = file_cache_find(r->md->cache, &f->key, next);
+	f->depth = MIN(MAX(f->depth * 2, 2), AHEAD_MAX);
+	u64 lines = (f->size + LINE_MASK) / LINE_SIZE, i = MAX(at, f->ahead), end = at + f->depth;
 
-	if (w && (w->present | w->loading))
-		return;
-	w = window(r->md, f, next);
-	if (w)
-		read_lines(r, w, 0, (u32)MIN(lines, WINDOW_LINES));
-	if (w)
+	for (; i < end && i * WINDOW_LINES < lines && md_reads_ahead(f->sd); i++) {
+		struct file_window *w = window(r->md, f, i * WINDOW_LINES);
+
+		if (!w)
+			break;
+		read_lines(r, w, 0, (u32)MIN(lines - i * WINDOW_LINES, WINDOW_LINES));
 		file_cache_release(r->md->cache, w);
+	}
+	f->ahead = i;
+	md_sd_kick(r->md, f->sd);
+}
+
+/* Notes where the reader is; whether he reads in order. The beginning of a file nobody has read is taken for that too. */
+static bool goes_on(struct read_file *f, const struct sd_io_req *io)
+{
+	bool in_order = io->off == f->next_off || !io->off || (!f->next_off && io->off <= FIRST_READS);
+
+	f->next_off = io->off + io->len;
+	if (!in_order) {
+		f->depth = 0;
+		f->ahead = 0;
+	}
+	return in_order;
 }
 
 /* Reads line (again, where it is present) for the request, which waits for it. */
@@ -289,7 +311,6 @@ static int fetch(struct reading *r, u64 line, u64 deadline_ns, u32 tries)
 	struct file_window *w = window(r->md, r->f, line);
 	u32 i = (u32)(line % WINDOW_LINES);
 	u64 last = (r->io->off + MAX(r->io->len, 1) - 1) / LINE_SIZE - line;
-	bool in_order = r->io->off == r->f->next_off || !r->io->off;
 
 	if (!w)
 		return -ENOMEM;
@@ -300,7 +321,7 @@ static int fetch(struct reading *r, u64 line, u64 deadline_ns, u32 tries)
 		(void)md_start_read(r->md, r->f->sd, w, &r->io->file, i, 1); /* to hear whether it is still right */
 	else if (!rc)
 		read_lines(r, w, i, (u32)MIN(i + last + 1, WINDOW_LINES));
-	if (!rc && in_order && md_reads_ahead(r->f->sd))
+	if (!rc && r->in_order && md_reads_ahead(r->f->sd))
 		read_lines(r, w, i, WINDOW_LINES);
 	w->reads--;
 	file_cache_release(r->md->cache, w);
@@ -313,7 +334,6 @@ static void answer(struct reading *r)
 	const struct sd_io_req *io = r->io;
 	struct sd_io_rep rep = {.n = r->n, .end = io->off + r->n, .size = r->f->size, .change = r->f->change};
 
-	r->f->next_off = rep.end;
 	r->md->counters.file_reads++;
 	if (node_reply(r->md->env, r->c->id, r->hdr, 0, &rep, sizeof(rep), r->segs, r->nsegs) == -WIRE_BUSY)
 		md_drop_conn(r->md, r->c, true);
@@ -330,23 +350,23 @@ void md_serve_read(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, 
 	r.io = io;
 	r.nsegs = 0;
 	r.f = file_get(md, c->space->sd, &io->file);
+	r.in_order = r.f && !tries && goes_on(r.f, io);
 	bool valid = r.f && now < r.f->lease_ns && knows(r.f, &io->file);
 
 	if (valid) {
-		bool in_order = io->off == r.f->next_off && io->off;
-
 		r.n = io->off < r.f->size ? MIN(io->len, r.f->size - io->off) : 0;
 		line = gather(&r);
 		if (line == UINT64_MAX) {
 			answer(&r);
-			if (in_order && r.n)
-				read_ahead(&r, (io->off + r.n - 1) / LINE_SIZE);
+			read_ahead(&r);
 			return;
 		}
 	}
 	md->counters.file_misses++;
 	if (!r.f || (tries && !valid) || tries > MAX_TRIES || fetch(&r, line, deadline_ns ? deadline_ns : now + READ_DEADLINE_NS, tries))
 		md_refuse(md, c, hdr, -WIRE_MOVED);
+	else if (valid)
+		read_ahead(&r);
 }
 
 void md_file_read(struct md *md, struct md_conn *c, const struct msg *m)

@@ -285,12 +285,17 @@ static u64 random_session(void)
 	return s;
 }
 
+/* Between components: a memory node has many windows of a file on their way at once. */
+#define COMPONENT_RING_BYTES (2u * 1024u * 1024u)
+
 static s32 make_ring(struct host_driver *d, struct conn *c, int *fd)
 {
 	*fd = -1;
 	if (!c->hello.want_ring || c->addr.family != AF_UNIX)
 		return 0;
-	*fd = ring_fd_create(d->cfg.ring_bytes, &c->map);
+	bool component = c->hello.role == ROLE_COMPONENT;
+
+	*fd = ring_fd_create(component ? MAX(d->cfg.ring_bytes, COMPONENT_RING_BYTES) : d->cfg.ring_bytes, &c->map);
 	if (*fd < 0)
 		return *fd;
 	c->has_ring = !ring_attach(&c->ring, c->map.base, c->map.len, RING_ACCEPTOR);

@@ -3,6 +3,7 @@
 #include "posix.h"
 
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <sys/statvfs.h>
 #include <sys/un.h>
 #include <sys/socket.h>
@@ -677,8 +678,55 @@ static void readers_see_writers(void)
 	R(wrong);
 }
 
+static unsigned sum_of(const unsigned char *b, long n)
+{
+	unsigned h = 1;
+	for (long i = 0; i < n; i++)
+		h = h * 31 + b[i];
+	return h;
+}
+
+/* Large reads of a file that was read before, which go as several requests: at its end, over a hole, in vectors, while it shrinks and
+ * grows, to memory that is not there. */
+static void large_reads(void)
+{
+	enum { SIZE = 700001, BUF = 1 << 20 };
+	static unsigned char b[BUF], data[SIZE];
+	for (int i = 0; i < SIZE; i++)
+		data[i] = (unsigned char)(i * 7 + i / 4096);
+	int fd = MUST(open("large", O_RDWR | O_CREAT, 0644));
+	R(pwrite(fd, data, SIZE, 0));
+	R(pwrite(fd, "end", 3, 1500000));
+	int in = MUST(open("large", O_RDONLY));
+	for (int i = 0; i < 3; i++)
+		R(pread(in, b, 100, i * 1000));
+	static const struct {
+		long off, len;
+	} at[] = {{0, 131072}, {1, 131072}, {650000, 131072}, {690000, 400000}, {1400000, BUF}, {1500002, 40000}, {1500003, 40000}, {0, BUF}, {4095, 32769}};
+	for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+		memset(b, 0xee, sizeof(b));
+		long n = pread(in, b, (size_t)at[i].len, at[i].off);
+		say("%ld, sum %x\n", n, sum_of(b, n > 0 ? n : 0));
+	}
+	struct iovec v[3] = {{b, 50001}, {b + 60000, 3}, {b + 70000, 200000}};
+	R(preadv(in, v, 3, 12345));
+	say("sum %x\n", sum_of(b, 270000));
+	R(lseek(in, 600000, SEEK_SET));
+	R(read(in, b, BUF));
+	R(lseek(in, 0, SEEK_CUR));
+	R(read(in, b, BUF));
+	R(ftruncate(fd, 200000));
+	R(pread(in, b, BUF, 100000));
+	R(pwrite(fd, data, 300000, 150000));
+	R(pread(in, b, BUF, 100000));
+	say("sum %x\n", sum_of(b, 350000));
+	R(pread(in, (void *)8, 131072, 0));
+	R(pread(in, b, 131072, 0));
+	say("sum %x\n", sum_of(b, 131072));
+}
+
 static const struct t_case cases[] = {
-    {"long_names", long_names},	  {"odd_names", odd_names},	  {"slashes_and_dots", slashes_and_dots},
+    {"large_reads", large_reads}, {"long_names", long_names},	  {"odd_names", odd_names},	  {"slashes_and_dots", slashes_and_dots},
     {"many_files", many_files},	  {"seek_in_directory", seek_in_directory}, {"symlinks", symlinks},
     {"links", links},		  {"rename_kinds", rename_kinds}, {"rename_open", rename_open},
     {"rename_cwd", rename_cwd},	  {"lower_changes", lower_changes}, {"lower_rename_dir", lower_rename_dir},

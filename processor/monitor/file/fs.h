@@ -162,6 +162,13 @@ s64 uio_iov(struct thread *t, struct uio *u, u64 iov, u64 n);
 u64 uio_out(struct uio *u, const void *buf, u64 len); /* bytes copied before a fault */
 u64 uio_in(struct uio *u, void *buf, u64 len);
 
+/* ------------------------------------------------------------ large reads (cached.c) */
+#define READ_PIECE (32 * KIB)
+bool file_reads_in_pieces(struct file *f, int fd, u64 len);
+/* file_read straight out to the program: several requests under way, each piece copied out (through buf) while the next are on their way.
+ * -EFAULT: nothing could be given to the program. */
+s64 file_read_out(struct file *f, u64 off, u64 len, u8 *buf, struct uio *u);
+
 /* ------------------------------------------------------------ local trees: /proc, /sys, /dev (procfs/) */
 where_fn local_open, local_stat, local_access, local_readlink, local_chdir;
 /* The fd that w names as /proc/self/fd/N, its link followed; -ENOENT: w is something else. */

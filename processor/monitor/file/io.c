@@ -29,32 +29,6 @@ static void give_back(int fd, s64 pos, u64 n)
 		host(SYSNR(lseek), fd, -(s64)n, SEEK_CUR);
 }
 
-/* From the memory node's file cache where that may serve it. The first reads of an open file go to the storage node: most files are read
- * once, in one or two pieces. A file that is being written has no lease: then for a while not even asked. */
-#define READS_UNCACHED 2u
-#define READS_REFUSED 64u
-
-s64 file_read(struct file *f, u64 off, u64 len, void *buf)
-{
-	u32 reads = __atomic_fetch_add(&f->reads, 1, __ATOMIC_RELAXED);
-	struct sd_io_req q = {.file = f->handle, .off = off, .len = len};
-	struct wire_seg seg = {&q, sizeof(q)};
-	struct sd_io_rep rep;
-	struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep), .data = buf, .data_cap = (u32)len};
-	s64 brought = ahead_read(f, off, len, buf);
-
-	if (brought >= 0)
-		return brought;
-	if (reads < READS_UNCACHED || reads >= 0x80000000u || mon.boot.flags & BOOT_NO_FILE_CACHE)
-		return sto_read(f, off, len, buf);
-	s32 status = chan_call(&mon.mem, OP_MEM_FILE_READ, &seg, 1, &r, 0);
-
-	if (!status)
-		return (s64)MIN(rep.n, (u64)MIN(r.data_len, r.data_cap));
-	__atomic_store_n(&f->reads, 0u - READS_REFUSED, __ATOMIC_RELAXED);
-	return sto_read(f, off, len, buf);
-}
-
 static s64 lego_read(struct thread *t, int fd, struct file *f, struct uio *u, s64 pos)
 {
 	u64 total = u->total, done = 0;
@@ -65,6 +39,13 @@ static s64 lego_read(struct thread *t, int fd, struct file *f, struct uio *u, s6
 	while (done < total) {
 		u64 chunk = MIN(total - done, BOUNCE_DATA);
 
+		if (file_reads_in_pieces(f, fd, chunk)) {
+			r = file_read_out(f, (u64)start + done, chunk, t->bounce, u);
+			done += (u64)MAX(r, 0);
+			if (r < (s64)chunk)
+				break;
+			continue;
+		}
 		r = file_rw(t, f, fd, OP_SD_READ, (u64)start + done, chunk, 0, t->bounce, NULL);
 		if (r <= 0)
 			break;
