@@ -99,6 +99,7 @@ struct host_driver {
 	u32 nhot, hot_cap;
 	struct conn *dead;
 	u64 now_ns, next_tick_ns, ticked_ns, hand_check_ns;
+	struct workers *workers; /* NULL: none yet */
 	bool tick_due; /* an event came since the last tick */
 	struct host_driver_stats stats;
 	u64 frame[(MSG_MAX_LEN + 64) / 8]; /* one received frame, private */
@@ -125,6 +126,13 @@ void conn_drop_output(struct conn *c);
 /* input.c: each returns the number of frames it handed on */
 u32 conn_visit(struct host_driver *d, struct conn *c);		      /* hot connections, every round */
 u32 conn_readable(struct host_driver *d, struct conn *c, u32 events); /* open connections, on an epoll event */
+
+/* workers.c */
+bool workers_defer(struct host_driver *d, struct node_job *j);
+u32 workers_reap(struct host_driver *d);   /* calls done of what is finished; how many */
+bool workers_sleep(struct host_driver *d); /* about to block. False: something is finished, do not */
+void workers_awake(struct host_driver *d);
+void workers_end(struct host_driver *d);
 
 /* hello.c */
 int hello_listen(struct host_driver *d, const char *addr, char *err, size_t err_len);

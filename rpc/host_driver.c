@@ -117,6 +117,11 @@ static void env_close(void *ctx, conn_id id)
 	conn_kill(d, c);
 }
 
+static bool env_defer(void *ctx, struct node_job *j)
+{
+	return workers_defer(ctx, j);
+}
+
 static void env_log(void *ctx, int level, const char *fmt, ...)
 {
 	va_list ap;
@@ -182,7 +187,7 @@ struct host_driver *host_driver_new(const struct host_driver_config *cfg, char *
 	d->cfg = own;
 	d->epoll = d->stop_fd = d->spare_fd = -1;
 	wire_name_set(d->name, cfg->name);
-	d->env = (struct node_env){d, env_now, env_wall, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log, env_stop};
+	d->env = (struct node_env){d, env_now, env_wall, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log, env_stop, env_defer};
 	d->now_ns = driver_clock();
 	d->hand_check_ns = UINT64_MAX;
 	if (open_fds(d, err, err_len)) {
@@ -225,6 +230,7 @@ void host_driver_free(struct host_driver *d)
 {
 	if (!d)
 		return;
+	workers_end(d);
 	d->ops = NULL; /* the logic may be gone: nobody hears of the ends */
 	for (u32 i = 0; i < d->nconns; i++)
 		if (d->conns[i])
@@ -431,8 +437,9 @@ static u32 sleep_for_events(struct host_driver *d)
 	u32 events = 0;
 
 	maybe_tick(d, true);
-	if (rings_to_sleep(d) && !d->dead && !d->stop)
+	if (rings_to_sleep(d) && workers_sleep(d) && !d->dead && !d->stop)
 		events = look_at_sockets(d, sleep_ms(d));
+	workers_awake(d);
 	rings_awake(d);
 	return events;
 }
@@ -476,7 +483,7 @@ int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *sel
 	d->next_tick_ns = 0;
 	while (!d->stop) {
 		d->now_ns = driver_clock();
-		u32 events = visit_hot(d);
+		u32 events = visit_hot(d) + workers_reap(d);
 
 		if (d->nstreams || d->nhalf || !d->nhot || ++round % SOCKET_GAP == 0)
 			events += look_at_sockets(d, 0);

@@ -32,6 +32,13 @@ struct msg {
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
+/* Work that may wait for a device, done beside the logic's thread. */
+struct node_job {
+	void (*run)(struct node_job *j);	      /* on any thread: host calls on what is in j, and nothing else */
+	void (*done)(void *self, struct node_job *j); /* on the logic's thread; self NULL: the logic has ended, only free j */
+	struct node_job *next;
+};
+
 struct node_env {
 	void *ctx;
 	u64 (*now_ns)(void *ctx);  /* monotonic */
@@ -51,6 +58,8 @@ struct node_env {
 	void (*log)(void *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 	/* The daemon ends, as by SIGTERM. NULL: it cannot. */
 	void (*stop)(void *ctx);
+	/* Has j run elsewhere; done follows, not from within this call. False: not now (too many), do it yourself. NULL: never. */
+	bool (*defer)(void *ctx, struct node_job *j);
 };
 
 struct node_ops {

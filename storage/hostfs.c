@@ -250,6 +250,26 @@ s64 hf_pread(int fd, void *buf, u64 len, u64 off)
 	return (s64)done;
 }
 
+/* The first piece that is not in the page cache ends it: -EAGAIN, though some may have been read. */
+s64 hf_pread_now(int fd, void *buf, u64 len, u64 off)
+{
+	u64 done = 0;
+	while (done < len) {
+		struct iovec v = {(char *)buf + done, len - done};
+		ssize_t n = preadv2(fd, &v, 1, (off_t)(off + done), RWF_NOWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EOPNOTSUPP) /* not on this file system */
+			return hf_pread(fd, buf, len, off);
+		if (n < 0)
+			return -errno;
+		if (!n)
+			break;
+		done += (u64)n;
+	}
+	return (s64)done;
+}
+
 s64 hf_pwrite(int fd, const void *buf, u64 len, u64 off, bool append, bool sync)
 {
 	int flags = (append ? RWF_APPEND : 0) | (sync ? RWF_DSYNC : 0);

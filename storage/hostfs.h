@@ -36,8 +36,8 @@ int hf_open(int dir, const char *rel, int flags, u32 mode); /* O_CLOEXEC is adde
 int hf_reopen(int fd, int flags);			    /* the object of an O_PATH fd */
 int hf_open_handle(int mount_fd, const struct hf_handle *h, int flags);
 int hf_tmpfile(int dir, u32 mode); /* unnamed, O_RDWR */
-int hf_dup(int fd);
 void hf_close(int fd);
+int hf_dup(int fd);
 
 /* ---- what an fd (O_PATH serves) or a name in a directory is */
 int hf_stat(int fd, struct hf_attr *a);
@@ -50,6 +50,7 @@ int hf_statfs(int fd, struct hf_statfs *s);
 
 /* ---- data */
 s64 hf_pread(int fd, void *buf, u64 len, u64 off);
+s64 hf_pread_now(int fd, void *buf, u64 len, u64 off); /* -EAGAIN: not all of it is in the page cache */
 s64 hf_pwrite(int fd, const void *buf, u64 len, u64 off, bool append, bool sync);
 int hf_truncate(int fd, u64 size);
 int hf_fsync(int fd, bool data_only);

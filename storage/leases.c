@@ -257,8 +257,9 @@ bool leases_hold(struct req *r)
 	struct file_id id;
 	u64 now = sd->env->now_ns(sd->env->ctx);
 	bool grace = now < t->grace_ns;
-	if ((!t->count && !grace) || !changes(r, &id))
+	if ((!t->count && !grace && !later_reading(sd)) || !changes(r, &id))
 		return false;
+	later_changes(sd, &id);
 	struct lease *l = grace ? make(sd, r->vn->id, &id) : *find(t, r->vn->id, &id);
 	if (!l)
 		return false;

@@ -26,8 +26,7 @@ const struct sd_io_req *take_handle(struct req *r, u32 rights, struct file_id *i
 	return q;
 }
 
-/* The end of a data request: how the file is now. */
-static void reply_io(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len)
+void reply_io(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len)
 {
 	struct hf_attr a;
 	int rc = hf_stat(fd, &a);
@@ -37,14 +36,17 @@ static void reply_io(struct req *r, const struct file_id *id, int fd, struct sd_
 	sd_reply(r, rc, rc ? NULL : rep, data, rc ? 0 : len);
 }
 
-static void reply_read(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len)
+void reply_read(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len, bool may_lease)
 {
 	const struct sd_io_req *q = r->m->fixed;
 	struct hf_attr a;
 	int rc = hf_stat(fd, &a);
 	rep->size = a.size;
 	rep->change = rc ? 0 : object_change(r->sd, id, &a, NULL);
-	rep->verifier = q->flags & SDIO_LEASE ? leases_grant(r, id) : r->sd->verifier;
+	if (!(q->flags & SDIO_LEASE))
+		rep->verifier = r->sd->verifier;
+	else
+		rep->verifier = may_lease ? leases_grant(r, id) : 0;
 	sd_reply(r, rc, rc ? NULL : rep, data, rc ? 0 : len);
 }
 
@@ -61,13 +63,17 @@ void op_read(struct req *r)
 		return;
 	u64 len = MIN(q->len, sizeof(r->sd->data));
 	int fd = in_range(q->off, len) ? object_fd(r->sd, r->vn, &id, false) : -EINVAL;
-	s64 n = fd < 0 ? fd : hf_pread(fd, r->sd->data, len, q->off);
+	s64 n = fd < 0 ? fd : hf_pread_now(fd, r->sd->data, len, q->off);
+	if (n == -EAGAIN && later_read(r, &id, fd, q->off, len))
+		return;
+	if (n == -EAGAIN)
+		n = hf_pread(fd, r->sd->data, len, q->off);
 	if (n < 0) {
 		sd_fail(r, (s32)n, NULL);
 		return;
 	}
 	struct sd_io_rep rep = {.n = (u64)n, .end = q->off + (u64)n};
-	reply_read(r, &id, fd, &rep, r->sd->data, (u32)n);
+	reply_read(r, &id, fd, &rep, r->sd->data, (u32)n, true);
 }
 
 /* What a write by somebody else than root does to a program's borrowed authority. */
@@ -80,16 +86,29 @@ void drop_suid(struct req *r, int fd)
 	hf_chmod(fd, a.mode & 07777 & ~drop);
 }
 
-static void write_at(struct req *r, const struct sd_io_req *q, const struct file_id *id, int fd)
+/* Writes, and syncs what was written when that is asked for and short; *later: it is still to be synced. */
+static s64 put(struct req *r, const struct sd_io_req *q, const struct file_id *id, int fd, u64 off, bool *later)
 {
 	struct sd *sd = r->sd;
+	bool append = q->flags & SDIO_APPEND, sync = q->flags & SDIO_SYNC;
+	later_wrote(sd, id, q->len);
+	*later = sync && later_expected(sd, id);
+	u64 start = sync ? sd->env->now_ns(sd->env->ctx) : 0;
+	s64 n = hf_pwrite(fd, r->m->data, q->len, off, append, sync && !*later);
+	if (sync && !*later)
+		later_took(sd, start);
+	object_wrote(sd, id);
+	return n;
+}
+
+static void write_at(struct req *r, const struct sd_io_req *q, const struct file_id *id, int fd)
+{
 	struct hf_attr a;
-	bool append = q->flags & SDIO_APPEND;
+	bool append = q->flags & SDIO_APPEND, later = false;
 	int rc = append ? hf_stat(fd, &a) : 0;
 	if (append && !rc)
 		slots_intent(r, id, a.size, q->len);
-	s64 n = rc ? rc : hf_pwrite(fd, r->m->data, q->len, append ? a.size : q->off, append, q->flags & SDIO_SYNC);
-	object_wrote(sd, id);
+	s64 n = rc ? rc : put(r, q, id, fd, append ? a.size : q->off, &later);
 	if (n < 0) {
 		sd_fail(r, (s32)n, NULL);
 		return;
@@ -98,7 +117,13 @@ static void write_at(struct req *r, const struct sd_io_req *q, const struct file
 	struct sd_io_rep rep = {.n = (u64)n, .end = q->off + (u64)n};
 	if (append && !hf_stat(fd, &a))
 		rep.end = a.size;
-	reply_io(r, id, fd, &rep, NULL, 0);
+	if (later && later_sync(r, id, fd, true, &rep))
+		return;
+	rc = later ? sync_now(r->sd, fd, true) : 0;
+	if (rc)
+		sd_fail(r, rc, NULL);
+	else
+		reply_io(r, id, fd, &rep, NULL, 0);
 }
 
 void op_write(struct req *r)
@@ -120,33 +145,34 @@ void op_write(struct req *r)
 }
 
 /* The directory of the upper or of a bind; of one that is only in the lower nothing was written. */
-static int sync_dir(struct req *r, const struct file_id *id, bool data_only)
+static void sync_dir(struct req *r, const struct file_id *id, bool data_only, const struct sd_io_rep *rep)
 {
 	struct loc *l = &r->sd->a;
-	int rc = object_loc(r->sd, r->vn, id, l);
-	if (rc || l->layer == LAYER_LOWER || !is_dir(l)) {
-		loc_close(l);
-		return rc;
-	}
-	int fd = hf_open(l->fd, ".", O_RDONLY | O_DIRECTORY, 0);
-	rc = fd < 0 ? fd : hf_fsync(fd, data_only);
-	hf_close(fd);
+	int rc = object_loc(r->sd, r->vn, id, l), fd = -1;
+	if (!rc && l->layer != LAYER_LOWER && is_dir(l))
+		rc = fd = hf_open(l->fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	loc_close(l);
-	return rc;
+	if (fd < 0 || !later_expected(r->sd, id) || !later_sync(r, id, fd, data_only, rep)) {
+		rc = fd < 0 ? rc : sync_now(r->sd, fd, data_only);
+		sd_reply(r, rc, rc ? NULL : rep, NULL, 0);
+	}
+	hf_close(fd);
 }
 
 /* Everything written to the file systems of the vNode that the object may lie on. */
-static int sync_fs(struct req *r, const struct file_id *id)
+static void sync_fs(struct req *r, const struct file_id *id, const struct sd_io_rep *rep)
 {
 	struct loc *l = &r->sd->a;
 	int rc = locate_id(r, id, l);
 	bool bind = !rc && l->layer == LAYER_BIND && !l->nameless;
 	int dir = bind ? r->vn->bind[l->bind].fd : r->vn->upper;
 	int fd = rc ? rc : hf_open(dir, ".", O_RDONLY | O_DIRECTORY, 0);
-	rc = fd < 0 ? fd : hf_syncfs(fd);
-	hf_close(fd);
 	loc_close(l);
-	return rc;
+	if (fd < 0 || !later_syncfs(r, id, fd, rep)) {
+		rc = fd < 0 ? fd : hf_syncfs(fd);
+		sd_reply(r, rc, rc ? NULL : rep, NULL, 0);
+	}
+	hf_close(fd);
 }
 
 void op_fsync(struct req *r)
@@ -157,16 +183,20 @@ void op_fsync(struct req *r)
 	if (!q)
 		return;
 	if (q->flags & SDF_FS) {
-		int failed = sync_fs(r, &id);
-		sd_reply(r, failed, failed ? NULL : &rep, NULL, 0);
+		sync_fs(r, &id, &rep);
 		return;
 	}
+	bool data_only = q->flags & SDF_DATA;
 	int fd = object_fd(r->sd, r->vn, &id, q->file.rights & FILE_W);
-	int rc = fd == -EISDIR ? sync_dir(r, &id, q->flags & SDF_DATA) : fd < 0 ? fd : hf_fsync(fd, q->flags & SDF_DATA);
+	if (fd >= 0 && later_expected(r->sd, &id) && later_sync(r, &id, fd, data_only, &rep))
+		return;
+	if (fd == -EISDIR) {
+		sync_dir(r, &id, data_only, &rep);
+		return;
+	}
+	int rc = fd < 0 ? fd : sync_now(r->sd, fd, data_only);
 	if (rc)
 		sd_fail(r, rc, NULL);
-	else if (fd < 0)
-		sd_reply(r, 0, &rep, NULL, 0);
 	else
 		reply_io(r, &id, fd, &rep, NULL, 0);
 }

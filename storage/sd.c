@@ -1,7 +1,7 @@
 /* The storage node's life: start, connections, dispatch, replies, the beat of time. What each request does is in ops_*.c and friends.
  *
- * A request that is malformed or beyond its channel's authority is answered, counted, and its channel closed. Handlers run to the end,
- * host reads and writes included; what changes a file that memory nodes serve waits before it runs (leases.c). */
+ * A request that is malformed or beyond its channel's authority is answered, counted, and its channel closed. Handlers run to the end but
+ * for what would wait for a disk (later.c); what changes a file that memory nodes serve waits before it runs (leases.c). */
 #include "storage/sd.h"
 
 #include <assert.h>
@@ -44,6 +44,11 @@ static struct conn *conn_find(struct sd *sd, conn_id id)
 	while (c && c->id != id)
 		c = c->next;
 	return c;
+}
+
+bool sd_knows(struct sd *sd, conn_id c)
+{
+	return conn_find(sd, c);
 }
 
 static void opened(void *self, conn_id id, const struct hello *h, const struct welcome *w, bool outgoing)

@@ -145,6 +145,11 @@ struct sd {
 	struct node_calls *calls; /* to memory nodes: recalls */
 	u32 *writes; /* counters mixed in change attributes, by hash of id */
 	u64 refused; /* bad or unauthorised messages */
+	struct { /* later.c */
+		struct later *reads; /* under way */
+		u64 sync_ns;	     /* how long a sync takes: a mean */
+		u64 unsynced[256];   /* bytes written since the last one, by hash of id */
+	} later;
 	/* scratch of the request under way */
 	struct loc a, b, c;
 	char walk_rest[WALK_REST];
@@ -174,6 +179,7 @@ void sd_fail(struct req *r, s32 status, const struct loc *l);
 bool sd_must_check(const struct sd *sd, u32 uid);
 bool sd_vnode_in_use(struct sd *sd, u32 vnode); /* by a process's channel */
 void sd_temp_name(struct sd *sd, char name[24]);
+bool sd_knows(struct sd *sd, conn_id c); /* it is open */
 
 /* Does a request that leases_hold kept, as if it had just come. */
 void sd_resume(struct sd *sd, const struct conn *c, const struct msg *m);
@@ -185,6 +191,22 @@ u64 leases_grant(struct req *r, const struct file_id *id); /* ns, or 0 */
 bool leases_hold(struct req *r);			   /* true: it is done later, by sd_resume */
 void leases_conn_closed(struct sd *sd, conn_id c);
 u64 leases_tick(struct sd *sd, u64 now_ns);
+
+/* ---- later.c */
+bool later_expected(struct sd *sd, const struct file_id *id); /* a sync of the file, made now, is expected to take long */
+/* True: the request was taken, and is answered when its host call has ended. */
+bool later_sync(struct req *r, const struct file_id *id, int fd, bool data_only, const struct sd_io_rep *rep);
+bool later_syncfs(struct req *r, const struct file_id *id, int fd, const struct sd_io_rep *rep);
+bool later_read(struct req *r, const struct file_id *id, int fd, u64 off, u64 len);
+int sync_now(struct sd *sd, int fd, bool data_only);
+void later_took(struct sd *sd, u64 started_ns); /* a sync ended */
+void later_wrote(struct sd *sd, const struct file_id *id, u64 n);
+bool later_reading(const struct sd *sd);
+void later_changes(struct sd *sd, const struct file_id *id); /* its data are about to be changed */
+
+/* ---- ops_io.c: the ends of data requests: how the file is now */
+void reply_io(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len);
+void reply_read(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len, bool may_lease);
 
 /* ---- vnode.c */
 struct vnode *sd_vnode(struct sd *sd, u32 id);

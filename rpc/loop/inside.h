@@ -9,13 +9,15 @@
 #define LOOP_BACKLOG_MAX (12ull * MIB)
 #define NOBODY		 UINT32_MAX
 
-enum event_kind { EV_FRAME, EV_DIALLED, EV_CLOSED, EV_TICK };
+enum event_kind { EV_FRAME, EV_DIALLED, EV_CLOSED, EV_TICK, EV_JOB };
 
 struct event {
 	u64 at_ns, order; /* heap key */
 	enum event_kind kind;
 	u32 link, side; /* frame, closed, dialled: the end it happens to */
-	loop_node node; /* tick */
+	loop_node node; /* tick, job */
+	struct node_job *job;
+	u64 incarnation; /* of the node that wants to hear of the job */
 	u32 len;
 	u8 *frame;
 	u32 nfds;

@@ -179,8 +179,11 @@ void loop_set_faults(struct loop *l, const struct loop_faults *faults)
 
 void loop_free(struct loop *l)
 {
-	for (u32 i = 0; i < l->nheap; i++)
+	for (u32 i = 0; i < l->nheap; i++) {
 		free(l->heap[i].frame);
+		if (l->heap[i].kind == EV_JOB)
+			l->heap[i].job->done(NULL, l->heap[i].job);
+	}
 	for (u32 i = 0; i < l->nlinks; i++) {
 		for (u32 side = 0; side < 2; side++) {
 			for (u32 k = 0; k < l->links[i]->end[side].nheld; k++)
@@ -192,6 +195,26 @@ void loop_free(struct loop *l)
 	free(l->links);
 	free(l->heap);
 	free(l);
+}
+
+static bool env_defer(void *ctx, struct node_job *j)
+{
+	struct node *n = ctx;
+	struct event ev = {.at_ns = n->loop->now_ns + loop_delay(n->loop), .kind = EV_JOB, .node = n->index, .job = j, .incarnation = n->incarnation};
+
+	loop_push(n->loop, &ev);
+	return true;
+}
+
+/* Of a node that was killed meanwhile nobody hears. */
+static void job_done(struct loop *l, struct event *ev)
+{
+	struct node *n = &l->node[ev->node];
+	bool heard = n->ops && n->incarnation == ev->incarnation;
+
+	if (heard)
+		ev->job->run(ev->job);
+	ev->job->done(heard ? n->self : NULL, ev->job);
 }
 
 loop_node loop_add(struct loop *l, const char *name, u8 kind, const char *addr)
@@ -206,7 +229,7 @@ loop_node loop_add(struct loop *l, const char *name, u8 kind, const char *addr)
 	snprintf(n->name, sizeof(n->name), "%s", name);
 	snprintf(n->addr, sizeof(n->addr), "%s", addr ? addr : "");
 	loop_seed(n->rng, loop_random(l->rng));
-	n->env = (struct node_env){.ctx = n, .now_ns = env_now, .wall_ns = env_wall, .random = env_random, .log = env_log};
+	n->env = (struct node_env){.ctx = n, .now_ns = env_now, .wall_ns = env_wall, .random = env_random, .log = env_log, .defer = env_defer};
 	link_env(n);
 	return n->index;
 }
@@ -301,6 +324,10 @@ bool loop_step(struct loop *l)
 		break;
 	case EV_TICK:
 		tick(l, &ev);
+		break;
+	case EV_JOB:
+		touched = ev.node;
+		job_done(l, &ev);
 		break;
 	}
 	free(ev.frame);
