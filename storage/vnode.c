@@ -19,6 +19,7 @@ struct config_head { /* of the file; struct sd_vnode_req and the data follow */
 struct definition { /* a checked SD_VNODE */
 	const struct sd_vnode_req *req;
 	const u8 *data, *end;
+	bool loaded; /* from this node's own record */
 };
 
 struct vnode *sd_vnode(struct sd *sd, u32 id)
@@ -210,6 +211,22 @@ static int open_upper(struct sd *sd, struct vnode *vn, const struct definition *
 
 /* ---- binds */
 
+/* The host's directory was removed. Where it was bound before it stays what it was, as with a mount: the definition names it for a program
+ * that runs, and is not only that program's. After a restart it is empty. What is bound for the first time must be there. */
+static int gone_bind(struct sd *sd, const struct vnode *vn, const struct definition *d, const char *host)
+{
+	const struct vnode *old = sd_vnode(sd, vn->id);
+	char name[64];
+	for (u32 i = 0; old && i < old->nbind; i++)
+		if (!strcmp(old->bind[i].host, host))
+			return hf_dup(old->bind[i].fd);
+	if (!d->loaded)
+		return -ENOENT;
+	snprintf(name, sizeof(name), "vnodes/%u/gone", vn->id);
+	int rc = hf_mkdir(sd->data_fd, name, 0500);
+	return rc && rc != -EEXIST ? rc : hf_open(sd->data_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+}
+
 static int take_bind(struct sd *sd, struct vnode *vn, const struct definition *d, const u8 **at)
 {
 	struct sd_bind rec;
@@ -230,6 +247,8 @@ static int take_bind(struct sd *sd, struct vnode *vn, const struct definition *d
 	}
 	b->dir_len = (u32)strlen(dir);
 	b->fd = hf_open_host(host, O_PATH | O_DIRECTORY, 0);
+	if (b->fd == -ENOENT)
+		b->fd = gone_bind(sd, vn, d, host);
 	if (b->fd < 0)
 		sd->env->log(sd->env->ctx, LOG_ERROR, "vNode %u: bound directory %s: %s", vn->id, host, strerror(-b->fd));
 	return MIN(b->fd, 0);
@@ -444,7 +463,7 @@ static int make_dir(struct sd *sd, u32 id)
 	return rc == -EEXIST ? 0 : rc;
 }
 
-static int define(struct sd *sd, const struct definition *d, bool store)
+static int define(struct sd *sd, const struct definition *d)
 {
 	struct vnode *old = sd_vnode(sd, d->req->vnode);
 	if (old && same_config(old, d) && current(old))
@@ -455,7 +474,7 @@ static int define(struct sd *sd, const struct definition *d, bool store)
 		rc = keep_config(vn, d);
 	if (!rc)
 		rc = build(sd, vn, d);
-	if (!rc && store)
+	if (!rc && !d->loaded)
 		rc = config_write(sd, vn);
 	if (!rc)
 		replace(sd, vn);
@@ -466,8 +485,8 @@ static int define(struct sd *sd, const struct definition *d, bool store)
 
 int vnode_define(struct sd *sd, const struct sd_vnode_req *req, const u8 *data, u32 len)
 {
-	struct definition d = {req, data, data + len};
-	return define(sd, &d, true);
+	struct definition d = {req, data, data + len, false};
+	return define(sd, &d);
 }
 
 void op_vnode(struct req *r)
@@ -494,8 +513,8 @@ static int load_one(struct sd *sd, u32 id)
 		return n < 0 ? (int)n : -EUCLEAN;
 	struct sd_vnode_req req;
 	memcpy(&req, buf, sizeof(req));
-	struct definition d = {&req, buf + sizeof(req), buf + n};
-	return req.vnode == id ? define(sd, &d, false) : -EUCLEAN;
+	struct definition d = {&req, buf + sizeof(req), buf + n, true};
+	return req.vnode == id ? define(sd, &d) : -EUCLEAN;
 }
 
 /* A vNode that cannot be served (a host directory has gone) is left until it is defined again; the others are served. */

@@ -31,6 +31,16 @@ said bound
 [ "$(cat shared/new)" = written ] && [ -d shared/d ] || fail "a bound directory was not written"
 run 20 -v "$TMP/shared:/data:ro" -- sh -c 'cat /data/new; echo x >/data/no' 
 [ "$status" != 0 ] && [ ! -e shared/no ] || fail "a read-only directory was written"
+# a directory that another run was given, and that is no more, is nothing to this one
+mkdir gone other
+timeout 20 "$LEGO" run --cluster "$cluster" -v "$TMP/gone:/gone" -- sh -c 'echo up; read x; ls /gone' >gone.out 2>&1 < <(soon 15 test -e go; echo) &
+gone=$!
+soon 15 grep -q up gone.out || fail "no program with a directory: $(cat gone.out)"
+rmdir gone
+run 20 -v "$TMP/other:/other" -- sh -c 'echo fine'
+said fine
+touch go
+wait $gone || fail "its own program: $(cat gone.out)"
 # the current directory is the host's; the rest of / is read-only below a private layer
 run 20 -- sh -c 'echo here >cwd-file; mkdir -p made; mv cwd-file made/'
 [ "$(cat made/cwd-file)" = here ] || fail "the current directory was not written"

@@ -521,6 +521,29 @@ static void test_binds(void **state)
 
 /* ---- handles */
 
+/* A bound directory that the host removed does not keep the tree from being defined anew for others: it stays what it was, as a mount would. */
+static void test_bind_gone(void **state)
+{
+	struct world *w = *state;
+	w->with_bind = true;
+	world_define(w);
+	assert_int_equal(t_put(w, "/f", "here"), 0);
+	assert_int_equal(t_stat(w, "/bind"), 0);
+	assert_int_equal(rmdir(at(w, "bind")), 0);
+	w->bind_ro = true; /* another definition */
+	world_define(w);
+	expect_text(w, "/f", "here");
+	assert_int_equal(t_stat(w, "/bind"), 0);
+	assert_int_equal(t_stat(w, "/bind/f"), -ENOENT);
+	world_restart(w);
+	expect_text(w, "/f", "here");
+	assert_int_equal(t_stat(w, "/bind/f"), -ENOENT);
+	host_dir(w, "bind", 0755);
+	host_file(w, "bind/f", "again", 0644);
+	world_define(w);
+	expect_text(w, "/bind/f", "again");
+}
+
 static void test_handles(void **state)
 {
 	struct world *w = *state;
@@ -910,7 +933,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_paths),     T(test_escapes), T(test_redirect), T(test_root), T(test_copy_up),	   T(test_truncating_open),
 	    T(test_whiteouts), T(test_rename),	T(test_names),	  T(test_open_flags),	   T(test_io),
-	    T(test_setattr),   T(test_xattr), T(test_leases),	T(test_binds),	  T(test_handles),	   T(test_unlinked_open),
+	    T(test_setattr),   T(test_xattr), T(test_leases),	T(test_binds), T(test_bind_gone),	  T(test_handles),	   T(test_unlinked_open),
 	    T(test_unnamed),   T(test_once),	T(test_readdir),  T(test_readdir_cookies), T(test_unlinked_elsewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
