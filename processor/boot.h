@@ -36,8 +36,9 @@ enum mon_fd {
 	MON_FD_OWNER,  /* channels to memory nodes beside home: sockets, by number of the owner; the last is a vfork child's guest channel */
 	MON_FD_OWNER_END = MON_FD_OWNER + MON_OWNERS,
 	MON_FD_END,
+	MON_FD_MIRROR = MON_FD_BASE + 64, /* beside open files that somebody watches: opens of their mirrors (monitor/file/watch.c) */
 };
-#define MON_FD_COUNT 64
+#define MON_FD_COUNT 320
 
 #define BOOT_MAGIC 0x544f4f424f47454cull /* "LEGOBOOT" */
 
@@ -61,6 +62,7 @@ struct boot_file { /* one open fd of the program that is not simply the host's, 
 	u32 kind;  /* monitor's enum file_kind */
 	u32 flags; /* O_* as the program sees them */
 	u32 path_len;
+	s32 mirror, pad; /* 0: none */
 	struct file_ref handle;
 	/* path_len bytes, padded to 8, follow */
 };

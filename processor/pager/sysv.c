@@ -182,7 +182,7 @@ static void describe_all(struct pager *p, u32 command)
 	} else {
 		*used = (struct shm_info){.used_ids = (int)p->nsegments};
 		for (const struct segment *s = p->segments; s; s = s->next)
-			used->shm_tot += s->object->file_size / LINE_SIZE;
+			used->shm_tot += ALIGN_UP(s->object->file_size, LINE_SIZE) / LINE_SIZE;
 		p->io_len = sizeof(*used);
 	}
 	p->rep.n = highest_index(p);

@@ -88,6 +88,8 @@ static s64 lego_dents(struct thread *t, int fd, struct file *f, struct dents *d)
 	if (pos < 0)
 		return -EINVAL; /* not even one entry fits */
 	host(SYSNR(lseek), fd, pos, SEEK_SET);
+	if (watch_any())
+		watch_touched(t, f, WATCH_ACCESS);
 	return 0;
 }
 
@@ -199,7 +201,15 @@ s64 sys_getcwd(struct thread *t, const u64 *a)
 	if (n < 0)
 		return n;
 	const char *seen = path_seen(t, path);
+	struct file *root = seen == path ? root_get(t) : NULL;
 
+	if (root) { /* nothing was cut: it lies outside */
+		char *out = path_slot(t, SLOT_TEXT);
+
+		mon_format(out, PATH_SLOT, "(unreachable)%s", path);
+		seen = out;
+	}
+	file_put(root);
 	n = (s64)strlen(seen);
 	if ((u64)n + 1 > a[1])
 		return -ERANGE;

@@ -36,8 +36,11 @@ void file_put(struct file *f)
 {
 	if (!f || f == &file_plain_host)
 		return;
-	if (__atomic_fetch_sub(&f->refs, 1, __ATOMIC_ACQ_REL) == 1)
-		mon_free(f, sizeof(*f) + f->path_len + 1);
+	if (__atomic_fetch_sub(&f->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	if (f->mirror)
+		watch_closed(f);
+	mon_free(f, sizeof(*f) + f->path_len + 1);
 }
 
 /* ------------------------------------------------------------ tables */
@@ -83,6 +86,8 @@ static void take_record(struct files *fs, const struct boot_file *r, const char 
 	if (r->flags & O_DIRECTORY)
 		f->mode = S_IFDIR;
 	f->handle = r->handle;
+	if (r->mirror)
+		watch_import(f, r->mirror);
 	if (r->fd == AT_FDCWD)
 		fs->cwd = f;
 	else if (r->fd == FD_ROOT)
@@ -96,6 +101,8 @@ static void take_record(struct files *fs, const struct boot_file *r, const char 
 struct files *files_init(const struct boot *b, const void *records, u64 records_len)
 {
 	struct files *fs = files_new(b->umask);
+
+	watch_init();
 	const char *cwd = b->cwd[0] == '/' ? b->cwd : "/";
 	u64 at = 0;
 
@@ -181,7 +188,8 @@ static s64 put_record(void *buf, u64 cap, u64 at, int fd, const struct file *f)
 
 	if (at + need > cap)
 		return -E2BIG;
-	*r = (struct boot_file){.fd = fd, .kind = f->kind, .flags = f->flags, .path_len = f->path_len, .handle = f->handle};
+	*r = (struct boot_file){.fd = fd, .kind = f->kind, .flags = f->flags, .path_len = f->path_len, .handle = f->handle,
+				.mirror = watch_export(f)};
 	if (f->mode == S_IFDIR)
 		r->flags |= O_DIRECTORY;
 	memset(r + 1, 0, ALIGN_UP((u64)f->path_len, 8));

@@ -23,6 +23,8 @@ struct file {
 	char *path; /* resolved, absolute in the vNode */
 	u32 path_len;
 	u32 reads; /* through it; see file_read */
+	int mirror; /* watch.c: the fd of its mirror's open; 0: none */
+	const struct task *mirror_of; /* whose fd that is */
 };
 
 struct files; /* fd table, cwd, umask: per task */

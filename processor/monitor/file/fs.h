@@ -94,6 +94,28 @@ static inline void ahead_call(s64 nr, const u64 *a) /* before every system call 
 		ahead_drop();
 }
 
+struct where;
+/* ------------------------------------------------------------ inotify (watch.c). Paths are resolved ones of the vNode. */
+extern bool *watch_flag; /* NULL: never */
+static inline bool watch_any(void) /* before each of the calls below */
+{
+	return unlikely(watch_flag && __atomic_load_n(watch_flag, __ATOMIC_RELAXED));
+}
+enum watch_what { WATCH_ACCESS = 1, WATCH_MODIFY = 2, WATCH_ATTRIB = 3 };
+void watch_init(void);
+void watch_made(struct thread *t, const char *path, bool dir);
+void watch_gone(struct thread *t, const char *path, bool dir);
+void watch_moved(struct thread *t, const char *from, const char *to, bool dir, u32 flags);
+void watch_changed(struct thread *t, const char *path, u32 what);
+void watch_touched(struct thread *t, const struct file *f, u32 what);
+u32 watch_of_attributes(u32 mask); /* SDA_* */
+void watch_opened(struct thread *t, struct file *f, u32 flags, bool created);
+void watch_closed(struct file *f); /* its last reference */
+s32 watch_export(const struct file *f);
+void watch_import(struct file *f, s32 mirror);
+/* The name that w is about to change, its directory resolved, into slot; uses HOST and REPLY. False: it has none of its own. */
+bool watch_name(struct where *w, enum path_slot slot);
+
 /* ------------------------------------------------------------ what processes share (shared.c) */
 bool may_be_object(const void *host_stat); /* a memfd, or a file of /dev/shm */
 /* The pager's number of what fd (f's) opens; 0: it is not paged. */

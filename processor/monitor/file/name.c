@@ -14,9 +14,16 @@ struct name_args {
 static s64 name_sd(struct thread *t, struct where *w, void *arg)
 {
 	struct name_args *n = arg;
+	bool gone = n->op == OP_SD_UNLINK && watch_any() && watch_name(w, SLOT_TEXT);
 	s64 r = sd_path(w, n->op, &n->q, n->second, n->second_len, NULL);
 
-	return MIN(r, 0);
+	if (r < 0 || !watch_any())
+		return MIN(r, 0);
+	if (gone)
+		watch_gone(t, path_slot(t, SLOT_TEXT), n->q.flags & SDP_DIRECTORY);
+	else if (n->op != OP_SD_UNLINK && n->op != OP_SD_RENAME)
+		watch_made(t, path_slot(t, SLOT_REPLY), n->op == OP_SD_MKDIR);
+	return 0;
 }
 
 static s64 name_local(struct thread *t, struct where *w, void *arg)
@@ -222,6 +229,14 @@ struct two_args {
 	u64 x;
 };
 
+static bool is_dir(struct where *w)
+{
+	struct sd_path_req q = {.flags = SDP_NOFOLLOW};
+	struct sd_open_rep rep;
+
+	return !sd_path(w, OP_SD_STAT, &q, NULL, 0, &rep) && (rep.attr.mode & S_IFMT) == S_IFDIR;
+}
+
 static s64 two_sd(struct thread *t, struct where *w, void *arg)
 {
 	struct two_args *two = arg;
@@ -230,8 +245,11 @@ static s64 two_sd(struct thread *t, struct where *w, void *arg)
 		return -EXDEV;
 	two->n.second = two->to->path;
 	two->n.second_len = two->to->len;
+	bool named = two->n.op == OP_SD_RENAME && watch_any() && watch_name(w, SLOT_TEXT) && watch_name(two->to, SLOT_IOV);
 	s64 r = name_sd(t, w, &two->n);
 
+	if (!r && named)
+		watch_moved(t, path_slot(t, SLOT_TEXT), path_slot(t, SLOT_IOV), is_dir(two->to), (u32)two->x);
 	return r == -WIRE_REDIRECT ? -EXDEV : r;
 }
 
@@ -302,6 +320,8 @@ static s64 link_fd(struct thread *t, int fd, struct where *to)
 	if (f->handle.id[0] && !path_is_local(to)) {
 		memcpy(id.path, f->handle.id, 16);
 		r = sd_path(&id, OP_SD_LINK, &q, to->path, to->len, NULL);
+		if (r >= 0 && watch_any())
+			watch_made(id.t, path_slot(t, SLOT_REPLY), false);
 	}
 	file_put(f);
 	return r == -WIRE_REDIRECT ? -EXDEV : MIN(r, 0);

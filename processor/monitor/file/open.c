@@ -70,6 +70,8 @@ static s64 open_reply(struct thread *t, u32 flags, const struct sd_open_rep *rep
 		return -ENOMEM;
 	s64 fd = flags & O_PATH ? entry_open_path(rep->attr.id, flags) : entry_open(rep->attr.id, flags);
 
+	if (fd >= 0 && watch_any())
+		watch_opened(t, f, flags, rep->created);
 	return fd_install(t, fd, f);
 }
 

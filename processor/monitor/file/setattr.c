@@ -12,8 +12,11 @@ struct set_args {
 static s64 set_sd(struct thread *t, struct where *w, void *arg)
 {
 	struct set_args *s = arg;
+	s64 r = sd_setattr(w, &s->q);
 
-	return sd_setattr(w, &s->q);
+	if (r >= 0 && watch_any())
+		watch_changed(t, path_slot(t, SLOT_REPLY), watch_of_attributes(s->q.mask));
+	return r;
 }
 
 static bool is_lego(const struct file *f)
@@ -21,7 +24,7 @@ static bool is_lego(const struct file *f)
 	return f->handle.id[0] || f->handle.id[1];
 }
 
-static s64 set_id(struct file *f, struct sd_setattr_req *q)
+static s64 set_id(struct thread *t, struct file *f, struct sd_setattr_req *q)
 {
 	u32 len = q->mask & SDA_SIZE ? sizeof(f->handle) : sizeof(f->handle.id); /* a size is set by the right the fd was opened with */
 	struct wire_seg segs[2] = {{q, sizeof(*q)}, {&f->handle, len}};
@@ -31,7 +34,11 @@ static s64 set_id(struct file *f, struct sd_setattr_req *q)
 	q->flags = SDP_BY_ID;
 	q->by_uid = cred_get()->fsuid;
 	q->by_gid = cred_get()->fsgid;
-	return sto_call(OP_SD_SETATTR, segs, 2, &r);
+	s64 status = sto_call(OP_SD_SETATTR, segs, 2, &r);
+
+	if (status >= 0 && watch_any())
+		watch_touched(t, f, watch_of_attributes(q->mask));
+	return status;
 }
 
 /* By fd. For a file of the sandbox the host's call of c, which takes a path: that of the fd. */
@@ -47,7 +54,7 @@ static s64 set_fd(struct thread *t, int fd, struct sd_setattr_req *q, const stru
 	if (f->kind == FILE_PATH && !path_ok)
 		r = -EBADF;
 	else if (is_lego(f))
-		r = set_id(f, q);
+		r = set_id(t, f, q);
 	else if (f->kind == FILE_HOST)
 		r = host(c->nr, AT_FDCWD, name, c->x, c->y, c->z & ~(u64)AT_EMPTY_PATH);
 	else
@@ -306,7 +313,7 @@ s64 sys_truncate(struct thread *t, const u64 *a)
 static s64 resize(struct thread *t, struct file *f, int fd, struct sd_setattr_req *q)
 {
 	paged_resize(t, f, fd, q->size);
-	return set_id(f, q);
+	return set_id(t, f, q);
 }
 
 s64 sys_ftruncate(struct thread *t, const u64 *a)
@@ -388,6 +395,8 @@ s64 sys_fallocate(struct thread *t, const u64 *a)
 		r = -EFBIG;
 	else
 		r = MIN(sto_io(OP_SD_FALLOCATE, f, a[2], a[3], (u32)a[1], NULL, 0, NULL, NULL), 0);
+	if (!r && watch_any())
+		watch_touched(t, f, WATCH_MODIFY);
 	file_put(f);
 	return r;
 }

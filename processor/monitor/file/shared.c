@@ -113,7 +113,7 @@ static void write_again(struct thread *t, struct file *f, u64 end, u64 n, u32 fl
 	through_pager(t, 0, f, OP_SD_WRITE, end - n, n, flags & ~(u32)SDIO_APPEND, buf, NULL);
 }
 
-s64 file_rw(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, u32 flags, void *buf, struct sd_io_rep *rep)
+static s64 move_data(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, u32 flags, void *buf, struct sd_io_rep *rep)
 {
 	u64 object = file_object(t, f, fd);
 	bool write = op == OP_SD_WRITE;
@@ -128,6 +128,15 @@ s64 file_rw(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, 
 	r = write ? sto_io(op, f, off, len, flags, buf, len, NULL, rep) : file_read(f, off, len, buf);
 	if (write && r > 0 && file_is_paged(fd))
 		write_again(t, f, rep->end, (u64)r, flags, buf);
+	return r;
+}
+
+s64 file_rw(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, u32 flags, void *buf, struct sd_io_rep *rep)
+{
+	s64 r = move_data(t, f, fd, op, off, len, flags, buf, rep);
+
+	if (r > 0 && watch_any() && f->kind == FILE_LEGO)
+		watch_touched(t, f, op == OP_SD_WRITE ? WATCH_MODIFY : WATCH_ACCESS);
 	return r;
 }
 

@@ -112,34 +112,6 @@ s64 sys_get_mempolicy(struct thread *t, const u64 *a)
 	return a[1] && a[2] ? copy_to_user(a[1], mask, MIN(ALIGN_UP(a[2], 64) / 8, sizeof(mask))) : 0;
 }
 
-/* ------------------------------------------------------------ inotify: the host's object; lego files never fire */
-
-s64 sys_inotify_init(struct thread *t, const u64 *a)
-{
-	return files_took(t, host(SYSNR(inotify_init1), 0));
-}
-
-s64 sys_inotify_add_watch(struct thread *t, const u64 *a)
-{
-	struct stat_args s = {0};
-	struct where w;
-	char name[40];
-
-	if (!fd_ok(a[0]))
-		return -EBADF;
-	s64 r = path_at(t, &w, SLOT_A, AT_FDCWD, a[1], false);
-
-	if (r < 0)
-		return r;
-	r = path_run(t, &w, stat_sd, local_stat, &s);
-	path_done(&w);
-	if (r < 0)
-		return r;
-	/* something that exists, differs from file to file and stays quiet */
-	mon_format(name, sizeof(name), "/proc/self/fd/%d", MON_FD_FILES);
-	return host(SYSNR(inotify_add_watch), a[0], name, 0x400 /* IN_DELETE_SELF */);
-}
-
 /* ------------------------------------------------------------ POSIX notification */
 
 s64 sys_mq_notify(struct thread *t, const u64 *a)

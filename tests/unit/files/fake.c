@@ -161,6 +161,11 @@ bool vm_shares(void)
 	return false;
 }
 
+void *mon_map_fd(int fd, u64 len, int prot)
+{
+	return NULL;
+}
+
 s64 sysv_next(struct thread *t, u32 *id, u8 ds[SYSV_DS_BYTES])
 {
 	return -ENOENT;
