@@ -13,19 +13,6 @@ refuses() { # refuses STATUS TEXT COMMAND...: must exit with STATUS and one line
 	expect "$want" "$said"
 }
 
-soon() { # soon SECONDS WHAT COMMAND...: must succeed within so many seconds
-	local tries=$(($1 * 20)) what=$2
-	shift 2
-	while ! "$@"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || {
-			fail "$what"
-			return
-		}
-		sleep 0.05
-	done
-}
-
 pid_of() { # pid_of CLUSTER ID, also when the manager is down
 	jq -r --arg id "$2" '.components[] | select(.id == $id) | .pid' "$LEGO_HOME/$1/cluster.json"
 }

@@ -38,7 +38,7 @@ refuses 2 "unknown signal" "$LEGO" kill -s FOO 1
 # --- what dies is down, the rest stays
 for id in m1 p1 s0; do
 	kill -9 "$(pid_of default $id)"
-	soon 2 "$id is not shown as down after kill -9" state_is default $id down
+	soon 2 state_is default $id down || fail "$id is not shown as down after kill -9"
 done
 for id in gm0 p0 m0; do
 	check "$id is still up" state_is default $id up
@@ -48,16 +48,16 @@ refuses 1 "up already" "$LEGO" up
 
 # --- the manager dies and comes back: the others stay, and find it
 kill -9 "$(pid_of default gm0)"
-soon 2 "gm0 does not end" none_alive "$(pid_of default gm0)"
+soon 2 none_alive "$(pid_of default gm0)" || fail "gm0 does not end"
 refuses 1 "gm0" "$LEGO" status
 check "m0 minds the manager's end" alive "$(pid_of default m0)"
 "$LEGO" gm --name gm0 --listen "unix:$LEGO_HOME/default/gm0.sock" --key "$LEGO_HOME/default/key" --data "$LEGO_HOME/default/gm0" \
 	2>"$TMP/gm0.log" &
 manager=$!
-soon 5 "m0 does not find the manager that is back" grep -q "m0 .* is back" "$TMP/gm0.log"
-soon 5 "p0 does not find the manager that is back" grep -q "p0 .* is back" "$TMP/gm0.log"
+soon 5 grep -q "m0 .* is back" "$TMP/gm0.log" || fail "m0 does not find the manager that is back"
+soon 5 grep -q "p0 .* is back" "$TMP/gm0.log" || fail "p0 does not find the manager that is back"
 check "the silent are presumed up for a lease" state_is default m1 up
-soon 5 "m1 is not down after the first lease" state_is default m1 down
+soon 5 state_is default m1 down || fail "m1 is not down after the first lease"
 check "m0 is up in the new term" state_is default m0 up
 check "p0 is up in the new term" state_is default p0 up
 [ "$("$LEGO" vnode list | grep '^mine ')" = "$mine" ] || fail "the vNode is not what it was before the manager's restart"
