@@ -8,11 +8,17 @@ static u64 left(const struct place_candidate *c)
 	return c->total > c->used ? c->total - c->used : 0;
 }
 
+/* Negative: more was promised than there is. Such figures are guesses until the node reports, so the least wrong one is still the best. */
+static s64 balance(const struct place_candidate *c)
+{
+	return (s64)c->total - (s64)c->used;
+}
+
 static int most_free(const struct place_candidate *cands, u32 n)
 {
 	u32 best = 0;
 	for (u32 i = 1; i < n; i++)
-		if (left(&cands[i]) > left(&cands[best]))
+		if (balance(&cands[i]) > balance(&cands[best]))
 			best = i;
 	return (int)best;
 }

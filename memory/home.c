@@ -303,6 +303,11 @@ static void ask(struct home_op *op)
 	set_owners(op);
 }
 
+static bool stays(const struct home *h)
+{
+	return h->own->create.flags & ASC_STAYS;
+}
+
 /* What home keeps itself: all of it as long as the process is small and there is room; lines that move stay with their owner. */
 static void choose_near(struct home_op *op)
 {
@@ -313,6 +318,8 @@ static void choose_near(struct home_op *op)
 	for (u32 i = 0; i < op->nwant; i++)
 		sum += op->want[i].charge;
 	bool near = h->layout->vmas.charged_bytes + sum <= op->md->near_bytes && sum <= core->cap_bytes - core->committed_bytes;
+
+	near |= stays(h);
 	const struct as_mremap_req *r = &op->req.mremap;
 
 	for (u32 i = 0; i < op->nwant; i++) {
@@ -345,7 +352,7 @@ static void reserved(struct home_op *op)
 		apply(op);
 		return;
 	}
-	for (u32 i = 0; i < op->nwant; i++)
+	for (u32 i = 0; i < op->nwant && !stays(op->ms->home); i++)
 		if (op->want[i].part && op->want[i].part->full && op->want[i].charge) {
 			unassign(op, &op->want[i]);
 			elsewhere = true;

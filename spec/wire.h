@@ -324,8 +324,11 @@ struct as_create_req {
 	u32 uid;
 	u64 limit_bytes; /* commit limit; 0: none but the node's */
 	struct node_ref storage; /* where its file mappings are filled from */
+	u32 flags;		 /* ASC_… */
+	u32 pad;
 };
-_Static_assert(sizeof(struct as_create_req) == 168, "wire");
+_Static_assert(sizeof(struct as_create_req) == 176, "wire");
+#define ASC_STAYS 1u /* all of it at its home, whatever the policy: who uses it speaks to home alone */
 struct as_clone_req {
 	u64 parent;
 	u64 child;

@@ -128,6 +128,7 @@ struct op {
 	bool counted; /* in vnode->users */
 	struct peer *md, *sd;
 	u32 epoch;
+	u32 create_flags; /* ASC_… */
 	u64 excache_bytes;
 	bool excache_any; /* none in particular was asked for */
 	u32 uid, gid;

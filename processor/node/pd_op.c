@@ -317,7 +317,8 @@ static void space_came(void *self, void *arg, s32 status, const struct msg *m)
 
 static enum step_result step_create(struct pd *pd, struct op *op)
 {
-	struct as_create_req req = {.asid = op->asid, .vnode = op->vnode->id, .uid = op->uid, .limit_bytes = op->vnode->spec.memory_bytes};
+	struct as_create_req req = {.asid = op->asid, .vnode = op->vnode->id, .uid = op->uid, .limit_bytes = op->vnode->spec.memory_bytes,
+				    .flags = op->create_flags};
 	if (op->waiting)
 		return op->satisfied ? STEP_NEXT : STEP_WAIT;
 	if (!pd_peer_ready(pd, op->md)) {
@@ -660,6 +661,7 @@ static enum step_result step_pager_ids(struct pd *pd, struct op *op)
 
 static enum step_result step_pager_create(struct pd *pd, struct op *op)
 {
+	op->create_flags = ASC_STAYS; /* the pager has one channel */
 	return op->vnode->pager && !op->waiting ? STEP_NEXT : step_create(pd, op);
 }
 

@@ -208,20 +208,37 @@ static s32 evict(struct pager *p, struct object *o, u64 line, u64 n)
 	return rc;
 }
 
-/* The oldest line that is in place, and those that came right after it and lie right behind it. 0: there is none. */
+void lines_keep(struct pager *p, const struct object *o, u64 line, u64 n)
+{
+	p->keep.object = o ? o->number : 0;
+	p->keep.line = line;
+	p->keep.n = n;
+}
+
+static bool kept(const struct pager *p, const struct queued *q)
+{
+	return q->object == p->keep.object && q->line - p->keep.line < p->keep.n;
+}
+
+/* The oldest line that is in place, and those that came right after it and lie right behind it. 0: there is none, but what the request
+ * under way needs. */
 static u64 oldest_run(struct pager *p, struct object **o, u64 *line)
 {
-	u64 n = 0;
+	u64 n = 0, end = p->queue_tail;
 
-	while (p->queue_head != p->queue_tail && n < RUN_MAX) {
+	while (p->queue_head != end && n < RUN_MAX) {
 		const struct queued *q = &p->queue[p->queue_head % p->queue_cap];
 		struct object *at = object_by_number(p, q->object);
 		struct chunk *c = at ? chunk_find(at, q->line) : NULL;
 		u64 bit = 1ull << q->line % CHUNK_LINES;
 
-		if (n && (at != *o || q->line != *line + n || !(c && c->resident & bit)))
+		if (n && (at != *o || q->line != *line + n || !(c && c->resident & bit) || kept(p, q)))
 			break;
 		p->queue_head++;
+		if (kept(p, q)) { /* once more round */
+			p->queue[p->queue_tail++ % p->queue_cap] = *q;
+			continue;
+		}
 		if (c)
 			c->queued &= ~bit;
 		if (!c || !(c->resident & bit))

@@ -107,6 +107,9 @@ struct pager {
 	u64 resident, bound; /* lines */
 	struct queued *queue; /* first in, first out; what has left already is skipped */
 	u64 queue_cap, queue_head, queue_tail;
+	struct {
+		u64 object, line, n;
+	} keep; /* what the request under way needs in place: does not leave */
 	u8 *buf; /* RUN_MAX lines */
 	u8 *io;	 /* the reply's data */
 	u32 io_len;
@@ -142,7 +145,9 @@ static inline bool line_resident(const struct object *o, u64 line)
 
 	return c && c->resident & 1ull << line % CHUNK_LINES;
 }
-s32 lines_need(struct pager *p, struct object *o, u64 line, u64 n); /* all in place; at most RUN_MAX */
+/* All in place, at most RUN_MAX. Making room may push others of the same range out again: lines_keep first. */
+s32 lines_need(struct pager *p, struct object *o, u64 line, u64 n);
+void lines_keep(struct pager *p, const struct object *o, u64 line, u64 n); /* until the next call; NULL: none */
 s32 lines_fault(struct pager *p, struct object *o, u64 line, const struct mapper *m, bool was_protected);
 s32 lines_room(struct pager *p, u64 n); /* n more may come */
 s32 lines_wrote(struct pager *p, struct object *o, u64 line, u64 n); /* their pages have been made or changed: in place, and dirty */

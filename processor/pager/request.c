@@ -270,8 +270,10 @@ static s32 on_read(struct pager *p, struct mapper *m, const struct shm_req *q, c
 	p->rep.size = size;
 	if (!len)
 		return 0;
-	u64 line = q->off / LINE_SIZE;
-	s32 rc = lines_need(p, o, line, (q->off + len - 1) / LINE_SIZE - line + 1);
+	u64 line = q->off / LINE_SIZE, n_lines = (q->off + len - 1) / LINE_SIZE - line + 1;
+
+	lines_keep(p, o, line, n_lines);
+	s32 rc = lines_need(p, o, line, n_lines);
 
 	if (rc)
 		return rc;
@@ -306,6 +308,7 @@ static s32 write_memory(struct pager *p, struct object *o, const struct shm_req 
 	if (!len)
 		return 0;
 	u64 n = (off + len - 1) / LINE_SIZE - line + 1;
+	lines_keep(p, o, line, n);
 	s32 rc = lines_room(p, n);
 
 	if (!rc)
@@ -400,6 +403,7 @@ static s32 do_fallocate(struct pager *p, struct object *o, const struct shm_req 
 	if (o->is_file)
 		return -EOPNOTSUPP;
 	if (q->mode == hole) {
+		lines_keep(p, o, q->off / LINE_SIZE, (end - 1) / LINE_SIZE - q->off / LINE_SIZE + 1);
 		s32 rc = edges_need(p, o, q->off, q->len);
 
 		if (!rc && fallocate(o->fd, (int)hole, (off_t)q->off, (off_t)q->len))
@@ -516,5 +520,8 @@ s32 request(struct pager *p, struct mapper *m, const struct msg *msg)
 
 	if (i >= ARRAY_SIZE(handlers))
 		return -ENOSYS;
-	return handlers[i](p, m, msg->fixed, msg);
+	s32 rc = handlers[i](p, m, msg->fixed, msg);
+
+	lines_keep(p, NULL, 0, 0);
+	return rc;
 }

@@ -517,10 +517,66 @@ static void kernel_reach(void)
 	R(open(p, O_RDONLY));
 }
 
+static void map_comes_and_goes(void)
+{
+	/* reads and writes of a file that another process maps shared now and then are never cut short */
+	enum { BYTES = 300 * PAGE, ROUNDS = 25 };
+	int fd = MUST(open("g", O_RDWR | O_CREAT | O_TRUNC, 0644));
+	char *bytes = anon(BYTES, RW), *back = anon(BYTES, RW);
+	fill(bytes, BYTES, 67);
+	MUST(write(fd, bytes, BYTES));
+	pid_t c = fork();
+	for (;!c;) {
+		volatile char *p = MUST((char *)mmap(NULL, BYTES, RW, MAP_SHARED, fd, 0));
+		(void)p[PAGE];
+		MUST(munmap((void *)p, BYTES));
+		usleep(500);
+	}
+	int wrong = 0;
+	for (int i = 0; i < ROUNDS; i++) {
+		memset(back, 0, BYTES);
+		wrong += pread(fd, back, BYTES, 0) != BYTES || memcmp(bytes, back, BYTES);
+		fill(bytes, BYTES, 68 + (unsigned)i);
+		wrong += pwrite(fd, bytes, BYTES, 0) != BYTES;
+	}
+	R(wrong);
+	R(kill(c, SIGKILL));
+	t_wait("mapper", c);
+	R(unlink("g"));
+}
+
+static void object_in_pieces(void)
+{
+	/* a memfd that is larger than the memory kept here for it, read and written at odd places */
+	enum { BYTES = 700 * PAGE, OPS = 600, MOST = 150000 };
+	int fd = MUST(memfd_create("m", 0));
+	char *model = calloc(1, BYTES), *piece = malloc(MOST);
+	unsigned seed = 5;
+	int wrong = 0;
+	R(ftruncate(fd, BYTES));
+	char *last = MUST((char *)mmap(NULL, PAGE, RW, MAP_SHARED, fd, BYTES - PAGE));
+	R(*last);
+	for (int i = 0; i < OPS; i++) {
+		unsigned len = 1 + (unsigned)rand_r(&seed) % MOST, at = (unsigned)rand_r(&seed) % (BYTES - len);
+		if (i % 3) {
+			fill(piece, len, (unsigned)i);
+			memcpy(model + at, piece, len);
+			wrong += pwrite(fd, piece, len, at) != len;
+		} else {
+			wrong += pread(fd, piece, len, at) != len || memcmp(piece, model + at, len);
+		}
+	}
+	R(wrong);
+	R(munmap(last, PAGE));
+	free(model);
+	free(piece);
+}
+
 static const struct t_case cases[] = {
 	{"anonymous", anonymous}, {"file_private", file_private}, {"file_shared", file_shared}, {"protect", protect}, {"code", code},
 	{"holes", holes},	  {"fixed_replace", fixed_replace}, {"remap", remap},		{"dontneed", dontneed}, {"reserve", reserve},
 	{"shared", shared},	  {"cow", cow},			    {"brk", brk_},		{"locks", locks},	{"grows", grows},
-	{"split_access", split_access}, {"kernel_reach", kernel_reach}, {NULL, NULL},
+	{"split_access", split_access}, {"kernel_reach", kernel_reach}, {"map_comes_and_goes", map_comes_and_goes},
+	{"object_in_pieces", object_in_pieces}, {NULL, NULL},
 };
 T_MAIN(cases)

@@ -280,6 +280,7 @@ static void fill_as_create_req(void *at)
 	NUM(uid);
 	NUM(limit_bytes);
 	fill_node_ref(&s->storage);
+	NUM(flags);
 }
 
 static void fill_as_clone_req(void *at)

@@ -85,7 +85,8 @@ static s64 piece(struct thread *t, struct pager_call *c, u8 *buf, u64 n)
 	return r < 0 ? r : (s64)MIN(c->rep.n, n);
 }
 
-static s64 through_pager(struct thread *t, u64 object, struct file *f, u16 op, u64 off, u64 len, u32 flags, u8 *buf, struct sd_io_rep *rep)
+/* gone: the pager let go of the file (nobody maps it any more) after so many bytes; the rest is for who called. */
+static s64 through_pager(struct thread *t, u64 object, struct file *f, u16 op, u64 off, u64 len, u32 flags, u8 *buf, struct sd_io_rep *rep, bool *gone)
 {
 	struct pager_call c = {.op = op == OP_SD_WRITE ? OP_SHM_WRITE : OP_SHM_READ, .req = {.object = object, .file = f->handle, .flags = flags}};
 	u64 done = 0;
@@ -102,15 +103,18 @@ static s64 through_pager(struct thread *t, u64 object, struct file *f, u16 op, u
 		if ((u64)r < n)
 			break;
 	}
-	if (rep)
-		*rep = (struct sd_io_rep){done, c.rep.end, c.rep.size, c.rep.change, c.rep.verifier};
-	return done ? (s64)done : r;
+	*gone = r == -ESTALE;
+	*rep = (struct sd_io_rep){done, c.rep.end, c.rep.size, c.rep.change, c.rep.verifier};
+	return done || *gone ? (s64)done : r;
 }
 
 /* Somebody mapped the file while it was written: what the pager has read before must not stay. */
 static void write_again(struct thread *t, struct file *f, u64 end, u64 n, u32 flags, u8 *buf)
 {
-	through_pager(t, 0, f, OP_SD_WRITE, end - n, n, flags & ~(u32)SDIO_APPEND, buf, NULL);
+	struct sd_io_rep rep;
+	bool gone;
+
+	through_pager(t, 0, f, OP_SD_WRITE, end - n, n, flags & ~(u32)SDIO_APPEND, buf, &rep, &gone);
 }
 
 static s64 move_data(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, u32 flags, void *buf, struct sd_io_rep *rep)
@@ -118,17 +122,21 @@ static s64 move_data(struct thread *t, struct file *f, int fd, u16 op, u64 off, 
 	u64 object = file_object(t, f, fd);
 	bool write = op == OP_SD_WRITE;
 	struct sd_io_rep own;
-	s64 r = -ESTALE;
+	bool gone = true;
+	s64 done = 0;
 
 	rep = rep ? rep : &own;
 	if (object || file_is_paged(fd))
-		r = through_pager(t, object, f, op, off, len, flags, buf, rep);
-	if (r != -ESTALE)
-		return r;
-	r = write ? sto_io(op, f, off, len, flags, buf, len, NULL, rep) : file_read(f, off, len, buf);
+		done = through_pager(t, object, f, op, off, len, flags, buf, rep, &gone);
+	if (!gone || object)
+		return gone && !done ? -ESTALE : done;
+	u8 *rest = (u8 *)buf + done;
+	s64 r = write ? sto_io(op, f, off + (u64)done, len - (u64)done, flags, rest, len - (u64)done, NULL, rep)
+		      : file_read(f, off + (u64)done, len - (u64)done, rest);
+
 	if (write && r > 0 && file_is_paged(fd))
-		write_again(t, f, rep->end, (u64)r, flags, buf);
-	return r;
+		write_again(t, f, rep->end, (u64)r, flags, rest);
+	return done && r < 0 ? done : done + r;
 }
 
 s64 file_rw(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, u32 flags, void *buf, struct sd_io_rep *rep)

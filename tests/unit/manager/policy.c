@@ -20,6 +20,14 @@ static void most_free_does_not_wrap_when_overfull(void **state)
 	assert_int_equal(place_pick(PLACE_MOST_FREE, c, 2, 1, &turn), 1);
 }
 
+static void most_free_spreads_what_is_over(void **state)
+{
+	const struct place_candidate c[] = {{.used = 140, .total = 100}, {.used = 120, .total = 100}, {.used = 130, .total = 100}};
+	u32 turn = 0;
+	assert_int_equal(place_pick(PLACE_MOST_FREE, c, 3, 1, &turn), 1);
+	assert_int_equal(place_pick(PLACE_ROUND_ROBIN, c, 3, 1, &turn), 1); /* nobody has room: most left */
+}
+
 static void round_robin_takes_turns(void **state)
 {
 	u32 turn = 0;
@@ -51,6 +59,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(most_free_takes_most_left), cmocka_unit_test(most_free_does_not_wrap_when_overfull),
+		cmocka_unit_test(most_free_spreads_what_is_over),
 		cmocka_unit_test(round_robin_takes_turns),   cmocka_unit_test(pack_takes_fullest_with_room),
 		cmocka_unit_test(names),
 	};
