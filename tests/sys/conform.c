@@ -8,11 +8,13 @@
 #include <linux/sched.h>
 #include <mqueue.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -497,6 +499,52 @@ static void no_room_for_a_frame(void)
 	signal(SIGSEGV, SIG_DFL);
 }
 
+/* Of the system's own names natively none is touched: root has a namespace of its own, another user may not. */
+static void names_set(void)
+{
+	struct utsname was, u;
+	char host[65], long_name[70];
+
+	(void)!unshare(CLONE_NEWUTS);
+	MUST(uname(&was));
+	memset(long_name, 'x', sizeof(long_name));
+	R(sethostname("another", 7));
+	MUST(uname(&u));
+	say("%s\n", u.nodename);
+	R(gethostname(host, sizeof(host)));
+	t_cat("/proc/sys/kernel/hostname");
+	R(setdomainname("domain.of", 6));
+	MUST(uname(&u));
+	say("%s %s\n", u.nodename, u.domainname);
+	R(sethostname(long_name, 64));
+	MUST(uname(&u));
+	say("%zu\n", strlen(u.nodename));
+	R(sethostname(long_name, 65));
+	R(sethostname(long_name, -1));
+	R(sethostname((void *)-1, 3));
+	R(setdomainname((void *)-1, 3));
+	R(sethostname("", 0));
+	MUST(uname(&u));
+	say("[%s]\n", u.nodename);
+	pid_t p = MUST(fork());
+	if (!p) {
+		MUST(setresuid(1000, 1000, 1000));
+		R(sethostname("not", 3));
+		R(setdomainname("not", 3));
+		_exit(0);
+	}
+	t_wait("another user", p);
+	R(sethostname(was.nodename, strlen(was.nodename)));
+	R(setdomainname(was.domainname, strlen(was.domainname)));
+	struct timeval tv = {0, 1000};
+	personality(STICKY_TIMEOUTS);
+	R(select(0, NULL, NULL, NULL, &tv));
+	say("left %ld\n", (long)tv.tv_usec);
+	personality(0);
+	R(select(0, NULL, NULL, NULL, &tv));
+	say("left %ld\n", (long)tv.tv_usec);
+}
+
 static const struct t_case cases[] = {
 	{"no_room_for_a_frame", no_room_for_a_frame},
 	{"signal_at_once", signal_at_once},
@@ -511,7 +559,7 @@ static const struct t_case cases[] = {
 	{"by_pidfd", by_pidfd},
 	{"others_ipc", others_ipc},
 	{"resolving", resolving},
-	{"settings_read_back", settings_read_back},
+	{"settings_read_back", settings_read_back}, {"names_set", names_set},
 	{"ids_over_exec", ids_over_exec},
 	{NULL, NULL},
 };

@@ -96,10 +96,18 @@ static inline void ahead_call(s64 nr, const u64 *a) /* before every system call 
 
 struct where;
 /* ------------------------------------------------------------ inotify (watch.c). Paths are resolved ones of the vNode. */
-extern bool *watch_flag; /* NULL: never */
+#define PAGE_WORDS 980
+struct node_page { /* mapped by all processes of the vNode on this node, who may write what they like: hints and names only */
+	u32 watched; /* anything ever was */
+	u32 names_seq; /* odd: being changed; 0: the names are the host's (sys/identity.c) */
+	char hostname[65], domainname[65], pad[38];
+	u32 bits[PAGE_WORDS]; /* by hash of a path */
+};
+_Static_assert(sizeof(struct node_page) <= LINE_SIZE && sizeof(struct node_page) > LINE_SIZE - 64, "one page");
+extern struct node_page *node_page; /* NULL: there is none */
 static inline bool watch_any(void) /* before each of the calls below */
 {
-	return unlikely(watch_flag && __atomic_load_n(watch_flag, __ATOMIC_RELAXED));
+	return unlikely(node_page && __atomic_load_n(&node_page->watched, __ATOMIC_RELAXED));
 }
 enum watch_what { WATCH_ACCESS = 1, WATCH_MODIFY = 2, WATCH_ATTRIB = 3 };
 void watch_init(void);

@@ -7,7 +7,7 @@
  * (file.mirror), kept over dup, fork and exec, so that the last close is the last close. So queues, names, cookies, masks, descriptors
  * that are polled or passed on are the host's.
  *
- * Whether a path is watched is asked of a bitmap that all processes map (WATCH_MAP). It may say yes where the answer is no (then a host
+ * Whether a path is watched is asked of a bitmap that all processes map (struct node_page). It may say yes where the answer is no (then a host
  * call fails, in the mirror nothing is there), and never forgets: a mirror stays as long as the vNode does on this node. Nothing else
  * depends on what either holds: both belong to the vNode's programs.
  *
@@ -18,33 +18,25 @@
 
 #include "processor/monitor/procfs/local.h"
 
-#define WATCH_MAP  "watched"
+#define PAGE_NAME  "page"
 #define MIRROR_TOP "w"
-#define WORDS	   ((LINE_SIZE - 8) / 4)
+#define WORDS	   PAGE_WORDS
 #define UTIME_NOW  0x3fffffff
 #define UTIME_OMIT 0x3ffffffe
 #define DT_DIR	   4
 
-struct watch_map { /* shared by the vNode's processes on this node */
-	u32 any, pad;
-	u32 bits[WORDS];
-};
-_Static_assert(sizeof(struct watch_map) == LINE_SIZE, "one page");
-
-static struct watch_map *map;
-bool *watch_flag; /* the first byte of map->any */
+struct node_page *node_page;
 
 void watch_init(void)
 {
-	s64 fd = host(SYSNR(openat), MON_FD_FILES, WATCH_MAP, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	s64 fd = host(SYSNR(openat), MON_FD_FILES, PAGE_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	struct stat st;
 
 	if (fd < 0)
 		return;
-	if (!host(SYSNR(fstat), fd, &st) && (u64)st.st_size < sizeof(*map))
-		host(SYSNR(ftruncate), fd, sizeof(*map));
-	map = mon_map_fd((int)fd, sizeof(*map), 3 /* PROT_READ | PROT_WRITE */);
-	watch_flag = (bool *)map;
+	if (!host(SYSNR(fstat), fd, &st) && (u64)st.st_size < sizeof(*node_page))
+		host(SYSNR(ftruncate), fd, sizeof(*node_page));
+	node_page = mon_map_fd((int)fd, sizeof(*node_page), 3 /* PROT_READ | PROT_WRITE */);
 	host(SYSNR(close), fd);
 }
 
@@ -63,21 +55,21 @@ static bool bit_get(const char *path, u64 len)
 {
 	u32 b = hash(path, len);
 
-	return __atomic_load_n(&map->bits[b / 32], __ATOMIC_RELAXED) >> b % 32 & 1;
+	return __atomic_load_n(&node_page->bits[b / 32], __ATOMIC_RELAXED) >> b % 32 & 1;
 }
 
 static void bit_set(const char *path, u64 len)
 {
 	u32 b = hash(path, len);
 
-	__atomic_fetch_or(&map->bits[b / 32], 1u << b % 32, __ATOMIC_RELAXED);
-	__atomic_store_n(&map->any, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&node_page->bits[b / 32], 1u << b % 32, __ATOMIC_RELAXED);
+	__atomic_store_n(&node_page->watched, 1, __ATOMIC_SEQ_CST);
 }
 
 static void all_set(void) /* names below a moved directory are not known */
 {
 	for (u32 i = 0; i < WORDS; i++)
-		__atomic_store_n(&map->bits[i], ~0u, __ATOMIC_RELAXED);
+		__atomic_store_n(&node_page->bits[i], ~0u, __ATOMIC_RELAXED);
 }
 
 static u64 parent_len(const char *path)
@@ -438,7 +430,7 @@ s64 sys_inotify_add_watch(struct thread *t, const u64 *a)
 
 	if (!fd_ok(a[0]))
 		return -EBADF;
-	if (!map)
+	if (!node_page)
 		return -ENOSPC;
 	s64 r = path_at(t, &w, SLOT_A, AT_FDCWD, a[1], false);
 

@@ -118,6 +118,12 @@ static s64 do_select(struct thread *t, const u64 *a, struct ts *ts, const u64 *m
 	return r;
 }
 
+/* personality(STICKY_TIMEOUTS): what is left of the time is not written back. */
+static bool sticky(const struct thread *t)
+{
+	return t->task->personality & 0x4000000;
+}
+
 s64 sys_select(struct thread *t, const u64 *a)
 {
 	struct ts ts;
@@ -135,7 +141,8 @@ s64 sys_select(struct thread *t, const u64 *a)
 
 	tv[0] = ts.sec;
 	tv[1] = ts.nsec / 1000;
-	copy_to_user(a[4], tv, sizeof(tv));
+	if (!sticky(t))
+		copy_to_user(a[4], tv, sizeof(tv));
 	return r;
 }
 
@@ -152,7 +159,7 @@ s64 sys_pselect6(struct thread *t, const u64 *a)
 	if (r < 0)
 		return r;
 	r = do_select(t, a, a[4] ? &ts : NULL, arg[0] ? &mask : NULL);
-	if (a[4])
+	if (a[4] && !sticky(t))
 		copy_to_user(a[4], &ts, sizeof(ts));
 	return r;
 }

@@ -61,7 +61,7 @@ static void uts_text(struct text *x, u32 field)
 {
 	char u[6][65];
 
-	if (!host(SYSNR(uname), u))
+	if (!system_names(u))
 		text_add(x, "%s\n", u[field]);
 }
 

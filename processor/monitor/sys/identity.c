@@ -1,11 +1,68 @@
 /* What the system says it is: its names, the personality a process asked for, its file systems, and what a process may stop sharing. */
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <linux/utsname.h>
 
 #include "base/string.h"
 #include "processor/monitor/file/fs.h"
 
-/* ------------------------------------------------------------ names: of the vNode's own UTS namespace */
+/* ------------------------------------------------------------ names: of the vNode's own UTS namespace, or what its root set */
+
+#define NAME_TRIES 1000u /* whoever changes them may be killed in the middle */
+
+/* 0, or -errno of the host. */
+s64 system_names(void *utsname)
+{
+	struct new_utsname *u = utsname;
+	s64 r = host(SYSNR(uname), u);
+
+	for (u32 i = 0; !r && node_page && i < NAME_TRIES; i++) {
+		u32 seq = __atomic_load_n(&node_page->names_seq, __ATOMIC_ACQUIRE);
+
+		if (!seq)
+			break;
+		memcpy(u->nodename, node_page->hostname, sizeof(u->nodename));
+		memcpy(u->domainname, node_page->domainname, sizeof(u->domainname));
+		u->nodename[64] = u->domainname[64] = 0;
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (!(seq & 1) && __atomic_load_n(&node_page->names_seq, __ATOMIC_RELAXED) == seq)
+			break;
+	}
+	return r;
+}
+
+static s64 set_name(u64 user, u64 len, bool domain)
+{
+	struct new_utsname u;
+	char name[65] = {0};
+
+	if (!cred_has(CAP_SYS_ADMIN))
+		return -EPERM;
+	if ((s32)len < 0 || len > 64)
+		return -EINVAL;
+	if (copy_from_user(name, user, len) < 0)
+		return -EFAULT;
+	if (!node_page || system_names(&u))
+		return -EPERM;
+	u32 seq = __atomic_load_n(&node_page->names_seq, __ATOMIC_RELAXED) | 1;
+
+	__atomic_store_n(&node_page->names_seq, seq, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	memcpy(node_page->hostname, domain ? u.nodename : name, sizeof(name));
+	memcpy(node_page->domainname, domain ? name : u.domainname, sizeof(name));
+	__atomic_store_n(&node_page->names_seq, seq + 1 ? seq + 1 : 2, __ATOMIC_RELEASE);
+	return 0;
+}
+
+s64 sys_sethostname(struct thread *t, const u64 *a)
+{
+	return set_name(a[0], a[1], false);
+}
+
+s64 sys_setdomainname(struct thread *t, const u64 *a)
+{
+	return set_name(a[0], a[1], true);
+}
 
 #define UNAME26 0x0020000u
 
@@ -29,7 +86,7 @@ static void old_release(char *release, u64 cap)
 s64 sys_uname(struct thread *t, const u64 *a)
 {
 	struct new_utsname u;
-	s64 r = host(SYSNR(uname), &u);
+	s64 r = system_names(&u);
 
 	if (r < 0)
 		return r;

@@ -41,6 +41,7 @@ struct sys_limit {
 };
 s64 limit_get(u32 resource, struct sys_limit *out);
 
+s64 system_names(void *utsname); /* struct new_utsname */
 void system_memory(struct thread *t, u64 *total, u64 *free); /* of the vNode, bytes */
 
 #endif
