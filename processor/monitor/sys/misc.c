@@ -86,32 +86,6 @@ s64 sys_sched_setattr(struct thread *t, const u64 *a)
 	return host(SYSNR(sched_setattr), (s32)a[0], t->bounce, a[2]);
 }
 
-/* ------------------------------------------------------------ NUMA: there is one node */
-
-s64 sys_mbind(struct thread *t, const u64 *a)
-{
-	return a[0] & LINE_MASK ? -EINVAL : 0;
-}
-
-s64 sys_set_mempolicy(struct thread *t, const u64 *a)
-{
-	return 0;
-}
-
-s64 sys_set_mempolicy_home_node(struct thread *t, const u64 *a)
-{
-	return 0;
-}
-
-s64 sys_get_mempolicy(struct thread *t, const u64 *a)
-{
-	u64 mask[16] = {1};
-
-	if (a[0] && put_u32(a[0], 0) < 0)
-		return -EFAULT;
-	return a[1] && a[2] ? copy_to_user(a[1], mask, MIN(ALIGN_UP(a[2], 64) / 8, sizeof(mask))) : 0;
-}
-
 /* ------------------------------------------------------------ POSIX notification */
 
 s64 sys_mq_notify(struct thread *t, const u64 *a)

@@ -39,7 +39,8 @@ static s64 home_grow(u64 from, u64 to)
 
 static s64 grow(u64 old, u64 end)
 {
-	struct vma v = {.start = old, .end = end, .prot = PROT_READ | PROT_WRITE, .flags = VMA_HEAP | lock_flags(0), .path = "[heap]"};
+	struct vma v = {.start = old, .end = end, .prot = PROT_READ | PROT_WRITE, .flags = VMA_HEAP | lock_flags(0), .path = "[heap]",
+			.generation = vm.generation};
 
 	if (lock_room(end - old, 0))
 		return -ENOMEM;

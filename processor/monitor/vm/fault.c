@@ -1,7 +1,9 @@
 /* SIGBUS and SIGSEGV as the address space sees them. */
 #include <linux/mman.h>
+#include <linux/resource.h>
 
 #include "processor/monitor/excache/excache.h"
+#include "processor/monitor/sys/sys.h"
 #include "processor/monitor/vm/map.h"
 
 #define ERR_WRITE 2ull
@@ -63,6 +65,43 @@ enum fault_result vm_fault(struct thread *t, u64 addr, u64 err)
 	}
 }
 
+/* Without a lock: worth a look. */
+static bool vma_above_grows(u64 addr)
+{
+	u32 i = vma_index(&vm.tree, addr), n = __atomic_load_n(&vm.tree.n, __ATOMIC_RELAXED);
+
+	return i < n && i < VMA_MAX && vm.tree.node[vm.tree.id[i] & (VMA_MAX - 1)].flags & VMA_GROWSDOWN;
+}
+
+#define STACK_GAP (256 * LINE_SIZE)
+
+/* The mapping above may grow down to addr, and does. Its neighbour below keeps its distance unless it is inaccessible. */
+static bool grown_down(u64 addr)
+{
+	struct sys_limit l = {0};
+
+	limit_get(RLIMIT_STACK, &l);
+	lock_take(&vm.lock);
+	u32 i = vma_index(&vm.tree, addr);
+	const struct vma *v = vma_at(&vm.tree, i), *below = i ? vma_at(&vm.tree, i - 1) : NULL;
+	u64 lo = ALIGN_DOWN(addr, LINE_SIZE);
+	bool ok = v && v->flags & VMA_GROWSDOWN && v->end - lo <= l.soft && place_ok(lo, LINE_SIZE) && vma_room(&vm.tree, 1);
+
+	if (ok && v->start > addr) {
+		u64 len = v->start - lo;
+		struct vma more = *v;
+
+		ok = !(below && below->prot != PROT_NONE && !(below->flags & VMA_GROWSDOWN) && lo - below->end < STACK_GAP) &&
+		     !home_mmap(lo, len, v->prot, as_flags_of(v->flags), NULL);
+		more.end = more.start;
+		more.start = lo;
+		if (ok && !host_protect(lo, len, more.prot))
+			vma_insert(&vm.tree, &more);
+	}
+	lock_drop(&vm.lock);
+	return ok;
+}
+
 enum fault_result vm_segv(struct thread *t, u64 addr, u64 err)
 {
 	for (;;) {
@@ -75,6 +114,8 @@ enum fault_result vm_segv(struct thread *t, u64 addr, u64 err)
 			continue;
 		}
 		if (__atomic_load_n(&vm.tree.seq, __ATOMIC_ACQUIRE) != seq)
+			continue;
+		if (!mapped && vma_above_grows(addr) && grown_down(addr))
 			continue;
 		if (!ok)
 			return mapped ? FAULT_ACCERR : FAULT_MAPERR;

@@ -62,6 +62,7 @@ void vm_fork_child(struct thread *t)
 	register_around(MON_END, mon.va_hi);
 	excache_fork_child();
 	fill_fork_child();
+	vm.generation++;
 	lock_fork_child();
 	shared_fork_child(t);
 	lock_reset(&vm.lock);

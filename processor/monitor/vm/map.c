@@ -110,7 +110,7 @@ static s64 map_locked(const struct map_args *m, const struct vma *file)
 
 	if (r)
 		return r;
-	struct vma v = {.prot = m->prot};
+	struct vma v = {.prot = m->prot, .generation = vm.generation};
 
 	if (file) {
 		v = *file;

@@ -99,6 +99,7 @@ static void evacuate(const struct vma *v, u64 lo, u64 hi)
 
 struct remap {
 	u64 old, old_len, to, new_len;
+	bool keep; /* MREMAP_DONTUNMAP: the old range stays mapped, empty */
 	struct vma v; /* the mapping, cut to [old, old + old_len) */
 };
 
@@ -155,6 +156,19 @@ static s64 cut_tail(u64 lo, u64 hi)
 	return r;
 }
 
+/* The old range, as it was mapped, without contents. Home has no room for it (its neighbours grew meanwhile): it stays a hole. */
+static void map_again(const struct remap *m)
+{
+	u64 len = m->v.end - m->v.start;
+
+	if (home_mmap(m->v.start, len, m->v.prot, as_flags_of(m->v.flags), m->v.flags & VMA_FILE ? &m->v : NULL))
+		return;
+	if (m->v.prot != PROT_NONE && host_protect(m->v.start, len, m->v.prot))
+		home_range(OP_AS_MUNMAP, m->v.start, len);
+	else
+		vma_insert(&vm.tree, &m->v);
+}
+
 static s64 move_private(struct remap *m)
 {
 	u64 keep = MIN(m->old_len, m->new_len), old_end = m->old + m->old_len, to_end = m->to + m->new_len;
@@ -197,6 +211,8 @@ static s64 move_private(struct remap *m)
 		check_move(m->old >> LINE_SHIFT, keep >> LINE_SHIFT, m->to >> LINE_SHIFT);
 	place_clear(m->old, m->old_len);
 	vma_insert(&vm.tree, &v);
+	if (m->keep)
+		map_again(m);
 	busy_clear();
 	return (s64)m->to;
 }
@@ -232,7 +248,7 @@ static s64 move_shared(struct remap *m)
 	s64 r = share_locked(&a, &v, (int)fd), gone = 0;
 
 	host(SYSNR(close), fd);
-	if (r >= 0)
+	if (r >= 0 && !m->keep)
 		gone = cut_tail(m->old, m->old + m->old_len);
 	return gone ? gone : r;
 }
@@ -268,7 +284,7 @@ static s64 remap_locked(struct remap *m, u32 flags)
 		return -EFAULT;
 	u64 end = m->old + m->old_len;
 
-	if (!(flags & MREMAP_FIXED) && m->new_len <= m->old_len) {
+	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && m->new_len <= m->old_len) {
 		r = m->new_len < m->old_len ? cut_tail(m->old + m->new_len, end) : 0;
 		return r ? r : (s64)m->old;
 	}
@@ -284,7 +300,7 @@ static s64 remap_locked(struct remap *m, u32 flags)
 		}
 		return r ? r : move(m, true);
 	}
-	if (!(m->v.flags & VMA_SHARED) && v->end == end) {
+	if (!(m->v.flags & VMA_SHARED) && v->end == end && !m->keep) {
 		r = grow_in_place(m);
 		if (r != -ENOMEM || !(flags & MREMAP_MAYMOVE))
 			return r;
@@ -297,7 +313,10 @@ s64 sys_mremap(struct thread *t, const u64 *a)
 	struct remap m = {.old = a[0], .old_len = ALIGN_UP(a[1], LINE_SIZE), .new_len = ALIGN_UP(a[2], LINE_SIZE), .to = a[4]};
 	u32 flags = (u32)a[3];
 
-	if (flags & ~(u32)(MREMAP_MAYMOVE | MREMAP_FIXED) || (flags & MREMAP_FIXED && !(flags & MREMAP_MAYMOVE)))
+	if (flags & ~(u32)(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) || (flags && !(flags & MREMAP_MAYMOVE)))
+		return -EINVAL;
+	m.keep = flags & MREMAP_DONTUNMAP;
+	if (m.keep && m.old_len != m.new_len)
 		return -EINVAL;
 	if (m.old & LINE_MASK || !m.new_len || !m.old_len || m.new_len > USER_END || m.old_len > USER_END || m.old > USER_END)
 		return -EINVAL;

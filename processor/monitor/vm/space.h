@@ -24,6 +24,7 @@ struct vm {
 	struct busy_range busy[2]; /* written under lock */
 	u32 seal_ok;		   /* write-backs of busy ranges may start (they may not while home changes the range) */
 	u64 brk_home;		   /* (lock) end of the heap as home has it */
+	u32 generation;		   /* (lock) forks between the process's first ancestor and it */
 };
 extern struct vm vm;
 

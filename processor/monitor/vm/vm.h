@@ -33,6 +33,8 @@ struct vma {
 	const char *path;        /* for /proc/self/maps; owned by the vma tree; may be NULL */
 	u64 ino;
 	u64 object; /* VMA_PAGED: the pager's number */
+	u32 policy; /* numa.c: mode, and whether node 0 is named */
+	u32 generation; /* forks before it was made, as its process counts: anonymous ones of different ones do not join */
 };
 
 void vm_init(void);     /* uffd, feature probe, ExCache, staging, from mon.boot; before any program memory exists */

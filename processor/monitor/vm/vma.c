@@ -223,12 +223,15 @@ static bool mergeable(const struct vma *a, const struct vma *b)
 {
 	u64 len = a->end - a->start;
 
-	if (a->end != b->start || a->prot != b->prot || a->flags != b->flags || !path_equal(a->path, b->path) || a->ino != b->ino)
+	if (a->end != b->start || a->prot != b->prot || a->flags != b->flags || !path_equal(a->path, b->path) || a->ino != b->ino ||
+	    a->policy != b->policy)
 		return false;
 	if (a->flags & VMA_FILE)
 		return b->file_off == a->file_off + len && !memcmp(&a->file, &b->file, sizeof(a->file)) &&
 		       (a->file_len == len || b->file_len == 0);
-	return !(a->flags & (VMA_SHARED | VMA_HOST | VMA_STACK));
+	bool stack = a->flags & VMA_STACK && !(a->flags & VMA_GROWSDOWN);
+
+	return !(a->flags & (VMA_SHARED | VMA_HOST)) && !stack && a->generation == b->generation;
 }
 
 /* Joins range i with i + 1 when they are alike. */
@@ -313,6 +316,15 @@ void vma_protect(struct vma_tree *t, u64 start, u64 end, u32 prot)
 	write_begin(t);
 	for (u32 i = cut_out(t, start, end); i < t->n && t->range[i].start < end; i++)
 		t->node[t->id[i]].prot = prot;
+	rejoin(t, start, end);
+	write_end(t);
+}
+
+void vma_set_policy(struct vma_tree *t, u64 start, u64 end, u32 policy)
+{
+	write_begin(t);
+	for (u32 i = cut_out(t, start, end); i < t->n && t->range[i].start < end; i++)
+		t->node[t->id[i]].policy = policy;
 	rejoin(t, start, end);
 	write_end(t);
 }

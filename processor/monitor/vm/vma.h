@@ -55,6 +55,7 @@ void vma_remove(struct vma_tree *t, u64 start, u64 end);
 void vma_protect(struct vma_tree *t, u64 start, u64 end, u32 prot);
 /* Sets and clears bits of flags. Needs vma_room(t, 2). */
 void vma_reflag(struct vma_tree *t, u64 start, u64 end, u32 clear, u32 set);
+void vma_set_policy(struct vma_tree *t, u64 start, u64 end, u32 policy); /* the same */
 /* The part of the node at v->start … as it would look cut to [start, end). */
 void vma_cut(struct vma *v, u64 start, u64 end);
 
