@@ -706,12 +706,14 @@ struct pd_report_req {
 };
 _Static_assert(sizeof(struct pd_report_req) == 104, "wire");
 
-/* PD_CHANNEL: a channel to another memory node that owns part of the caller's space. Reply fds: socket, ring memfd where ring_len is not 0. */
+/* PD_CHANNEL: a channel to another memory node that owns part of the caller's space, or with `session` the caller's storage channel again,
+ * under that session, as soon as the storage node is there. Reply fds: socket, ring memfd where ring_len is not 0. */
 struct pd_channel_req {
 	u64 asid; /* the caller's, for a check */
 	char name[WIRE_NAME_MAX];
+	u64 session; /* 0: a memory node */
 };
-_Static_assert(sizeof(struct pd_channel_req) == 40, "wire");
+_Static_assert(sizeof(struct pd_channel_req) == 48, "wire");
 
 /* PD_INFO: empty request; what the vNode's /proc/meminfo and cpuinfo need. */
 struct pd_info_rep {

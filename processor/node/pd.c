@@ -163,7 +163,8 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 	case OP_PD_EXEC:
 	case OP_PD_SHM:
 	case OP_PD_CHANNEL:
-		if (req->asid != p->space->asid)
+		/* an image that has just started is in a new space, which pd hears of later; its storage channel is the same in both */
+		if (req->asid != p->space->asid && !(m->hdr.op == OP_PD_CHANNEL && ((const struct pd_channel_req *)m->fixed)->session))
 			(void)node_reply(pd->env, c, &m->hdr, -WIRE_UNAUTHORISED, NULL, 0, NULL, 0);
 		else
 			pd_op_start(pd, c, m, p);

@@ -137,6 +137,7 @@ struct op {
 	int ctl_fd;
 	u64 child; /* number of the new process, once it is one */
 	char node[WIRE_NAME_MAX]; /* PD_CHANNEL: to which memory node */
+	u64 session;		  /* PD_CHANNEL: of the storage channel that is opened again; 0: it is to a memory node */
 	/* PD_RUN */
 	u32 replicas;
 	char vnode_name[WIRE_NAME_MAX];

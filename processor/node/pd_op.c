@@ -4,7 +4,7 @@
  * anything came; what it asked for sets op->satisfied. An op ends once: answered by its last step, or by pd_op_fail (a peer is down, a
  * refusal, its deadline, its asker gone), which undoes what was made: dials closed, fds closed, the address space doomed. It is freed when
  * no callback can name it any more (pending is 0), and only by the sweep at the end of pd_step_all. */
-#include "processor/node/pd_int.h"
+#include "processor/node/pd_op.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -16,11 +16,7 @@
 
 #define IDS_A_RANGE	1024u
 #define IDS_LOW		256u
-#define PLACE_RETRY_NS	(100 * NSEC_PER_MSEC)
 #define STATUS_FRESH_NS (500 * NSEC_PER_MSEC)
-
-enum step_result { STEP_NEXT, STEP_WAIT, STEP_END };
-typedef enum step_result step_fn(struct pd *pd, struct op *op);
 
 /* ---- ending */
 
@@ -83,12 +79,12 @@ void pd_op_fail(struct pd *pd, struct op *op, s32 status, const char *fmt, ...)
 	op_end(pd, op);
 }
 
-static void fail_peer_down(struct pd *pd, struct op *op, const struct peer *p)
+void pd_op_peer_is_down(struct pd *pd, struct op *op, const struct peer *p)
 {
 	pd_op_fail(pd, op, -WIRE_DOWN, "%s %s is down (%s)", pd_peer_word(p), p->name, p->addr);
 }
 
-static enum step_result fail_gm(struct pd *pd, struct op *op, s32 status)
+enum step_result pd_op_gm_fails(struct pd *pd, struct op *op, s32 status)
 {
 	if (status == -WIRE_DOWN || status == -WIRE_TIMEOUT)
 		pd_op_fail(pd, op, status, "the manager does not answer (%s)", pd->cfg.gm_addr);
@@ -100,7 +96,7 @@ static enum step_result fail_gm(struct pd *pd, struct op *op, s32 status)
 /* ---- asking */
 
 /* What every callback does first. NULL: the op is over. */
-static struct op *called_back(void *arg)
+struct op *pd_op_called_back(void *arg)
 {
 	struct op *op = arg;
 	assert(op->pending);
@@ -108,16 +104,16 @@ static struct op *called_back(void *arg)
 	return op->dead ? NULL : op;
 }
 
-static void satisfied(struct pd *pd, struct op *op)
+void pd_op_satisfied(struct pd *pd, struct op *op)
 {
 	op->satisfied = true;
 	pd_step_all(pd);
 }
 
-static enum step_result asked_gm(struct pd *pd, struct op *op, int rc)
+enum step_result pd_op_asked_gm(struct pd *pd, struct op *op, int rc)
 {
 	if (rc)
-		return fail_gm(pd, op, rc);
+		return pd_op_gm_fails(pd, op, rc);
 	op->pending++;
 	op->waiting = true;
 	return STEP_WAIT;
@@ -126,7 +122,7 @@ static enum step_result asked_gm(struct pd *pd, struct op *op, int rc)
 static enum step_result asked_peer(struct pd *pd, struct op *op, const struct peer *p, int rc)
 {
 	if (rc == -WIRE_DOWN) {
-		fail_peer_down(pd, op, p);
+		pd_op_peer_is_down(pd, op, p);
 		return STEP_END;
 	}
 	if (rc) {
@@ -155,7 +151,7 @@ static void ids_came(void *self, void *arg, s32 status, const struct msg *m)
 	} else {
 		for (struct op *op = pd->ops; op; op = op->next)
 			if (!op->dead && at_ids(op) && !pd->asid_left)
-				(void)fail_gm(pd, op, status ? status : -EPROTO);
+				(void)pd_op_gm_fails(pd, op, status ? status : -EPROTO);
 	}
 	pd_step_all(pd);
 }
@@ -175,7 +171,7 @@ static enum step_result step_ids(struct pd *pd, struct op *op)
 {
 	int rc = ids_refill(pd);
 	if (!pd->asid_left)
-		return rc ? fail_gm(pd, op, rc) : STEP_WAIT;
+		return rc ? pd_op_gm_fails(pd, op, rc) : STEP_WAIT;
 	op->asid = pd->asid_next++;
 	pd->asid_left--;
 	return STEP_NEXT;
@@ -218,14 +214,14 @@ static void place_refused(struct pd *pd, struct op *op, s32 status, const struct
 	} else if (status == -EHOSTDOWN && rep && !rep->storage.name[0]) {
 		pd_op_fail(pd, op, status, "the storage node of vNode %s is down", op->vnode_name);
 	} else {
-		(void)fail_gm(pd, op, status);
+		(void)pd_op_gm_fails(pd, op, status);
 	}
 }
 
 static void place_came(void *self, void *arg, s32 status, const struct msg *m)
 {
 	struct pd *pd = self;
-	struct op *op = called_back(arg);
+	struct op *op = pd_op_called_back(arg);
 	const struct gm_place_rep *rep = m && m->fixed_len == sizeof(*rep) ? m->fixed : NULL;
 	if (!op)
 		return;
@@ -234,7 +230,7 @@ static void place_came(void *self, void *arg, s32 status, const struct msg *m)
 	else if (!place_taken(pd, op, rep))
 		pd_op_fail(pd, op, -ENOMEM, "processor node %s has no memory left", pd->name);
 	else
-		satisfied(pd, op);
+		pd_op_satisfied(pd, op);
 }
 
 static enum step_result step_place(struct pd *pd, struct op *op)
@@ -246,7 +242,7 @@ static enum step_result step_place(struct pd *pd, struct op *op)
 		return STEP_WAIT;
 	pd_copy_name(req.vnode, op->vnode_name, sizeof(req.vnode));
 	pd_copy_name(req.node, pd->name, sizeof(req.node));
-	return asked_gm(pd, op, gm_link_call(pd->gm, OP_GM_PLACE, &req, sizeof(req), place_came, op));
+	return pd_op_asked_gm(pd, op, gm_link_call(pd->gm, OP_GM_PLACE, &req, sizeof(req), place_came, op));
 }
 
 /* ---- steps: the vNode's sandbox and tree */
@@ -293,7 +289,7 @@ static enum step_result step_tree(struct pd *pd, struct op *op)
 		return STEP_NEXT;
 	pd_vnode_tree_push(pd, op->vnode);
 	if (!op->dead && op->sd->state == PEER_IDLE)
-		fail_peer_down(pd, op, op->sd);
+		pd_op_peer_is_down(pd, op, op->sd);
 	return op->dead ? STEP_END : STEP_WAIT;
 }
 
@@ -302,13 +298,13 @@ static enum step_result step_tree(struct pd *pd, struct op *op)
 static void space_came(void *self, void *arg, s32 status, const struct msg *m)
 {
 	struct pd *pd = self;
-	struct op *op = called_back(arg);
+	struct op *op = pd_op_called_back(arg);
 	if (!op)
 		return;
 	if (!status)
-		satisfied(pd, op);
+		pd_op_satisfied(pd, op);
 	else if (status == -WIRE_DOWN)
-		fail_peer_down(pd, op, op->md);
+		pd_op_peer_is_down(pd, op, op->md);
 	else if (status == -ENOMEM)
 		pd_op_fail(pd, op, status, "memory node %s is full", op->md->name);
 	else
@@ -324,7 +320,7 @@ static enum step_result step_create(struct pd *pd, struct op *op)
 	if (!pd_peer_ready(pd, op->md)) {
 		if (op->md->state == PEER_DIALLING)
 			return STEP_WAIT;
-		fail_peer_down(pd, op, op->md);
+		pd_op_peer_is_down(pd, op, op->md);
 		return STEP_END;
 	}
 	pd_copy_name(req.storage.name, op->sd->name, sizeof(req.storage.name));
@@ -342,130 +338,6 @@ static enum step_result step_clone(struct pd *pd, struct op *op)
 	int rc = pd_peer_call(pd, op->md, OP_AS_CLONE, &req, sizeof(req), NULL, 0, space_came, op);
 	op->at_md = !rc;
 	return asked_peer(pd, op, op->md, rc);
-}
-
-/* ---- step: channels for the process */
-
-static bool channel_dial(struct pd *pd, struct op *op, struct channel *ch, const struct peer *p, u8 role)
-{
-	struct hello h = {
-	    .magic = LEGO_WIRE_MAGIC,
-	    .version = LEGO_WIRE_VERSION,
-	    .kind = KIND_PROCESSOR,
-	    .role = role,
-	    .want_ring = !strncmp(p->addr, "unix:", 5),
-	    .vnode = op->vnode->id,
-	    .asid = role == ROLE_SPACE ? op->asid : 0,
-	    .uid = op->uid,
-	    .gid = op->gid,
-	    .incarnation = pd->cfg.incarnation,
-	};
-	pd->env->random(pd->env->ctx, &h.session, sizeof(h.session));
-	h.session |= 1;
-	pd_copy_name(h.name, pd->name, sizeof(h.name));
-	ch->desc.epoch = role == ROLE_SPACE ? op->epoch : 0;
-	pd_copy_name(ch->desc.name, p->name, sizeof(ch->desc.name));
-	ch->dial = pd->env->dial_for(pd->env->ctx, p->addr, &h);
-	if (!ch->dial)
-		fail_peer_down(pd, op, p);
-	return ch->dial;
-}
-
-static enum step_result step_channels(struct pd *pd, struct op *op)
-{
-	if (op->waiting)
-		return op->memory.done && op->storage.done ? STEP_NEXT : STEP_WAIT;
-	op->waiting = true;
-	if (!channel_dial(pd, op, &op->memory, op->md, ROLE_SPACE) || !channel_dial(pd, op, &op->storage, op->sd, ROLE_VNODE))
-		return STEP_END;
-	return STEP_WAIT;
-}
-
-static enum step_result step_channel(struct pd *pd, struct op *op)
-{
-	if (op->waiting)
-		return op->memory.done ? STEP_NEXT : STEP_WAIT;
-	op->waiting = true;
-	return channel_dial(pd, op, &op->memory, op->md, ROLE_SPACE) ? STEP_WAIT : STEP_END;
-}
-
-/* ---- step: where the memory node is that a process asks a channel to */
-
-static void node_came(void *self, void *arg, s32 status, const struct msg *m)
-{
-	struct pd *pd = self;
-	struct op *op = called_back(arg);
-	if (!op)
-		return;
-	if (!status && m->fixed_len == sizeof(struct node_ref)) {
-		op->md = pd_peer_get(pd, KIND_MEMORY, m->fixed);
-		op->epoch = ((const struct node_ref *)m->fixed)->epoch;
-	} else {
-		op->md = pd_peer_named(pd, KIND_MEMORY, op->node); /* running programs need no manager */
-	}
-	if (op->md && (!status || status == -WIRE_DOWN || status == -WIRE_TIMEOUT)) {
-		satisfied(pd, op);
-	} else {
-		pd_op_fail(pd, op, status ? status : -ENOMEM, "memory node %s is not there: %s", op->node, pd_status_text(status));
-	}
-}
-
-static enum step_result step_node(struct pd *pd, struct op *op)
-{
-	struct gm_node_req req = {0};
-	if (op->waiting)
-		return op->satisfied ? STEP_NEXT : STEP_WAIT;
-	pd_copy_name(req.name, op->node, sizeof(req.name));
-	if (!gm_link_up(pd->gm)) {
-		op->md = pd_peer_named(pd, KIND_MEMORY, op->node);
-		return op->md ? STEP_NEXT : fail_gm(pd, op, -WIRE_DOWN);
-	}
-	return asked_gm(pd, op, gm_link_call(pd->gm, OP_GM_NODE, &req, sizeof(req), node_came, op));
-}
-
-static struct op *op_by_dial(struct pd *pd, conn_id c, struct channel **ch)
-{
-	for (struct op *op = pd->ops; op; op = op->next) {
-		if (op->dead)
-			continue;
-		*ch = op->memory.dial == c ? &op->memory : &op->storage;
-		if ((*ch)->dial == c && !(*ch)->done)
-			return op;
-	}
-	return NULL;
-}
-
-void pd_op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd)
-{
-	struct channel *ch;
-	struct op *op = op_by_dial(pd, c, &ch);
-	if (!op) {
-		if (sock != PD_NO_FD)
-			pd->host.close_fd(pd->host.ctx, sock);
-		if (ring_fd != PD_NO_FD)
-			pd->host.close_fd(pd->host.ctx, ring_fd);
-		return;
-	}
-	ch->done = true;
-	ch->sock = sock;
-	ch->ring = ring_fd;
-	ch->desc.session = w->session;
-	ch->desc.incarnation = w->incarnation;
-	ch->desc.ring_len = ring_fd != PD_NO_FD ? w->ring_len : 0;
-	pd_step_all(pd);
-}
-
-bool pd_op_dial_closed(struct pd *pd, conn_id c)
-{
-	struct channel *ch;
-	struct op *op = op_by_dial(pd, c, &ch);
-	if (!op)
-		return false;
-	const struct peer *p = ch == &op->memory ? op->md : op->sd;
-	ch->dial = 0;
-	pd_op_fail(pd, op, -WIRE_DOWN, "%s %s opens no channel (%s)", pd_peer_word(p), p->name, p->addr);
-	pd_step_all(pd);
-	return true;
 }
 
 /* ---- last steps */
@@ -667,7 +539,7 @@ static enum step_result step_pager_create(struct pd *pd, struct op *op)
 
 static enum step_result step_pager_channels(struct pd *pd, struct op *op)
 {
-	return op->vnode->pager && !op->waiting ? STEP_NEXT : step_channels(pd, op);
+	return op->vnode->pager && !op->waiting ? STEP_NEXT : pd_step_channels(pd, op);
 }
 
 static struct pager_channel channel_give(struct channel *ch)
@@ -715,7 +587,8 @@ static enum step_result finish_shm(struct pd *pd, struct op *op)
 static enum step_result finish_channel(struct pd *pd, struct op *op)
 {
 	struct msg_hdr h = {.op = op->req.op, .flags = MSG_REPLY, .tag = op->req.tag};
-	struct wire_seg seg = {&op->memory.desc, sizeof(op->memory.desc)};
+	const struct channel *ch = op->session ? &op->storage : &op->memory;
+	struct wire_seg seg = {&ch->desc, sizeof(ch->desc)};
 	struct parcel parcel = {.n = 0};
 	pack_channels(&parcel, op);
 	(void)pd->env->send_fds(pd->env->ctx, op->asker, &h, &seg, 1, parcel.fd, parcel.n);
@@ -747,11 +620,11 @@ static void status_taken(struct pd *pd, const struct msg *m)
 static void status_came(void *self, void *arg, s32 status, const struct msg *m)
 {
 	struct pd *pd = self;
-	struct op *op = called_back(arg);
+	struct op *op = pd_op_called_back(arg);
 	if (!status && m)
 		status_taken(pd, m);
 	if (op) /* an old figure is better than none */
-		satisfied(pd, op);
+		pd_op_satisfied(pd, op);
 }
 
 static enum step_result step_status(struct pd *pd, struct op *op)
@@ -785,11 +658,11 @@ static enum step_result finish_info(struct pd *pd, struct op *op)
 /* ---- the lists, and running them */
 
 static step_fn *const steps[OPK_KINDS][10] = {
-    [OPK_RUN] = {step_ids, step_place, step_sandbox, step_tree, step_create, step_channels, finish_run},
-    [OPK_FORK] = {step_ids, step_clone, step_channels, finish_fork},
+    [OPK_RUN] = {step_ids, step_place, step_sandbox, step_tree, step_create, pd_step_channels, finish_run},
+    [OPK_FORK] = {step_ids, step_clone, pd_step_channels, finish_fork},
     [OPK_VFORK] = {finish_vfork},
-    [OPK_EXEC] = {step_ids, step_create, step_channels, finish_exec},
-    [OPK_CHANNEL] = {step_node, step_channel, finish_channel},
+    [OPK_EXEC] = {step_ids, step_create, pd_step_channels, finish_exec},
+    [OPK_CHANNEL] = {pd_step_node, pd_step_channel, finish_channel},
     [OPK_INFO] = {step_status, finish_info},
     [OPK_SHM] = {step_pager_ids, step_pager_create, step_pager_channels, finish_shm},
 };
@@ -848,11 +721,17 @@ void pd_op_asker_gone(struct pd *pd, conn_id c)
 			op_end(pd, op);
 }
 
+/* Until its deadline. */
+static bool waits_for(const struct op *op, const struct peer *p)
+{
+	return op->sd == p && pd_op_outlives_storage(op);
+}
+
 void pd_op_peer_down(struct pd *pd, struct peer *p)
 {
 	for (struct op *op = pd->ops; op; op = op->next)
-		if (!op->dead && (op->md == p || op->sd == p))
-			fail_peer_down(pd, op, p);
+		if (!op->dead && (op->md == p || op->sd == p) && !waits_for(op, p))
+			pd_op_peer_is_down(pd, op, p);
 	pd_step_all(pd);
 }
 
@@ -879,8 +758,10 @@ static const char *op_awaits(const struct op *op, char *buf, size_t len)
 {
 	step_fn *at = steps[op->kind][op->step];
 	const struct peer *p = at == step_create || at == step_clone || at == step_pager_create ? op->md : at == step_tree ? op->sd : NULL;
-	if (at == step_channels || at == step_pager_channels)
+	if (at == pd_step_channels || at == step_pager_channels)
 		p = op->memory.done ? op->sd : op->md;
+	if (op->session)
+		p = op->sd;
 	if (p)
 		snprintf(buf, len, "%s %s does not answer (%s)", pd_peer_word(p), p->name, p->addr);
 	else
@@ -932,6 +813,7 @@ static void op_from_process(struct op *op, const struct process *p, const struct
 		const struct pd_channel_req *ask = m->fixed;
 		op->asid = s->asid;
 		pd_copy_name(op->node, ask->name, sizeof(op->node));
+		op->session = ask->session;
 	} else {
 		op->lseq = req->lseq;
 	}

@@ -7,20 +7,6 @@ up
 dir=/var/tmp/lego-durable-$$ # in the private layer
 first=1
 
-# Starts a daemon again as it was started (fd 3: whom it tells that it is ready).
-restart() { # COMPONENT
-	local dir args
-	mapfile -d '' args <"$TMP/$1.args"
-	dir=$(cat "$TMP/$1.cwd")
-	(cd "$dir" && exec setsid "$LEGO" "${args[@]:1}" >>"$TMP/$1.log" 2>&1 </dev/null 3>/dev/null) &
-	disown
-}
-
-remember() { # COMPONENT PID
-	cat "/proc/$2/cmdline" >"$TMP/$1.args"
-	readlink "/proc/$2/cwd" >"$TMP/$1.cwd"
-}
-
 comes_back() { soon 30 sh -c "timeout 20 '$LEGO' run --cluster '$cluster' -- '$SYS/hello_static' >/dev/null 2>&1"; }
 
 for ((round = 1; round <= rounds && failures == 0; round++)); do

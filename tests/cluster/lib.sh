@@ -82,6 +82,20 @@ runs_exactly() {
 	[ "$(processes)" = "$1" ]
 }
 
+# Starts a daemon that was killed again as it was started and remembered (fd 3: whom it tells that it is ready). `lego down` does not know it.
+restart() { # COMPONENT
+	local dir args
+	mapfile -d '' args <"$TMP/$1.args"
+	dir=$(cat "$TMP/$1.cwd")
+	(cd "$dir" && exec setsid "$LEGO" "${args[@]:1}" >>"$TMP/$1.log" 2>&1 </dev/null 3>/dev/null) &
+	disown
+}
+
+remember() { # COMPONENT PID
+	cat "/proc/$2/cmdline" >"$TMP/$1.args"
+	readlink "/proc/$2/cwd" >"$TMP/$1.cwd"
+}
+
 # Processes of this test that still run: daemons and programs have our LEGO_HOME in their environment.
 leftovers() {
 	local p

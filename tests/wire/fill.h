@@ -784,6 +784,7 @@ static void fill_pd_channel_req(void *at)
 
 	NUM(asid);
 	TEXT(name);
+	NUM(session);
 }
 
 #undef NUM

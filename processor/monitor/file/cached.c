@@ -101,10 +101,15 @@ s64 file_read_out(struct file *f, u64 off, u64 len, u8 *buf, struct uio *u)
 	struct outcome o = {0};
 	bool cache = ask_cache(f);
 	struct chan *c = cache ? &mon.mem : &mon.sto;
+
+	if (!cache)
+		sto_enter();
 	u32 n = post(c, cache ? OP_MEM_FILE_READ : OP_SD_READ, f, off, len, buf, p);
 
 	for (u32 i = 0; i < n; i++)
 		take(&o, chan_wait(c, p[i].handle), &p[i], buf + i * READ_PIECE, u);
+	if (!cache)
+		sto_leave();
 	if (cache && (o.refused || !n))
 		refused(f);
 	if (o.fault || o.end || o.done == len)

@@ -177,6 +177,7 @@ void files_fork_child(struct files *fs)
 {
 	lock_reset(&fs->lock);
 	ahead_fork_child();
+	sto_fork_child();
 }
 
 /* ------------------------------------------------------------ exec */

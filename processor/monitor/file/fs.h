@@ -73,6 +73,9 @@ bool entry_stat_is(const void *host_stat); /* a host struct stat: of an entry of
 
 /* ------------------------------------------------------------ storage requests (sto.c): >= 0 or -errno, -WIRE_REDIRECT where said */
 s64 sto_status(s32 status);
+void sto_enter(void); /* around every use of mon.sto: it is not replaced meanwhile */
+void sto_leave(void);
+void sto_fork_child(void);
 s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r);
 s64 sto_io(u16 op, struct file *f, u64 off, u64 len, u32 flags, const void *in, u64 in_len, void *out, struct sd_io_rep *rep);
 s64 file_read(struct file *f, u64 off, u64 len, void *buf); /* a regular file of the storage node; len <= MSG_MAX_DATA */

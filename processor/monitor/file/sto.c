@@ -1,5 +1,6 @@
 /* Requests to the storage node. */
 #include "processor/monitor/file/fs.h"
+#include "processor/monitor/task/task.h"
 
 #define WAIT_NS 2000000u /* between two tries when the node says "not now" */
 #define WAIT_TRIES 5000u
@@ -25,39 +26,128 @@ static u64 op_timeout_ns(u16 op)
 	}
 }
 
-/* The node checks what others than root may do by their groups too: it hears of them before the first request they count for. */
-static void tell_groups(void)
+/* ------------------------------------------------------------ a storage node that was started again */
+
+/* A channel that is down is opened again under its session, by whoever notices first, when nobody is inside; what was not answered is then
+ * sent again with the slots it had. A node that stays away is waited for once; after that requests fail at once for a while. A vfork child
+ * does not: the descriptors it would change are not its parent's. */
+#define AWAY_NS (10 * NSEC_PER_SEC)
+
+static struct {
+	struct lock lock;
+	u32 inside;    /* threads in a request */
+	u32 renewing;  /* nobody else goes in */
+	u32 opened;    /* how often */
+	u64 failed_ns; /* 0: not */
+} renewal;
+
+void sto_enter(void)
 {
-	static u64 told_session;
-	static u32 told_change;
+	for (;;) {
+		__atomic_fetch_add(&renewal.inside, 1, __ATOMIC_SEQ_CST);
+		if (likely(!__atomic_load_n(&renewal.renewing, __ATOMIC_SEQ_CST)))
+			return;
+		sto_leave();
+		lock_take(&renewal.lock);
+		lock_drop(&renewal.lock);
+	}
+}
+
+void sto_leave(void)
+{
+	__atomic_fetch_sub(&renewal.inside, 1, __ATOMIC_SEQ_CST);
+}
+
+void sto_fork_child(void)
+{
+	lock_reset(&renewal.lock);
+	renewal.inside = renewal.renewing = 0;
+}
+
+static bool reopen(void)
+{
+	struct chan_desc desc = {0};
+	struct pd_channel_req req = {.asid = mon.boot.asid, .session = mon.sto.session};
+	struct pd_call c = {.op = OP_PD_CHANNEL, .req = &req, .req_len = sizeof(req), .rep = &desc, .rep_len = sizeof(desc), .nfds = 2};
+
+	memcpy(req.name, mon.boot.storage.name, sizeof(req.name));
+	s64 r = pd_call(thread_self()->task, &c);
+
+	if (r || c.nfds != (desc.ring_len ? 2 : 1))
+		return false;
+	fd_place(c.fds[0], MON_FD_STO);
+	channel_renew(&mon.sto, &desc, MON_FD_STO, desc.ring_len ? c.fds[1] : -1);
+	mon.boot.storage = desc;
+	return true;
+}
+
+/* True: there is a channel again. */
+static bool sto_renew(void)
+{
+	if (thread_self()->task->parent_vfork)
+		return false;
+	lock_take(&renewal.lock);
+	u64 now = mon.sto.host->now_ns();
+	bool good = !chan_down(&mon.sto), tries = !good && (!renewal.failed_ns || now - renewal.failed_ns >= AWAY_NS);
+
+	if (tries) {
+		__atomic_store_n(&renewal.renewing, 1, __ATOMIC_SEQ_CST);
+		while (__atomic_load_n(&renewal.inside, __ATOMIC_SEQ_CST)) /* they are told that it is down */
+			host(SYSNR(sched_yield));
+		good = reopen();
+		renewal.opened += good;
+		renewal.failed_ns = good ? 0 : mon.sto.host->now_ns();
+		__atomic_store_n(&renewal.renewing, 0, __ATOMIC_SEQ_CST);
+	}
+	lock_drop(&renewal.lock);
+	return good;
+}
+
+/* The node checks what others than root may do by their groups too: it hears of them before the first request they count for. */
+static void tell_groups(void) /* inside */
+{
+	static u32 told_opened, told_change;
 	const struct cred *c = cred_get();
 	struct sd_groups_req q = {.count = c->ngroups};
 	struct wire_seg segs[2] = {{&q, sizeof(q)}, {c->groups, c->ngroups * (u32)sizeof(c->groups[0])}};
 	struct chan_reply r = {0};
 
-	if (!c->fsuid || (told_session == mon.sto.session && told_change == c->groups_change) || !(c->ngroups + c->groups_change))
+	if (!c->fsuid || (told_opened == renewal.opened && told_change == c->groups_change) || !(c->ngroups + c->groups_change))
 		return;
-	told_session = mon.sto.session;
+	told_opened = renewal.opened;
 	told_change = c->groups_change;
 	chan_call(&mon.sto, OP_SD_GROUPS, segs, c->ngroups ? 2 : 1, &r, op_timeout_ns(OP_SD_GROUPS));
+}
+
+static s32 call_once(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r)
+{
+	sto_enter();
+	tell_groups();
+	r->data_len = 0;
+	r->once_keep = true;
+	flight_waits(FLIGHT_REPLY, op, 0);
+	s32 status = chan_call(&mon.sto, op, segs, nsegs, r, op_timeout_ns(op));
+
+	flight_waits(FLIGHT_RUNS, 0, 0);
+	sto_leave();
+	return status;
 }
 
 s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r)
 {
 	u64 pause[2] = {0, WAIT_NS};
+	s32 status;
 
-	tell_groups();
 	for (u32 i = 0;; i++) {
-		r->data_len = 0;
-		flight_waits(FLIGHT_REPLY, op, 0);
-		s32 status = chan_call(&mon.sto, op, segs, nsegs, r, op_timeout_ns(op));
-
-		flight_waits(FLIGHT_RUNS, 0, 0);
-
+		status = call_once(op, segs, nsegs, r);
+		if (status == -WIRE_DOWN && sto_renew())
+			continue; /* with the slot it had: it may have been done */
 		if (status != -WIRE_WAIT || i == WAIT_TRIES)
-			return sto_status(status);
+			break;
 		host(SYSNR(nanosleep), pause, 0);
 	}
+	chan_once_drop(&mon.sto, r);
+	return sto_status(status);
 }
 
 /* Data goes to `in` (in_len bytes) or comes to `out` (room: len). Returns rep->n. */

@@ -183,6 +183,24 @@ void channel_attach(struct chan *c, const struct chan_desc *d, int sock, int rin
 		c->yield_ns = mon.boot.yield_us * (u32)NSEC_PER_USEC;
 }
 
+/* A new connection below the same session: what it knows of its slots stays. Nobody may be inside. */
+void channel_renew(struct chan *c, const struct chan_desc *d, int sock, int ring_fd)
+{
+	void *ring = NULL, *buf = c->stream_buf;
+
+	if (c->ring)
+		mon_unmap(c->ring, c->ring_len);
+	if (d->ring_len) {
+		ring = mon_map_fd(ring_fd, d->ring_len, PROT_READ | PROT_WRITE);
+		host(SYSNR(close), ring_fd);
+	} else if (!buf) {
+		buf = mon_map(MSG_MAX_LEN + LINE_SIZE);
+	}
+	if (!ring && !buf)
+		mon_fatal("no memory for the channel to %s", d->name);
+	chan_reopen(c, sock, ring, d->ring_len, buf);
+}
+
 void channel_detach(struct chan *c)
 {
 	if (c->ring)

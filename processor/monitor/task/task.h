@@ -41,6 +41,7 @@ void fd_place(int fd, int to);
 /* Channels from the fds at mem/sto numbers. */
 /* One channel from its fds (ring_fd -1: none; closed here). What the chan had before goes. */
 void channel_attach(struct chan *c, const struct chan_desc *d, int sock, int ring_fd);
+void channel_renew(struct chan *c, const struct chan_desc *d, int sock, int ring_fd);
 void channel_detach(struct chan *c); /* gives its memory back; the socket is the caller's */
 void channels_attach(const struct chan_desc *mem, const struct chan_desc *sto);
 
