@@ -223,12 +223,23 @@ int cluster_need(const char *name, struct cluster *c)
 	return CLI_FAILED;
 }
 
+static struct sync_client *dial(const struct cluster *c, const char *addr, char *err, size_t err_len)
+{
+	struct hello h = {.magic = LEGO_WIRE_MAGIC, .version = LEGO_WIRE_VERSION, .kind = KIND_CLIENT, .role = ROLE_ADMIN, .name = "lego"};
+	h.incarnation = (u64)getpid();
+	return sync_client_dial(addr, &h, c->key, 3000, err, err_len);
+}
+
+struct sync_client *cluster_dial_quiet(const struct cluster *c)
+{
+	char err[256];
+	return dial(c, c->comp[0].addr, err, sizeof(err));
+}
+
 struct sync_client *cluster_dial(const struct cluster *c, const char *component, const char *addr)
 {
 	char err[256] = "";
-	struct hello h = {.magic = LEGO_WIRE_MAGIC, .version = LEGO_WIRE_VERSION, .kind = KIND_CLIENT, .role = ROLE_ADMIN, .name = "lego"};
-	h.incarnation = (u64)getpid();
-	struct sync_client *s = sync_client_dial(addr, &h, c->key, 3000, err, sizeof(err));
+	struct sync_client *s = dial(c, addr, err, sizeof(err));
 	if (!s && c->from_conf)
 		cli_error("cannot reach %s of cluster '%s' at %s: %s (lego.conf says so: %s)", component, c->name, addr, err, cluster_conf_path());
 	else if (!s)

@@ -93,7 +93,7 @@ void cluster_clean(struct cluster *c, bool everything)
 	if (everything)
 		remove_tree(c->dir);
 	while (d && (e = readdir(d)))
-		if (ends_with(e->d_name, ".sock") || !strcmp(e->d_name, "cluster.json") || !strcmp(e->d_name, "cluster.json.new"))
+		if (ends_with(e->d_name, ".sock") || ends_with(e->d_name, ".http") || !strcmp(e->d_name, "cluster.json") || !strcmp(e->d_name, "cluster.json.new"))
 			unlinkat(dirfd(d), e->d_name, 0);
 	if (d)
 		closedir(d);

@@ -136,6 +136,8 @@ static bool build_args(struct args *a, const struct up *u, const struct cluster_
 		arg(a, "--exit-fd");
 		arg(a, "%d", exit_fd);
 	}
+	arg(a, "--metrics");
+	arg(a, "unix:%s/%s.http", u->c->dir, k->name);
 	kind_options(a, u, k);
 	return a->fits;
 }

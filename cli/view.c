@@ -95,7 +95,7 @@ static u32 right_columns(struct table *t)
 	return right;
 }
 
-int table_print(struct table *t)
+void table_write(struct table *t, FILE *to)
 {
 	int wide[TABLE_COLUMNS];
 	u32 right = right_columns(t);
@@ -105,14 +105,19 @@ int table_print(struct table *t)
 		u32 column = i % t->columns;
 		bool last = column + 1 == t->columns;
 		if (right & (1u << column))
-			printf("%*s%s", wide[column], shown(t, i), last ? "\n" : "  ");
+			fprintf(to, "%*s%s", wide[column], shown(t, i), last ? "\n" : "  ");
 		else if (last)
-			printf("%s\n", shown(t, i));
+			fprintf(to, "%s\n", shown(t, i));
 		else
-			printf("%-*s  ", wide[column], shown(t, i));
+			fprintf(to, "%-*s  ", wide[column], shown(t, i));
 	}
 	for (u32 i = 0; i < t->cells; i++)
 		free(t->cell[i]);
 	free(t->cell);
+}
+
+int table_print(struct table *t)
+{
+	table_write(t, stdout);
 	return fflush(stdout) ? CLI_FAILED : CLI_OK;
 }

@@ -3,6 +3,7 @@
 #define LEGO_CLI_VIEW_H
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "cli/cli.h"
 
@@ -16,14 +17,16 @@ u64 view_number(json_t *object, const char *key);
 int view_processes(json_t *status);
 
 /* A table: cells are copied, columns as wide as their widest cell. A header ending in '>' is aligned to the right. */
-#define TABLE_COLUMNS 10u
+#define TABLE_COLUMNS 12u
 struct table {
 	u32 columns, cells, room;
 	char **cell; /* row by row; the first row is the header */
 };
 void table_start(struct table *t, const char *const *header, u32 columns);
 void table_cell(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Prints and frees. Returns an exit status (output may fail). */
+/* Writes and frees. */
+void table_write(struct table *t, FILE *to);
+/* To standard output. Returns an exit status (output may fail). */
 int table_print(struct table *t);
 
 #endif

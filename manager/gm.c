@@ -131,8 +131,8 @@ static u64 doom_ns(const struct gm *g, const struct gm_component *c)
 
 static void declare_down(struct gm *g, struct gm_component *c)
 {
-	g->env->log(g->env->ctx, LOG_WARN, "%s is down: %s", c->s.name,
-		    c->life == GM_PRESUMED ? "not heard of since the manager started" : c->conn ? "its lease lapsed" : "its connection broke");
+	gm_event(g, LOG_WARN, "is down", c->s.name, "%s",
+		 c->life == GM_PRESUMED ? "not heard of since the manager started" : c->conn ? "its lease lapsed" : "its connection broke");
 	c->life = GM_DEAD;
 	c->nproc = 0;
 	c->placed = 0;
@@ -300,7 +300,7 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 	if (fresh)
 		c = insert(g, *c);
 	now_alive(g, c, conn->id);
-	g->env->log(g->env->ctx, LOG_INFO, "%s at %s %s", s.name, s.addr, fresh ? "joined" : restarted ? "started again" : "is back");
+	gm_event(g, LOG_INFO, fresh ? "joined" : restarted ? "started again" : "is back", s.name, "at %s", s.addr);
 	rep->term = g->term;
 	rep->cluster_id = g->cluster_id;
 	memcpy(rep->name, s.name, sizeof(rep->name));
@@ -358,7 +358,7 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		rep.known = 1;
 		rep.go = c->go;
 		if (c->life == GM_DEAD)
-			g->env->log(g->env->ctx, LOG_WARN, "%s is heard of again", c->s.name);
+			gm_event(g, LOG_WARN, "is heard again", c->s.name, "%s", "");
 		now_alive(g, c, conn->id);
 		c->said_state = req.state == COMP_DRAINING || req.state == COMP_DEGRADED ? req.state : COMP_UP;
 		c->used_bytes = req.used_bytes;
@@ -367,6 +367,7 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		c->files = req.files;
 		c->committed_bytes = req.committed_bytes;
 		c->load = req.load;
+		c->figures = (struct gm_figures){req.bytes_in, req.bytes_out, req.misses, req.fetches, req.miss_ns};
 		c->handed_bytes = 0;
 		c->s.total_bytes = req.total_bytes;
 		c->placed = 0;
@@ -383,7 +384,7 @@ s32 gm_forget(struct gm *g, struct gm_component *c)
 	s32 status = gm_store_drop_component(g->store, c->s.name);
 	if (status)
 		return status;
-	g->env->log(g->env->ctx, LOG_INFO, "%s left", c->s.name);
+	gm_event(g, LOG_INFO, "left", c->s.name, "%s", "");
 	free(c->procs);
 	g->ncomps--;
 	memmove(c, c + 1, (g->ncomps - at) * sizeof(*c));
@@ -482,6 +483,9 @@ static bool dispatch(struct gm *g, struct gm_conn *conn, const struct msg *m)
 	case OP_GM_NODE_SET:
 		gm_node_set_msg(g, conn->id, m);
 		return true;
+	case OP_GM_EVENTS:
+		gm_events_msg(g, conn->id, m);
+		return true;
 	case OP_GM_STATUS:
 		gm_status_msg(g, conn->id, m);
 		return true;
@@ -517,7 +521,7 @@ static void on_message(void *self, conn_id c, const struct msg *m)
 		refuse(g, c, m, -WIRE_BAD_MESSAGE);
 }
 
-const struct node_ops gm_ops = {.opened = on_opened, .message = on_message, .closed = on_closed, .tick = on_tick};
+const struct node_ops gm_ops = {.opened = on_opened, .message = on_message, .closed = on_closed, .tick = on_tick, .metrics = gm_metrics};
 
 /* ---- start */
 
@@ -565,7 +569,8 @@ struct gm *gm_new(const struct node_env *env, struct gm_store *store, const stru
 	g->start_ns = env->now_ns(env->ctx);
 	g->comps = calloc(GM_MAX_COMPONENTS, sizeof(*g->comps));
 	g->cands = calloc(GM_MAX_COMPONENTS, sizeof(*g->cands));
-	if (!g->comps || !g->cands || !load(g, err, err_len)) {
+	g->events = calloc(GM_EVENTS_KEPT, sizeof(*g->events));
+	if (!g->comps || !g->cands || !g->events || !load(g, err, err_len)) {
 		gm_free(g);
 		return NULL;
 	}
@@ -581,6 +586,7 @@ void gm_free(struct gm *g)
 		free(g->comps[i].procs);
 	free(g->comps);
 	free(g->cands);
+	free(g->events);
 	free(g->vnodes);
 	free(g->conns);
 	free(g);

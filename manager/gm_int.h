@@ -17,6 +17,11 @@
  *	DEAD      was declared down; comes back by registering, or by a late beat on its open line */
 enum gm_life { GM_PRESUMED, GM_ALIVE, GM_DEAD };
 
+struct gm_figures { /* since the component's start */
+	u64 bytes_in, bytes_out;
+	u64 misses, fetches, miss_ns; /* of a processor node's programs */
+};
+
 struct gm_component {
 	struct stored_component s;
 	enum gm_life life;
@@ -31,6 +36,7 @@ struct gm_component {
 	u64 committed_bytes; /* memory: promised, as it said */
 	u64 handed_bytes;    /* … and given to it since */
 	u32 load;            /* requests between its last two beats */
+	struct gm_figures figures; /* as it last said */
 	u32 placed;      /* given to it since its last beat */
 	u32 nproc;
 	struct proc_report *procs;
@@ -57,6 +63,8 @@ struct gm {
 	struct gm_conn *conns;
 	u32 nconns, room_conns;
 	u32 turn[5]; /* round robin, by enum component_kind */
+	struct gm_event *events; /* a ring */
+	u64 nevents;		 /* so far */
 	u64 refused; /* requests that were malformed or not allowed */
 };
 
@@ -104,12 +112,17 @@ void gm_seat_msg(struct gm *g, conn_id c, const struct msg *m);
 void gm_procs_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 
 void gm_node_msg(struct gm *g, conn_id c, const struct msg *m);
+/* events.c: to the log too. what: a word; name: of whom; fmt: more, may be "" */
+void gm_event(struct gm *g, int level, const char *what, const char *name, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void gm_events_msg(struct gm *g, conn_id c, const struct msg *m);
 /* node.c */
 void gm_node_set_msg(struct gm *g, conn_id c, const struct msg *m);
 /* gmm.c: nodes for vRegions; false: malformed. And what a memory node is told when it registers. */
 bool gmm_regions_msg(struct gm *g, conn_id c, const struct msg *m);
 void gmm_terms(struct gm *g, const struct gm_component *c, struct gm_register_rep *rep);
 
+/* metrics.c */
+void gm_metrics(void *self, struct metrics *m);
 /* status.c */
 void gm_status_msg(struct gm *g, conn_id c, const struct msg *m);
 

@@ -59,6 +59,7 @@ static struct stored_vnode *add(struct gm *g, const char *name, const struct vno
 		return NULL;
 	}
 	g->nvnodes++;
+	gm_event(g, LOG_INFO, "vNode made", v->name, "number %u, files on %s", v->id, v->spec.storage);
 	return v;
 }
 
@@ -148,6 +149,8 @@ s32 gsm_vnode_remove(struct gm *g, const char *name)
 	if (gsm_vnode_use(g, v->id).processes)
 		return -EBUSY;
 	s32 status = gm_store_drop_vnode(g->store, v->id);
+	if (!status)
+		gm_event(g, LOG_INFO, "vNode removed", name, "%s", "");
 	if (!status)
 		memmove(v, v + 1, (size_t)(&g->vnodes[--g->nvnodes] - v) * sizeof(*v));
 	return status;

@@ -24,6 +24,7 @@ static s32 remove_node(struct gm *g, struct gm_component *c, bool force)
 	if (gm_state(g, c) == COMP_DOWN || !c->conn)
 		return gm_forget(g, c);
 	c->go = true;
+	gm_event(g, LOG_INFO, "is to leave", c->s.name, "%s", force ? "by force" : "");
 	return 0;
 }
 
@@ -32,9 +33,11 @@ static s32 drain(struct gm *g, struct gm_component *c, bool draining)
 	struct stored_component s = c->s;
 	s.draining = draining;
 	s32 status = gm_store_put_component(g->store, &s);
-	if (!status)
-		c->s.draining = draining;
-	return status;
+	if (status)
+		return status;
+	c->s.draining = draining;
+	gm_event(g, LOG_INFO, draining ? "drains" : "takes work again", c->s.name, "%s", "");
+	return 0;
 }
 
 void gm_node_set_msg(struct gm *g, conn_id conn, const struct msg *m)

@@ -47,11 +47,18 @@ static json_t *peer_text(const char *text, size_t room)
 static json_t *component(const struct gm *g, const struct gm_component *c)
 {
 	u64 heard = c->heard_ns ? c->heard_ns : g->start_ns;
-	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "kind", kind_name(c->s.kind), "id", c->s.name, "pid",
-			 (json_int_t)c->s.host_pid, "address", c->s.addr, "state", state_name(gm_state(g, c)), "used_bytes",
-			 (json_int_t)c->used_bytes, "total_bytes", (json_int_t)c->s.total_bytes, "heartbeat_age_ms",
-			 (json_int_t)((gm_now(g) - heard) / NSEC_PER_MSEC), "channels", (json_int_t)c->channels, "spaces",
-			 (json_int_t)c->spaces, "open_files", (json_int_t)c->files);
+	json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "kind", kind_name(c->s.kind), "id", c->s.name, "pid",
+			      (json_int_t)c->s.host_pid, "address", c->s.addr, "state", state_name(gm_state(g, c)), "used_bytes",
+			      (json_int_t)c->used_bytes, "total_bytes", (json_int_t)c->s.total_bytes, "heartbeat_age_ms",
+			      (json_int_t)((gm_now(g) - heard) / NSEC_PER_MSEC), "channels", (json_int_t)c->channels, "spaces",
+			      (json_int_t)c->spaces, "open_files", (json_int_t)c->files);
+	const struct gm_figures *f = &c->figures;
+	json_t *figures = json_pack("{s:I, s:I, s:I, s:I, s:I}", "bytes_in", (json_int_t)f->bytes_in, "bytes_out", (json_int_t)f->bytes_out, "misses",
+				    (json_int_t)f->misses, "fetches", (json_int_t)f->fetches, "miss_ns", (json_int_t)f->miss_ns);
+	if (figures)
+		json_object_update(o, figures);
+	json_decref(figures);
+	return o;
 }
 
 static json_t *components(const struct gm *g)
@@ -99,10 +106,11 @@ static const char *vnode_name(const struct gm *g, u32 id)
 
 static json_t *process(const struct gm *g, const struct gm_component *c, const struct proc_report *p)
 {
-	return json_pack("{s:I, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:I}", "pid", (json_int_t)p->pid, "host_pid", (json_int_t)p->host_pid,
+	return json_pack("{s:I, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "pid", (json_int_t)p->pid, "host_pid", (json_int_t)p->host_pid,
 			 "vnode", vnode_name(g, p->vnode), "node", c->s.name, "home", peer_text(p->home, sizeof(p->home)), "command",
 			 peer_text(p->command, sizeof(p->command)), "excache_bytes", (json_int_t)p->excache_bytes, "resident_bytes",
-			 (json_int_t)p->resident_bytes, "remote_bytes", (json_int_t)p->remote_bytes);
+			 (json_int_t)p->resident_bytes, "remote_bytes", (json_int_t)p->remote_bytes, "misses", (json_int_t)p->misses, "fetches",
+			 (json_int_t)p->fetches);
 }
 
 /* The first `most` processes of the nodes that are not down: the programs of a dead pComponent ended with it. */

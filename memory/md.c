@@ -4,6 +4,7 @@
  * destroyed over ROLE_COMPONENT connections. A space's channels are closed before it is freed. The end of a ROLE_SPACE connection
  * frees nothing; a pd's spaces are freed when its last connection stays closed for a lease. */
 #include "memory/home.h"
+#include "rpc/metrics.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -402,6 +403,24 @@ static u64 md_tick(void *self, u64 now_ns)
 	return next;
 }
 
+static void metrics(void *self, struct metrics *m)
+{
+	const struct md *md = self;
+
+	if (md->gm)
+		gm_link_metrics(md->gm, m);
+#define X(name) metric(m, METRIC_COUNTER, "lego_memory_events_total", "What the memory node did.", "event=\"" #name "\"", (double)md->counters.name);
+	MD_COUNTERS(X)
+#undef X
+}
+
+static const char *unhealthy(void *self)
+{
+	const struct md *md = self;
+
+	return md->gm ? gm_link_unhealthy(md->gm) : NULL;
+}
+
 static void leaving(void *self)
 {
 	struct md *md = self;
@@ -410,7 +429,8 @@ static void leaving(void *self)
 		gm_link_leave(md->gm);
 }
 
-static const struct node_ops ops = {.opened = md_opened, .message = md_message, .closed = md_closed, .tick = md_tick, .leaving = leaving};
+static const struct node_ops ops = {.opened = md_opened, .message = md_message, .closed = md_closed, .tick = md_tick, .leaving = leaving,
+	.metrics = metrics, .unhealthy = unhealthy};
 
 const struct node_ops *md_ops(void)
 {

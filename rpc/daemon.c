@@ -1,6 +1,6 @@
 /* What the mains of gm, pd, md and sd share on a real host. One daemon a process: the handler of SIGTERM and SIGINT reaches it through
  * the one global here. Not responsible for logic, nor for what a daemon serves. */
-#include "rpc/daemon.h"
+#include "rpc/daemon_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,16 +14,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "rpc/notify.h"
-
-struct daemon {
-	struct daemon_opts opts;
-	struct host_driver *driver;
-	u64 incarnation;
-	bool ready_told;
-	struct notify notify;
-	int watchdog_fd; /* a timer; -1: nobody watches */
-};
 
 static struct host_driver *signalled; /* what SIGTERM and SIGINT stop */
 
@@ -96,7 +86,7 @@ struct daemon *daemon_start(const struct daemon_opts *o)
 	}
 	d->incarnation |= 1; /* never 0 */
 	struct host_driver_config cfg = {
-	    .name = d->opts.name, .kind = o->kind, .incarnation = d->incarnation, .log_level = o->log_level, .spin_us = o->spin_us};
+	    .name = d->opts.name, .kind = o->kind, .incarnation = d->incarnation, .log_level = o->log_level, .log_format = o->log_format, .spin_us = o->spin_us};
 	memcpy(cfg.listen, d->opts.listen, sizeof(cfg.listen));
 	memcpy(cfg.key, o->key, sizeof(cfg.key));
 	d->driver = host_driver_new(&cfg, err, sizeof(err));
@@ -108,8 +98,13 @@ struct daemon *daemon_start(const struct daemon_opts *o)
 	catch_signals(d);
 	if (o->exit_fd >= 0)
 		host_driver_watch(d->driver, o->exit_fd, on_exit_fd, d);
+	d->started = time(NULL);
 	notify_open(&d->notify);
 	watch_over(d);
+	if (!daemon_watch(d)) {
+		daemon_drop(d);
+		return NULL;
+	}
 	return d;
 }
 
@@ -157,6 +152,7 @@ void daemon_drop(struct daemon *d)
 	signalled = NULL;
 	if (d->watchdog_fd >= 0)
 		close(d->watchdog_fd);
+	http_free(d->http);
 	host_driver_free(d->driver);
 	notify_close(&d->notify);
 	free(d);
@@ -164,7 +160,10 @@ void daemon_drop(struct daemon *d)
 
 int daemon_run(struct daemon *d, const struct node_ops *ops, void *self)
 {
+	d->ops = ops;
+	d->self = self;
 	int rc = host_driver_run(d->driver, ops, self);
+	d->ops = NULL;
 	notify_send(&d->notify, "STOPPING=1");
 	if (rc)
 		say(&d->opts, "stopped by an error", strerror(-rc));

@@ -33,9 +33,11 @@ struct daemon_opts {
 	const char *data; /* --data DIR or NULL */
 	u8 key[32];	  /* from --key FILE */
 	const char *key_path;
+	const char *metrics; /* --metrics ADDR or NULL */
 	bool have_key;
 	int ready_fd, exit_fd; /* -1: none */
 	u32 log_level;
+	u8 log_format;
 	u32 spin_us; /* 0: the driver's default */
 };
 

@@ -91,6 +91,12 @@ static bool number(const char *v, long min, long max, long *n)
 	return end != v && !*end && !errno && *n >= min && *n <= max;
 }
 
+static bool set_metrics(struct common *c, const char *v)
+{
+	c->o->metrics = v;
+	return strlen(v) < WIRE_ADDR_MAX;
+}
+
 static bool set_open_fd(int *fd, const char *v)
 {
 	long n;
@@ -126,6 +132,17 @@ static bool set_log(struct common *c, const char *v)
 	return false;
 }
 
+static bool set_log_format(struct common *c, const char *v)
+{
+	static const char *const formats[] = {"text", "json", "journal"};
+	for (u32 i = 0; i < ARRAY_SIZE(formats); i++)
+		if (!strcmp(v, formats[i])) {
+			c->o->log_format = (u8)i;
+			return true;
+		}
+	return false;
+}
+
 static bool set_spin(struct common *c, const char *v)
 {
 	long n;
@@ -145,9 +162,11 @@ static const struct {
     {"--gm", "ADDR", "the manager", set_gm},
     {"--key", "FILE", "the cluster key: 32 bytes, readable by the owner only", set_key},
     {"--data", "DIR", "where durable state is kept", set_data},
+    {"--metrics", "ADDR", "where /metrics and /healthz are served, by HTTP: tcp:host:port or unix:/path", set_metrics},
     {"--ready-fd", "N", "write 'ready ADDR' there once registered", set_ready_fd},
     {"--exit-fd", "N", "stop at end of file there", set_exit_fd},
     {"--log", "LEVEL", "error, warn, info (default) or debug; on stderr", set_log},
+    {"--log-format", "WORD", "text (default), json (an object a line), or journal (text after a priority, for systemd)", set_log_format},
     {"--spin-us", "N", "poll this long without an event before sleeping", set_spin},
 };
 
@@ -346,6 +365,9 @@ static bool cluster_defaults(struct common *c, int argc, char **argv)
 		if (!c->o->data || !make_dir(c, data))
 			return false;
 	}
+	const char *run = conf_cluster(c->conf, "run");
+	if (!c->o->metrics && make_dir(c, run))
+		c->o->metrics = path_of(run, c->o->name, "unix:", ".http");
 	return given(argc, argv, "--listen") || default_listen(c, gm, conf_cluster(c->conf, "run"));
 }
 

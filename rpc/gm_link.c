@@ -4,6 +4,8 @@
  * as gone and a fresh connection tells sooner. A term lower than one already seen is an old manager: it is not obeyed. */
 #include "rpc/gm_link.h"
 
+#include "rpc/metrics.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +30,7 @@ struct gm_link {
 	u64 backoff_ns;
 	u64 term;
 	u32 beat_ms, lease_ms;
+	struct gm_beat_req last; /* beat */
 	char gm_addr[WIRE_ADDR_MAX], own_addr[WIRE_ADDR_MAX], name[WIRE_NAME_MAX];
 };
 
@@ -152,11 +155,14 @@ static void send_beat(struct gm_link *l, u64 now_ns)
 {
 	struct gm_beat_req beat = {.incarnation = l->cfg.incarnation, .total_bytes = l->cfg.total_bytes, .state = COMP_UP};
 	const struct proc_report *procs = NULL;
+	if (l->env->traffic)
+		l->env->traffic(l->env->ctx, &beat.bytes_in, &beat.bytes_out);
 	if (l->cfg.beat)
 		l->cfg.beat(l->cfg.self, &beat, &procs);
 	if (!procs)
 		beat.nproc = 0;
 	beat.nproc = MIN(beat.nproc, (u32)GM_LINK_MAX_PROCS);
+	l->last = beat;
 	struct wire_seg seg = {procs, beat.nproc * (u32)sizeof(*procs)};
 	l->next_ns = now_ns + l->beat_ms * NSEC_PER_MSEC;
 	l->beating = true;
@@ -298,4 +304,34 @@ void gm_link_leave(struct gm_link *l)
 	struct wire_seg seg = {&req, sizeof(req)};
 	if (l->state == LINK_UP)
 		(void)l->env->send(l->env->ctx, l->conn, &h, &seg, 1);
+}
+
+void gm_link_metrics(const struct gm_link *l, struct metrics *m)
+{
+	const struct gm_beat_req *b = &l->last;
+	const struct {
+		const char *name, *help;
+		double value;
+		bool counter;
+	} rows[] = {
+	    {"lego_manager_connected", "Whether the manager hears this node.", l->state == LINK_UP, false},
+	    {"lego_manager_term", "The highest term of a manager seen.", (double)l->term, false},
+	    {"lego_total_bytes", "What the node has to give.", (double)b->total_bytes, false},
+	    {"lego_used_bytes", "What of it is used.", (double)b->used_bytes, false},
+	    {"lego_committed_bytes", "Memory promised to address spaces, written or not.", (double)b->committed_bytes, false},
+	    {"lego_channels", "Open connections of processes.", b->channels, false},
+	    {"lego_spaces", "Address spaces held.", b->spaces, false},
+	    {"lego_open_files", "Open files, or removed ones kept because they are open.", b->files, false},
+	    {"lego_processes", "Processes of programs.", b->nproc, false},
+	    {"lego_misses_total", "Misses of programs, as they last said.", (double)b->misses, true},
+	    {"lego_fetches_total", "Misses that asked a memory node.", (double)b->fetches, true},
+	    {"lego_miss_seconds_total", "Time that misses took.", (double)b->miss_ns / 1e9, true},
+	};
+	for (u32 i = 0; i < ARRAY_SIZE(rows); i++)
+		metric(m, rows[i].counter ? METRIC_COUNTER : METRIC_GAUGE, rows[i].name, rows[i].help, NULL, rows[i].value);
+}
+
+const char *gm_link_unhealthy(const struct gm_link *l)
+{
+	return l->state == LINK_UP ? NULL : "the manager does not hear this node";
 }

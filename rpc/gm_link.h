@@ -49,6 +49,9 @@ u32 gm_link_lease_ms(const struct gm_link *l); /* 0: not registered yet */
 void gm_link_beat_soon(struct gm_link *l);
 /* A request to the manager (GM_PLACE, GM_IDS, GM_VNODE). done(cfg.self, arg, …) once; or an error is returned and it is not called. */
 int gm_link_call(struct gm_link *l, u16 op, const void *fixed, u32 fixed_len, node_call_done *done, void *arg);
+/* What it last told the manager, and whether that hears it. */
+void gm_link_metrics(const struct gm_link *l, struct metrics *m);
+const char *gm_link_unhealthy(const struct gm_link *l);
 /* Tells the manager that the owner leaves on purpose (best effort, at SIGTERM). */
 void gm_link_leave(struct gm_link *l);
 

@@ -39,19 +39,54 @@ u64 driver_clock(void)
 	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
 }
 
+/* text as a JSON string's inside; what does not fit is cut. */
+static size_t json_escape(char *to, size_t room, const char *text)
+{
+	size_t n = 0;
+
+	for (; *text && n + 7 < room; text++) {
+		u8 ch = (u8)*text;
+
+		if (ch == '"' || ch == '\\')
+			n += (size_t)snprintf(to + n, room - n, "\\%c", ch);
+		else if (ch < ' ' || ch >= 127)
+			n += (size_t)snprintf(to + n, room - n, "\\u%04x", ch);
+		else
+			to[n++] = (char)ch;
+	}
+	to[n] = 0;
+	return n;
+}
+
+static int __attribute__((noinline)) json_line(const struct host_driver *d, const char *word, const char *text, char *line, size_t room)
+{
+	char inside[1600], node[6 * WIRE_NAME_MAX + 8], when[40];
+	struct timespec ts;
+	struct tm tm;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	gmtime_r(&ts.tv_sec, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	json_escape(inside, sizeof(inside), text);
+	json_escape(node, sizeof(node), d->name);
+	return snprintf(line, room, "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"node\":\"%s\",\"message\":\"%s\"}\n", when, ts.tv_nsec / 1000000,
+			word, node, inside);
+}
+
 static void log_va(const struct host_driver *d, int level, const char *fmt, va_list ap)
 {
-	static const char *const word[] = {"error", "warning", "info", "debug"};
-	char line[1024];
-	int n, room = (int)sizeof(line) - 1;
+	static const char *const word[] = {"error", "warning", "info", "debug"}, *const priority[] = {"<3>", "<4>", "<6>", "<7>"};
+	char text[1024], line[2048];
+	int n;
 
 	if (level > (int)d->cfg.log_level || level < LOG_ERROR || level > LOG_DEBUG)
 		return;
-	n = snprintf(line, (size_t)room, "lego %s: %s: ", d->name, word[level]);
-	n += vsnprintf(line + n, (size_t)(room - n), fmt, ap);
-	n = MIN(n, room - 1);
-	line[n++] = '\n';
-	(void)!write(STDERR_FILENO, line, (size_t)n);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	if (d->cfg.log_format == LOG_JSON)
+		n = json_line(d, word[level], text, line, sizeof(line));
+	else
+		n = snprintf(line, sizeof(line), "%slego %s: %s: %s\n", d->cfg.log_format == LOG_JOURNAL ? priority[level] : "", d->name, word[level], text);
+	(void)!write(STDERR_FILENO, line, (size_t)MIN(n, (int)sizeof(line) - 1));
 }
 
 void driver_log(const struct host_driver *d, int level, const char *fmt, ...)
@@ -136,6 +171,14 @@ static void env_stop(void *ctx)
 	host_driver_stop(ctx);
 }
 
+static void env_traffic(void *ctx, u64 *in, u64 *out)
+{
+	const struct host_driver *d = ctx;
+
+	*in = d->stats.bytes_in;
+	*out = d->stats.bytes_out;
+}
+
 /* ---- making and ending */
 
 static int add_epoll(struct host_driver *d, int fd, u64 tag)
@@ -187,7 +230,7 @@ struct host_driver *host_driver_new(const struct host_driver_config *cfg, char *
 	d->cfg = own;
 	d->epoll = d->stop_fd = d->spare_fd = -1;
 	wire_name_set(d->name, cfg->name);
-	d->env = (struct node_env){d, env_now, env_wall, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log, env_stop, env_defer};
+	d->env = (struct node_env){d, env_now, env_wall, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log, env_stop, env_defer, env_traffic};
 	d->now_ns = driver_clock();
 	d->hand_check_ns = UINT64_MAX;
 	if (open_fds(d, err, err_len)) {

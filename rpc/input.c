@@ -52,6 +52,7 @@ static void hand_on(struct host_driver *d, struct conn *c, const void *frame, u3
 	m.fds = fds;
 	m.nfds = nfds;
 	d->stats.frames_in++;
+	d->stats.op[op_index(m.hdr.op)]++;
 	d->stats.bytes_in += len;
 	d->tick_due = true;
 	d->ops->message(d->self, c->id, &m);

@@ -60,7 +60,11 @@ struct node_env {
 	void (*stop)(void *ctx);
 	/* Has j run elsewhere; done follows, not from within this call. False: not now (too many), do it yourself. NULL: never. */
 	bool (*defer)(void *ctx, struct node_job *j);
+	/* Bytes in messages so far. NULL: not counted. */
+	void (*traffic)(void *ctx, u64 *in, u64 *out);
 };
+
+struct metrics; /* rpc/metrics.h */
 
 struct node_ops {
 	/* A peer completed HELLO (accepted: outgoing = 0), or our dial did. h: the peer's hello (accepted) or ours (dialled). */
@@ -75,6 +79,10 @@ struct node_ops {
 	u64 (*tick)(void *self, u64 now_ns);
 	/* The daemon was asked to stop: the last call, its connections still stand. What it sends goes out. NULL: nothing to say. */
 	void (*leaving)(void *self);
+	/* What it knows of itself, for /metrics. NULL: nothing beyond what the driver counts. */
+	void (*metrics)(void *self, struct metrics *m);
+	/* NULL: well (no function: always); else in a few words what is not, for /healthz. */
+	const char *(*unhealthy)(void *self);
 };
 
 /* ---- replies */
@@ -111,6 +119,7 @@ int node_reply_once(const struct node_env *env, struct once_table *t, conn_id c,
 int node_resend(const struct node_env *env, conn_id c, const struct msg_hdr *repeat, const void *frame, u32 len);
 
 /* ---- the real driver */
+enum log_format { LOG_TEXT, LOG_JSON, LOG_JOURNAL }; /* JOURNAL: text after a priority such as <4>, as systemd reads it */
 struct host_driver_config {
 	const char *name;      /* "m0" */
 	u8 kind;	       /* enum component_kind */
@@ -120,6 +129,7 @@ struct host_driver_config {
 	u32 ring_bytes; /* of each direction of a client's ring; 0: 512 KiB */
 	u32 spin_us;	/* poll this long without an event before sleeping; 0: 200 */
 	u32 log_level;
+	u8 log_format; /* enum log_format */
 };
 struct host_driver;
 /* Returns NULL with a message in err (err_len bytes). */
@@ -129,11 +139,14 @@ const char *host_driver_addr(const struct host_driver *d, u32 i); /* as bound, p
 /* Steps the logic until host_driver_stop (async-signal-safe) is called. */
 int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *self);
 void host_driver_stop(struct host_driver *d);
+#define HOST_DRIVER_OPS 255u
 struct host_driver_stats {
 	u64 opened, refused; /* connections; hellos */
-	u64 frames_in, frames_out, bytes_in;
+	u64 frames_in, frames_out, bytes_in, bytes_out;
 	u64 bad, unauthorised; /* frames that ended their channel */
 	u64 backlogged;	       /* frames that did not fit at once */
+	u64 op[HOST_DRIVER_OPS]; /* frames in, by row of spec/ops.def */
+	u32 open;		 /* connections now */
 };
 const struct host_driver_stats *host_driver_stats(const struct host_driver *d);
 void host_driver_free(struct host_driver *d);

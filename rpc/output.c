@@ -169,6 +169,7 @@ int conn_send(struct host_driver *d, struct conn *c, struct msg_hdr *hdr, const 
 	if (list != all)
 		free(list);
 	d->stats.frames_out++;
+	d->stats.bytes_out += total;
 	return rc;
 }
 

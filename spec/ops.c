@@ -78,3 +78,8 @@ const struct op_row *op_row(u16 op)
 		return NULL;
 	return &rows[row_of[group][low] - 1];
 }
+
+u32 op_index(u16 op)
+{
+	return row_of[op >> 8][op & 0xff] - 1u;
+}

@@ -26,5 +26,7 @@ struct op_row {
 /* The row of op, or NULL. */
 const struct op_row *op_row(u16 op);
 const struct op_row *op_rows(u32 *count);
+/* The place of op, which has a row, among op_rows. */
+u32 op_index(u16 op);
 
 #endif

@@ -156,8 +156,11 @@ struct gm_beat_req {
 	u32 files;    /* of a pd: open files of its vNodes; of an sd: removed ones it keeps because they are open */
 	u32 load;            /* a memory node: requests served since the last beat */
 	u64 committed_bytes; /* a memory node: promised to address spaces, written or not; 0 elsewhere */
+	/* since its start, to be shown */
+	u64 bytes_in, bytes_out;	 /* in messages */
+	u64 misses, fetches, miss_ns; /* a pd: of its programs; the time that misses took in all */
 };
-_Static_assert(sizeof(struct gm_beat_req) == 56, "wire");
+_Static_assert(sizeof(struct gm_beat_req) == 96, "wire");
 struct proc_report {
 	u64 asid;
 	u32 pid;      /* in the vNode */
@@ -167,10 +170,11 @@ struct proc_report {
 	u64 excache_bytes;  /* its limit */
 	u64 resident_bytes; /* lines in ExCache */
 	u64 remote_bytes;   /* held by memory nodes, as home reported to pd */
+	u64 misses, fetches; /* so far */
 	char home[WIRE_NAME_MAX];
 	char command[64];
 };
-_Static_assert(sizeof(struct proc_report) == 144, "wire");
+_Static_assert(sizeof(struct proc_report) == 160, "wire");
 struct gm_beat_rep {
 	u64 term;
 	u32 known; /* 0: register again */
@@ -238,6 +242,30 @@ struct gm_node_set_req {
 	u32 force;
 };
 _Static_assert(sizeof(struct gm_node_set_req) == 40, "wire");
+
+/* GM_EVENTS: what happened in the cluster, from a number on; the manager keeps the last GM_EVENTS_KEPT. Reply data: struct gm_event. */
+#define GM_EVENTS_KEPT 1024u
+struct gm_events_req {
+	u64 from; /* 0: from the oldest that is kept */
+	u32 max;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct gm_events_req) == 16, "wire");
+struct gm_events_rep {
+	u64 next;	/* to ask for then */
+	u64 lost;	/* older ones that are not kept any more */
+};
+_Static_assert(sizeof(struct gm_events_rep) == 16, "wire");
+struct gm_event {
+	u64 seq; /* rises over restarts of the manager: its term is in the upper half */
+	u64 wall_ns;
+	u32 level; /* enum log_level */
+	u32 pad0;
+	char what[16];		  /* "joined", "down", … */
+	char name[WIRE_NAME_MAX]; /* of whom */
+	char text[96];
+};
+_Static_assert(sizeof(struct gm_event) == 168, "wire");
 
 /* GM_STATUS: empty request; reply data is the JSON text of DESIGN's `status --json`, no NUL.
  * GM_VNODE: makes, finds or removes a vNode; the reply names its number, its storage node and what it may have. */
@@ -696,15 +724,16 @@ struct pd_space_req { /* PD_FORK, PD_VFORK, PD_EXEC, PD_EXEC_DONE, PD_SPACE_ABOR
 };
 _Static_assert(sizeof(struct pd_space_req) == 16, "wire");
 
-/* PD_REPORT, from the process now and then and at exit: what `lego ps` and `--stats` show. Data: JSON text for --stats at exit. */
+/* PD_REPORT, from the process now and then and at exit: what `lego ps`, `top` and `--stats` show. Tag 0: no reply is wanted. Data: JSON text for --stats at exit. */
 struct pd_report_req {
 	u32 pid; /* as it sees itself */
 	u32 json_len;
 	u64 resident_bytes;
 	u64 misses, fetches, writebacks;
+	u64 miss_ns; /* in all */
 	char command[64];
 };
-_Static_assert(sizeof(struct pd_report_req) == 104, "wire");
+_Static_assert(sizeof(struct pd_report_req) == 112, "wire");
 
 /* PD_CHANNEL: a channel to another memory node that owns part of the caller's space, or with `session` the caller's storage channel again,
  * under that session, as soon as the storage node is there. Reply fds: socket, ring memfd where ring_len is not 0. */

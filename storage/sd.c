@@ -284,6 +284,19 @@ static u64 tick(void *self, u64 now_ns)
 	return next;
 }
 
+static void metrics(void *self, struct metrics *m)
+{
+	const struct sd *sd = self;
+	if (sd->gm)
+		gm_link_metrics(sd->gm, m);
+}
+
+static const char *unhealthy(void *self)
+{
+	const struct sd *sd = self;
+	return sd->gm ? gm_link_unhealthy(sd->gm) : NULL;
+}
+
 static void leaving(void *self)
 {
 	struct sd *sd = self;
@@ -291,7 +304,8 @@ static void leaving(void *self)
 		gm_link_leave(sd->gm);
 }
 
-const struct node_ops sd_ops = {.opened = opened, .message = message, .closed = closed, .tick = tick, .leaving = leaving};
+const struct node_ops sd_ops = {.opened = opened, .message = message, .closed = closed, .tick = tick, .leaving = leaving,
+	.metrics = metrics, .unhealthy = unhealthy};
 
 /* ---- the manager */
 

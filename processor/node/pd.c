@@ -63,6 +63,8 @@ static void report_fill(struct proc_report *r, const struct process *p)
 	    .excache_bytes = s->excache_bytes,
 	    .resident_bytes = p->resident_bytes,
 	    .remote_bytes = s->remote_bytes,
+	    .misses = p->misses,
+	    .fetches = p->fetches,
 	};
 	pd_copy_name(r->home, s->md->name, sizeof(r->home));
 	pd_copy_name(r->command, p->command, sizeof(r->command));
@@ -85,6 +87,9 @@ static void beat(void *self, struct gm_beat_req *req, const struct proc_report *
 	struct pd *pd = self;
 	u32 n = 0, max = (u32)MIN(pd->nprocesses, GM_LINK_MAX_PROCS);
 	req->total_bytes = pd->cfg.budget_bytes;
+	req->misses = pd->misses;
+	req->fetches = pd->fetches;
+	req->miss_ns = pd->miss_ns;
 	for (const struct process *p = pd->processes; p; p = p->next)
 		req->used_bytes += p->resident_bytes;
 	for (const struct space *s = pd->spaces; s; s = s->next)
@@ -259,13 +264,27 @@ static u64 tick(void *self, u64 now_ns)
 	return MIN(next, pd->beat_ns);
 }
 
+static void metrics(void *self, struct metrics *m)
+{
+	const struct pd *pd = self;
+	if (pd->gm)
+		gm_link_metrics(pd->gm, m);
+}
+
+static const char *unhealthy(void *self)
+{
+	const struct pd *pd = self;
+	return pd->gm ? gm_link_unhealthy(pd->gm) : NULL;
+}
+
 static void leaving(void *self)
 {
 	struct pd *pd = self;
 	gm_link_leave(pd->gm);
 }
 
-const struct node_ops pd_node_ops = {.opened = opened, .dialled = dialled, .message = message, .closed = closed, .tick = tick, .leaving = leaving};
+const struct node_ops pd_node_ops = {.opened = opened, .dialled = dialled, .message = message, .closed = closed, .tick = tick, .leaving = leaving,
+	.metrics = metrics, .unhealthy = unhealthy};
 
 /* ---- events of the host */
 

@@ -87,6 +87,8 @@ struct process {
 	u32 pid, host_pid;
 	bool sought;
 	u64 resident_bytes;
+	u64 misses, fetches, miss_ns; /* as it last said */
+	bool counted;		      /* it said so once: what it was forked with is not its own */
 	char command[64];
 };
 
@@ -161,6 +163,7 @@ struct pd {
 	struct doomed *doomed;
 	struct op *ops;
 	u32 nspaces, nprocesses, nops;
+	u64 misses, fetches, miss_ns; /* of all its programs since it started */
 	u64 last_number;
 	u64 asid_next, asid_left; /* range from gm */
 	bool asid_asked;

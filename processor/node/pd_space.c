@@ -321,12 +321,32 @@ void pd_process_abort(struct pd *pd, struct process *p, conn_id c, const struct 
 	answer(pd, c, m, 0); /* an asid that is nobody's: dropped already */
 }
 
+/* Figures only rise, but begin anew with exec. */
+static u64 risen(u64 *last, u64 said)
+{
+	u64 by = said >= *last ? said - *last : said;
+	*last = said;
+	return by;
+}
+
+static void take_figures(struct pd *pd, struct process *p, const struct pd_report_req *req)
+{
+	u64 misses = risen(&p->misses, req->misses), fetches = risen(&p->fetches, req->fetches), ns = risen(&p->miss_ns, req->miss_ns);
+	if (p->counted) {
+		pd->misses += misses;
+		pd->fetches += fetches;
+		pd->miss_ns += ns;
+	}
+	p->counted = true;
+}
+
 void pd_process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
 {
 	const struct pd_report_req *req = m->fixed;
 	if (req->command[0])
 		pd_copy_name(p->command, req->command, sizeof(p->command));
 	p->resident_bytes = req->resident_bytes;
+	take_figures(pd, p, req);
 	if (req->pid && p->pid != req->pid) {
 		p->pid = req->pid;
 		p->host_pid = 0;
@@ -336,7 +356,8 @@ void pd_process_report(struct pd *pd, struct process *p, conn_id c, const struct
 		p->sought = true;
 		pd->host.find(pd->host.ctx, p->space->vnode->id, p->pid, p->number);
 	}
-	answer(pd, c, m, 0);
+	if (m->hdr.tag)
+		answer(pd, c, m, 0);
 }
 
 static bool kill_means(const struct pd_kill_req *req, const struct process *p)

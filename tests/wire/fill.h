@@ -110,6 +110,11 @@ static void fill_gm_beat_req(void *at)
 	NUM(files);
 	NUM(load);
 	NUM(committed_bytes);
+	NUM(bytes_in);
+	NUM(bytes_out);
+	NUM(misses);
+	NUM(fetches);
+	NUM(miss_ns);
 }
 
 static void fill_proc_report(void *at)
@@ -123,6 +128,8 @@ static void fill_proc_report(void *at)
 	NUM(excache_bytes);
 	NUM(resident_bytes);
 	NUM(remote_bytes);
+	NUM(misses);
+	NUM(fetches);
 	TEXT(home);
 	TEXT(command);
 }
@@ -636,6 +643,7 @@ static void fill_pd_report_req(void *at)
 	NUM(misses);
 	NUM(fetches);
 	NUM(writebacks);
+	NUM(miss_ns);
 	TEXT(command);
 }
 
@@ -721,6 +729,22 @@ static void fill_gm_node_set_req(void *at)
 	TEXT(name);
 	NUM(what);
 	NUM(force);
+}
+
+static void fill_gm_events_req(void *at)
+{
+	struct gm_events_req *s = at;
+
+	NUM(from);
+	NUM(max);
+}
+
+static void fill_gm_events_rep(void *at)
+{
+	struct gm_events_rep *s = at;
+
+	NUM(next);
+	NUM(lost);
 }
 
 static void fill_as_where_req(void *at)

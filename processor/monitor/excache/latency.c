@@ -7,7 +7,7 @@
 #define BUCKETS 256u
 
 static u32 histogram[BUCKETS];
-static u64 start_cycles, start_ns;
+static u64 start_cycles, start_ns, spent; /* spent: cycles in misses */
 
 static u64 now_ns(void)
 {
@@ -35,12 +35,25 @@ static u32 bucket_of(u64 c)
 void latency_note(u64 cycles_taken)
 {
 	__atomic_fetch_add(&histogram[bucket_of(cycles_taken)], 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&spent, cycles_taken, __ATOMIC_RELAXED);
+}
+
+static u64 cycles_a_us(void)
+{
+	u64 us = (now_ns() - start_ns) / 1000 + 1;
+
+	return (cycles() - start_cycles) / us + 1;
+}
+
+u64 vm_miss_ns(void)
+{
+	return spent / cycles_a_us() * 1000;
 }
 
 /* Middle of the bucket where the given share (in 1/1000) of all faults is reached, ns. */
 static u64 quantile(u64 total, u32 share)
 {
-	u64 seen = 0, us = (now_ns() - start_ns) / 1000 + 1, per_us = (cycles() - start_cycles) / us + 1;
+	u64 seen = 0, per_us = cycles_a_us();
 
 	for (u32 i = 0; i < BUCKETS; i++) {
 		seen += histogram[i];

@@ -17,7 +17,7 @@ void fd_place(int fd, int to)
 	host(SYSNR(close), fd);
 }
 
-static s64 ctl_send(int sock, struct pd_call *c, u64 tag)
+static s64 ctl_send(int sock, struct pd_call *c, u64 tag, u32 flags)
 {
 	struct msg_hdr h = {.op = c->op, .tag = tag};
 	struct kiov iov[3] = {{(u64)&h, sizeof(h)}, {(u64)c->req, c->req_len}, {(u64)c->data, c->data_len}};
@@ -25,7 +25,7 @@ static s64 ctl_send(int sock, struct pd_call *c, u64 tag)
 
 	h.len = (u32)(sizeof(h) + c->req_len + c->data_len);
 	for (;;) {
-		s64 r = host(SYSNR(sendmsg), sock, &m, MSG_NOSIGNAL);
+		s64 r = host(SYSNR(sendmsg), sock, &m, MSG_NOSIGNAL | flags);
 
 		if (r != -EINTR)
 			return r < 0 ? r : 0;
@@ -92,12 +92,20 @@ s64 pd_call(struct task *task, struct pd_call *c)
 	u64 tag = __atomic_add_fetch(&tags, 1, __ATOMIC_RELAXED);
 
 	lock_take(&task->ctl_lock);
-	s64 r = ctl_send(task->ctl_fd, c, tag);
+	s64 r = ctl_send(task->ctl_fd, c, tag, 0);
 
 	if (!r && !c->no_reply) /* an answer nobody waits for is skipped by the next call */
 		r = ctl_receive(task->ctl_fd, c, tag);
 	lock_drop(&task->ctl_lock);
 	return r;
+}
+
+void pd_tell(struct task *task, struct pd_call *c)
+{
+	if (!lock_try(&task->ctl_lock))
+		return;
+	(void)ctl_send(task->ctl_fd, c, 0, 0x40 /* MSG_DONTWAIT */);
+	lock_drop(&task->ctl_lock);
 }
 
 /* ---------------------------------------------------------------- channels */

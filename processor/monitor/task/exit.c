@@ -192,14 +192,37 @@ s64 sys_membarrier(struct thread *t, const u64 *a)
 
 /* ---------------------------------------------------------------- reports */
 
+#define LIVE_CYCLES (1ull << 30) /* between two reports: about a third of a second */
+
+static void report_fill(struct pd_report_req *req, const struct task *task)
+{
+	*req = (struct pd_report_req){.pid = (u32)task->pid, .resident_bytes = vm_resident_bytes()};
+	req->misses = mon_counters[CNT_MISS];
+	req->fetches = mon_counters[CNT_FETCH];
+	req->writebacks = mon_counters[CNT_WRITEBACK];
+	req->miss_ns = vm_miss_ns();
+	memcpy(req->command, mon.comm, sizeof(mon.comm));
+}
+
+void pd_report_live(struct thread *t, u64 cycles)
+{
+	static u64 due;
+	u64 was = __atomic_load_n(&due, __ATOMIC_RELAXED);
+	struct pd_report_req req;
+
+	if (cycles < was || t->task != &mon.task || !t->task->ctl_fd || !__atomic_compare_exchange_n(&due, &was, cycles + LIVE_CYCLES, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return;
+	report_fill(&req, t->task);
+	struct pd_call c = {.op = OP_PD_REPORT, .req = &req, .req_len = sizeof(req)};
+
+	pd_tell(t->task, &c);
+}
+
 void pd_report(struct thread *t, bool final)
 {
-	struct pd_report_req req = {.pid = (u32)t->task->pid, .resident_bytes = vm_resident_bytes()};
+	struct pd_report_req req;
 
-	req.misses = mon_counters[CNT_MISS];
-	req.fetches = mon_counters[CNT_FETCH];
-	req.writebacks = mon_counters[CNT_WRITEBACK];
-	memcpy(req.command, mon.comm, sizeof(mon.comm));
+	report_fill(&req, t->task);
 	if (final)
 		stats_write();
 	struct pd_call c = {.op = OP_PD_REPORT, .req = &req, .req_len = sizeof(req), .no_reply = !final};

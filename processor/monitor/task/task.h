@@ -30,6 +30,10 @@ struct pd_call {
 	bool no_reply; /* sent and forgotten */
 };
 s64 pd_call(struct task *task, struct pd_call *c);
+/* Sends a request that wants no reply, unless that would wait. */
+void pd_tell(struct task *task, struct pd_call *c);
+/* After a miss, at the time `cycles`: tells pd how many there were, a few times a second. Never waits. */
+void pd_report_live(struct thread *t, u64 cycles);
 void pd_report(struct thread *t, bool final); /* counters; at exit the --stats text too */
 
 /* Moves fd to the fixed number to. */

@@ -4,6 +4,7 @@
 
 #include "processor/monitor/excache/excache.h"
 #include "processor/monitor/sys/sys.h"
+#include "processor/monitor/task/task.h"
 #include "processor/monitor/vm/map.h"
 
 #define ERR_WRITE 2ull
@@ -24,7 +25,7 @@ static bool past_end(const struct vma *v, u64 addr)
 
 enum fault_result vm_fault(struct thread *t, u64 addr, u64 err)
 {
-	u64 start = cycles();
+	u64 start = cycles(), now;
 
 	guard_fault(t);
 	for (;;) {
@@ -55,7 +56,9 @@ enum fault_result vm_fault(struct thread *t, u64 addr, u64 err)
 			return FAULT_BUS_ADRERR;
 		switch (cache_fault(t, addr, err, &v, seq)) {
 		case FILL_DONE:
-			latency_note(cycles() - start);
+			now = cycles();
+			latency_note(now - start);
+			pd_report_live(t, now);
 			return FAULT_OK;
 		case FILL_NO_MEMORY:
 			return FAULT_BUS_ADRERR;

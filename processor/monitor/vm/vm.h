@@ -72,6 +72,7 @@ bool vm_shares(void); /* memory was ever shared with other processes */
 u64 vm_lseq(void); /* the last layout operation sent */
 
 /* excache counters for --stats: fault latency histogram etc. as JSON members (no braces); returns bytes written */
+u64 vm_miss_ns(void); /* spent in misses, all threads together */
 s64 vm_stats_json(char *buf, u64 cap);
 
 #endif

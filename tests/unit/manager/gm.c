@@ -578,7 +578,7 @@ static void status_has_the_promised_shape(void **state)
 	json_t *comps, *vnodes, *procs;
 	assert_int_equal(json_unpack(top, "{s:o, s:o, s:o !}", "components", &comps, "vnodes", &vnodes, "processes", &procs), 0);
 	assert_int_equal(json_array_size(comps), 4);
-	assert_int_equal(json_unpack(json_array_get(comps, 1), "{s:s, s:s, s:i, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i !}", "kind", &kind, "id", &id, "pid", &pid,
+	assert_int_equal(json_unpack(json_array_get(comps, 1), "{s:s, s:s, s:i, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "kind", &kind, "id", &id, "pid", &pid,
 				     "address", &addr, "state", &st, "used_bytes", &used, "total_bytes", &total, "heartbeat_age_ms", &age, "channels", &channels,
 				     "spaces", &spaces, "open_files", &files),
 			 0);
@@ -589,7 +589,7 @@ static void status_has_the_promised_shape(void **state)
 	assert_int_equal(channels * 10000 + spaces * 100 + files, 80911);
 	assert_int_equal(json_unpack(json_array_get(vnodes, 0), "{s:s, s:i, s:s, s:s}", "name", &vname, "id", &vid, "ip", &ip, "storage", &storage), 0);
 	assert_string_equal(vname, "default");
-	assert_int_equal(json_unpack(json_array_get(procs, 0), "{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:i !}", "pid", &ppid, "host_pid", &host,
+	assert_int_equal(json_unpack(json_array_get(procs, 0), "{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:i}", "pid", &ppid, "host_pid", &host,
 				     "vnode", &vnode, "node", &node, "home", &home, "command", &command, "excache_bytes", &exc, "resident_bytes",
 				     &res, "remote_bytes", &rem),
 			 0);
@@ -722,6 +722,100 @@ static void stale_connections_say_nothing(void **state)
 	gm_ops.closed(r->gm, 999);
 }
 
+static s32 set_node(struct rig *r, const char *name, u32 what, u32 force)
+{
+	struct gm_node_set_req q = {.what = what, .force = force};
+	snprintf(q.name, sizeof(q.name), "%s", name);
+	return ask(r, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_NODE_SET, &q, sizeof(q), NULL, 0);
+}
+
+static void drained_takes_nothing_new_and_keeps_that_over_a_restart(void **state)
+{
+	struct rig *r = *state;
+	struct gm_place_rep rep;
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	join(r, KIND_MEMORY, "m0", 3, NULL);
+	assert_int_equal(set_node(r, "m9", NODE_DRAIN, 0), -ENOENT);
+	assert_int_equal(set_node(r, "m0", NODE_DRAIN, 0), 0);
+	assert_int_equal(place(r, &rep), -EHOSTDOWN);
+	stop_gm(r);
+	start_gm(r, false);
+	join(r, KIND_PROCESSOR, "p0", 1, NULL);
+	join(r, KIND_STORAGE, "s0", 2, NULL);
+	join(r, KIND_MEMORY, "m0", 3, NULL);
+	assert_int_equal(place(r, &rep), -EHOSTDOWN);
+	assert_int_equal(set_node(r, "m0", NODE_UNDRAIN, 0), 0);
+	assert_int_equal(place(r, &rep), 0);
+}
+
+static void removed_is_told_with_its_next_beat(void **state)
+{
+	struct rig *r = *state;
+	conn_id m = join(r, KIND_MEMORY, "m0", 3, NULL);
+	struct gm_beat_req q = {.incarnation = 3, .total_bytes = GIB, .state = COMP_UP, .spaces = 1};
+	struct gm_beat_rep rep;
+	assert_int_equal(ask(r, m, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_int_equal(rep.go, 0);
+	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), -EBUSY); /* it holds an address space */
+	q.spaces = 0;
+	assert_int_equal(ask(r, m, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), 0);
+	assert_int_equal(ask(r, m, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_int_equal(rep.go, 1);
+	assert_int_equal(ask(r, m, OP_GM_LEAVE, &q, sizeof(q), NULL, 0), 0);
+	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), -ENOENT);
+	m = join(r, KIND_MEMORY, "m0", 4, NULL); /* wanted again */
+	assert_int_equal(beat(r, m, 4, 0).go, 0);
+	gm_ops.closed(r->gm, m);
+	pass(r, 1000);
+	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), 0); /* nobody to tell */
+	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), -ENOENT);
+}
+
+static u32 events_from(struct rig *r, u64 *from, struct gm_event *to, u32 room)
+{
+	struct gm_events_req q = {.from = *from, .max = room};
+	struct gm_events_rep rep;
+	fake_request(&r->f, &gm_ops, r->gm, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_EVENTS, &q, sizeof(q), NULL, 0);
+	const struct fake_frame *f = &r->f.frame[r->f.nframes - 1];
+	assert_int_equal(f->hdr.status, 0);
+	memcpy(&rep, f->body, sizeof(rep));
+	u32 n = (f->body_len - (u32)sizeof(rep)) / (u32)sizeof(*to);
+	memcpy(to, f->body + sizeof(rep), n * sizeof(*to));
+	*from = rep.next;
+	return n;
+}
+
+static void events_are_told_once_each_in_order(void **state)
+{
+	struct rig *r = *state;
+	struct gm_event e[8];
+	u64 from = 0;
+	assert_int_equal(events_from(r, &from, e, 8), 0);
+	conn_id m = join(r, KIND_MEMORY, "m0", 3, NULL);
+	join(r, KIND_STORAGE, "s0", 4, NULL);
+	assert_int_equal(events_from(r, &from, e, 1), 1);
+	assert_string_equal(e[0].name, "m0");
+	assert_string_equal(e[0].what, "joined");
+	assert_int_equal(events_from(r, &from, e, 8), 1);
+	assert_string_equal(e[0].name, "s0");
+	gm_ops.closed(r->gm, m);
+	pass(r, 1000);
+	stop_gm(r); /* what was not asked for is lost with it, but never told twice */
+	start_gm(r, false);
+	join(r, KIND_STORAGE, "s0", 4, NULL);
+	assert_int_equal(events_from(r, &from, e, 8), 1);
+	assert_string_equal(e[0].what, "is back");
+	for (u32 i = 0; i < GM_EVENTS_KEPT + 5; i++) { /* more than are kept */
+		conn_id c = join(r, KIND_STORAGE, "s1", 100 + i, NULL);
+		gm_ops.closed(r->gm, c);
+	}
+	u64 later = from;
+	assert_int_equal(events_from(r, &later, e, 8), 8);
+	assert_int_equal(e[0].seq, from + 5);
+}
+
 static void random_bytes_do_no_harm(void **state)
 {
 	struct rig *r = *state;
@@ -777,6 +871,9 @@ int main(void)
 		TEST(one_line_is_one_component),
 		TEST(nobody_leaves_for_another),
 		TEST(stale_connections_say_nothing),
+		TEST(drained_takes_nothing_new_and_keeps_that_over_a_restart),
+		TEST(removed_is_told_with_its_next_beat),
+		TEST(events_are_told_once_each_in_order),
 		TEST(random_bytes_do_no_harm),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
