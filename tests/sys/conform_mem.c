@@ -308,8 +308,9 @@ static void policy(const char *what, const void *at)
 static void policies(void)
 {
 	unsigned long node0[16] = {1}, none[16] = {0};
-	char *p = map(6, RW, MAP_PRIVATE);
+	char *p = reserve(6); /* with neighbours it might join */
 
+	map_at(p, 6, RW);
 	policy("at first", NULL);
 	policy("of memory", p);
 	R(syscall(SYS_set_mempolicy, MPOL_PREFERRED, node0, 1024ul));

@@ -62,6 +62,7 @@ void sto_fork_child(void)
 {
 	lock_reset(&renewal.lock);
 	renewal.inside = renewal.renewing = 0;
+	renewal.opened++; /* a channel of its own, where nothing was told yet */
 }
 
 static bool reopen(void)
