@@ -1,8 +1,8 @@
 /* Home: one address space as a whole. It keeps the full layout, knows who owns which addresses, takes the process's layout operations one
  * at a time and drives the parts at their owners; its own node's share is a part like the others, but for the messages.
  *
- * home.c    the operation: planning, reserving, applying, committing; clones
- * parts.c   the ordered stream to each part, and parts that end
+ * home.c, home_op.c, home_plan.c, home_copy.c, home_clone.c   (home_int.h) requests and operations
+ * parts.c                                                     the ordered stream to each part, and parts that end
  *
  * A range needs an owner when it is first charged or filled from a file; before, only home knows it (so reservations of any size cost
  * nothing). Invariants: what of the layout lies in an owner's run is that part's layout too; a part's lines lie in its runs; one operation
@@ -58,7 +58,7 @@ struct home {
 	struct home_op *op; /* in progress, or NULL */
 };
 
-/* ---- home.c */
+/* ---- home.c, home_op.c, home_clone.c */
 int home_new(struct md *md, struct md_space *ms, const struct as_create_req *r); /* ms->s is home's own part; 0 or -ENOMEM */
 void home_free(struct md *md, struct md_space *ms); /* ends what is in progress; parts elsewhere are destroyed in the background */
 void home_layout(struct md *md, struct md_conn *c, const struct msg *m);

@@ -1,4 +1,10 @@
-/* Between home.c and home_plan.c: an operation in progress. */
+/* Between the files of home: an operation in progress.
+ *
+ * home.c        the requests that begin one or only ask; life of a home
+ * home_op.c     its phases
+ * home_plan.c   what it means for each owner
+ * home_copy.c   lines of a mremap over several owners
+ * home_clone.c  AS_CLONE */
 #ifndef LEGO_MEMORY_HOME_INT_H
 #define LEGO_MEMORY_HOME_INT_H
 
@@ -44,6 +50,24 @@ struct home_op {
 	bool abandoned;
 };
 
+/* ---- home_op.c */
+struct home_op *home_op_new(struct md *md, struct md_space *ms, struct md_conn *c, const struct msg *m); /* NULL: no memory */
+void home_op_free(struct home_op *op);
+void home_start(struct home_op *op); /* one that was checked and is the next by its number */
+/* Sends what was queued; the phase is stepped when all of it has ended. */
+void home_go(struct home_op *op, enum home_phase phase);
+void home_commit(struct home_op *op);
+void home_conclude(struct home_op *op, s32 status); /* answers and frees */
+void home_send_reply(struct md *md, conn_id conn, const struct msg_hdr *hdr, s32 status, const struct as_layout_rep *rep);
+const char *home_part_name(const struct part *p);
+
+/* ---- home_copy.c: the next lines; home_commit follows the last */
+void home_copy(struct home_op *op);
+
+/* ---- home_clone.c: all parts have answered */
+void home_cloned(struct home_op *op);
+
+/* ---- home_plan.c */
 typedef s32 piece_fn(struct home_op *op, struct part *p, u64 lo, u64 hi);
 
 /* The addresses an operation changes (for mremap: its target), and those it takes away from elsewhere (mremap: its source; else none). */

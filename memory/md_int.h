@@ -6,7 +6,7 @@
  * md_read.c  MEM_FILE_READ: files served under leases of their storage node
  * md_peer.c  lines to other memory nodes
  * part.c     what home asks of an owner
- * home.c, parts.c  (home.h) a space as a whole, and its parts elsewhere */
+ * home*.c, parts.c  (home.h) a space as a whole, and its parts elsewhere */
 #ifndef LEGO_MEMORY_MD_INT_H
 #define LEGO_MEMORY_MD_INT_H
 
@@ -160,10 +160,10 @@ void parts_peer_up(struct md *md, struct md_peer *p);
 u64 parts_tick(struct md *md, u64 now_ns);
 void parts_free(struct md *md);
 
-/* ---- home.c, for md.c: operations whose steps have ended go on. Called at the end of every event. */
+/* ---- home_op.c, for md.c: operations whose steps have ended go on. Called at the end of every event. */
 void home_run(struct md *md);
 
-/* ---- md.c, for part.c and home.c */
+/* ---- md.c, for part.c and home*.c */
 struct md_space *md_space_find(const struct md *md, u64 asid);
 /* A space of owner's; takes s. NULL: no memory, s is untouched. */
 struct md_space *md_space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd);
