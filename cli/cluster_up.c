@@ -96,6 +96,8 @@ static void kind_options(struct args *a, const struct up *u, const struct cluste
 			option(a, "--near", u->opts->near);
 		if (u->opts->region)
 			option(a, "--region", u->opts->region);
+		if (u->opts->replicas)
+			option(a, "--replicas", "1");
 	} else {
 		option(a, "--gm", u->c->comp[0].addr);
 	}
@@ -311,9 +313,9 @@ static int check(struct up *u)
 		cli_error("up: unknown transport '%s': use shm or tcp", u->transport);
 		return CLI_USAGE;
 	}
-	if (o->replicas) {
-		cli_error("up: memory replication is not built into this lego: use --replicas 0");
-		return CLI_FAILED;
+	if (o->replicas > 1 || o->replicas >= memories) {
+		cli_error("up: --replicas %u: at most one, and it needs a second memory node (-m 2)", o->replicas);
+		return CLI_USAGE;
 	}
 	if (1 + MAX(o->processors, 1u) + memories + MAX(o->storages, 1u) > CLUSTER_MAX_COMPONENTS) {
 		cli_error("up: at most %u components, the manager included", CLUSTER_MAX_COMPONENTS);

@@ -281,7 +281,7 @@ static bool place_refused(const struct run_request *r, const struct cluster *c, 
 	else if (status == -EDQUOT)
 		cli_error("the programs of vNode %s hold all the memory it may have", r->vnode ? r->vnode : "default");
 	else if (status == -EOPNOTSUPP)
-		cli_error("memory is not replicated yet: run without --replicas");
+		cli_error("at most one replica: --replicas 1");
 	else
 		cli_error("the manager cannot place the program: %s", cli_status_text(status));
 	return false;

@@ -36,7 +36,7 @@ int run_program(struct run_request *r);
 	    {"vnode", 0, OPT_STRING, "V", "the machine to run on (default: default)", &(r).vnode},                                         \
 	    {"node", 0, OPT_STRING, "P", "the processor node to run on (default: the manager's choice)", &(r).node},                       \
 	    {"excache", 0, OPT_SIZE, "SIZE", "local memory of each process (default 256M)", &(r).excache_bytes},                           \
-	    {"replicas", 0, OPT_U32, "K", "second copies of its memory (default 0)", &(r).replicas, NULL, 0, 2},                           \
+	    {"replicas", 0, OPT_U32, "K", "second copies of its memory, 0 or 1 (default: the cluster's)", &(r).replicas, NULL, 0, 2},                           \
 	    {"stats", 0, OPT_STRING, "FILE", "write figures as JSON there at exit", &(r).stats},                                           \
 	    {"env", 'e', OPT_CALL, "K=V", "set in the program's environment", &(r), run_add_env},                                          \
 	    {"volume", 'v', OPT_CALL, "HOSTDIR:DIR[:ro]", "show a directory of this host at DIR", &(r), run_add_volume},                   \

@@ -101,7 +101,7 @@ static int failed(const char *vnode, const char *what, s32 status)
 		cli_error("vnode: address %s, or one of the 63 above it, is another vNode's", want.ip);
 		break;
 	case EOPNOTSUPP:
-		cli_error("vnode: '%s' not %s: memory is not replicated for vNodes yet, leave --replicas out", vnode, what);
+		cli_error("vnode: '%s' not %s: at most one replica: --replicas 1", vnode, what);
 		break;
 	case ENOENT:
 		cli_error("vnode: there is no '%s' (see lego vnode ls)", vnode);

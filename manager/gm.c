@@ -27,6 +27,11 @@ u64 gm_lease_ns(const struct gm *g)
 	return g->cfg.lease_ms * NSEC_PER_MSEC;
 }
 
+u64 gm_memory_lease_ns(const struct gm *g)
+{
+	return g->cfg.memory_lease_ms * NSEC_PER_MSEC;
+}
+
 u64 gm_term(const struct gm *g)
 {
 	return g->term;
@@ -107,6 +112,8 @@ u32 gm_state(const struct gm *g, const struct gm_component *c)
 	bool gone = c->life == GM_ALIVE && !c->conn && gm_now(g) >= g->silent_until_ns;
 	if (c->life == GM_DEAD || gone)
 		return COMP_DOWN;
+	if (c->s.kind == KIND_MEMORY && !c->s.draining && gm_chain_degraded(g, c))
+		return COMP_DEGRADED;
 	return c->s.draining || c->go ? COMP_DRAINING : c->said_state ? c->said_state : COMP_UP;
 }
 
@@ -129,7 +136,7 @@ static u64 doom_ns(const struct gm *g, const struct gm_component *c)
 	return MAX(c->heard_ns + gm_lease_ns(g), first);
 }
 
-static void declare_down(struct gm *g, struct gm_component *c)
+void gm_declare_down(struct gm *g, struct gm_component *c)
 {
 	gm_event(g, LOG_WARN, "is down", c->s.name, "%s",
 		 c->life == GM_PRESUMED ? "not heard of since the manager started" : c->conn ? "its lease lapsed" : "its connection broke");
@@ -137,6 +144,8 @@ static void declare_down(struct gm *g, struct gm_component *c)
 	c->nproc = 0;
 	c->placed = 0;
 	c->used_bytes = c->committed_bytes = c->handed_bytes = 0;
+	if (c->s.kind == KIND_MEMORY)
+		gm_chains_gone(g, c->s.name, c->s.incarnation);
 }
 
 static u64 on_tick(void *self, u64 now_ns)
@@ -146,10 +155,11 @@ static u64 on_tick(void *self, u64 now_ns)
 	for (u32 i = 0; i < g->ncomps; i++) {
 		u64 doom = doom_ns(g, &g->comps[i]);
 		if (doom <= now_ns)
-			declare_down(g, &g->comps[i]);
+			gm_declare_down(g, &g->comps[i]);
 		else
 			next = MIN(next, doom);
 	}
+	next = MIN(next, gm_chains_tick(g));
 	/* A line that closes moves a doom nearer than the one told: look often enough for the grace. */
 	return MIN(next, now_ns + GM_GRACE_NS);
 }
@@ -269,6 +279,7 @@ static void now_alive(struct gm *g, struct gm_component *c, conn_id conn)
 	if (c->conn && c->conn != conn)
 		drop_conn(g, c->conn);
 	c->life = GM_ALIVE;
+	c->silent = false;
 	c->conn = conn;
 	c->heard_ns = gm_now(g);
 	c->said_state = COMP_UP;
@@ -291,6 +302,8 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 	}
 	c->go = c->go && c->s.incarnation == s.incarnation; /* who starts it again wants it back */
 	bool fresh = !c->s.name[0], restarted = !fresh && c->s.incarnation != s.incarnation;
+	if (restarted && s.kind == KIND_MEMORY)
+		gm_chains_gone(g, c->s.name, c->s.incarnation);
 	c->s = s;
 	if (restarted) {
 		c->nproc = 0;
@@ -304,8 +317,8 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 	rep->term = g->term;
 	rep->cluster_id = g->cluster_id;
 	memcpy(rep->name, s.name, sizeof(rep->name));
-	rep->beat_ms = g->cfg.beat_ms;
-	rep->lease_ms = g->cfg.lease_ms;
+	rep->beat_ms = s.kind == KIND_MEMORY ? g->cfg.memory_beat_ms : g->cfg.beat_ms;
+	rep->lease_ms = s.kind == KIND_MEMORY ? g->cfg.memory_lease_ms : g->cfg.lease_ms;
 	if (s.kind == KIND_MEMORY)
 		gmm_terms(g, c, rep);
 	return 0;
@@ -319,6 +332,9 @@ static void register_msg(struct gm *g, struct gm_conn *conn, const struct msg *m
 	memcpy(&req, m->fixed, sizeof(req));
 	s32 status = do_register(g, conn, &req, &rep);
 	(void)node_reply(g->env, id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
+	const struct gm_component *c = status ? NULL : gm_by_conn(g, id);
+	if (c && c->s.kind == KIND_MEMORY)
+		gm_chains_tell(g, c);
 }
 
 /* ---- beats */
@@ -359,7 +375,10 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		rep.go = c->go;
 		if (c->life == GM_DEAD)
 			gm_event(g, LOG_WARN, "is heard again", c->s.name, "%s", "");
+		bool away = c->life == GM_DEAD || c->silent;
 		now_alive(g, c, conn->id);
+		if (away)
+			gm_chains_tell(g, c);
 		c->said_state = req.state == COMP_DRAINING || req.state == COMP_DEGRADED ? req.state : COMP_UP;
 		c->used_bytes = req.used_bytes;
 		c->channels = req.channels;
@@ -385,6 +404,8 @@ s32 gm_forget(struct gm *g, struct gm_component *c)
 	if (status)
 		return status;
 	gm_event(g, LOG_INFO, "left", c->s.name, "%s", "");
+	if (c->s.kind == KIND_MEMORY)
+		gm_chains_gone(g, c->s.name, c->s.incarnation);
 	free(c->procs);
 	g->ncomps--;
 	memmove(c, c + 1, (g->ncomps - at) * sizeof(*c));
@@ -477,6 +498,9 @@ static bool dispatch(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		return true;
 	case OP_GM_REGIONS:
 		return gmm_regions_msg(g, conn->id, m);
+	case OP_GM_CHAIN:
+		gm_chain_msg(g, conn->id, m);
+		return true;
 	case OP_GM_NODE:
 		gm_node_msg(g, conn->id, m);
 		return true;
@@ -548,7 +572,8 @@ static bool load(struct gm *g, char *err, size_t err_len)
 	g->cluster_id = gm_store_cluster_id(g->store);
 	if (g->term && g->cfg.fresh && gm_store_drop_components(g->store))
 		g->term = 0;
-	if (g->term && !gm_store_each_component(g->store, load_component, g) && !gm_store_each_vnode(g->store, load_vnode, g))
+	if (g->term && !gm_store_each_component(g->store, load_component, g) && !gm_store_each_vnode(g->store, load_vnode, g) &&
+	    !gm_chains_load(g))
 		return true;
 	snprintf(err, err_len, "state: %s", gm_store_error(g->store));
 	return false;
@@ -564,6 +589,8 @@ struct gm *gm_new(const struct node_env *env, struct gm_store *store, const stru
 	g->cfg = *cfg;
 	g->cfg.beat_ms = cfg->beat_ms ? cfg->beat_ms : 1000;
 	g->cfg.lease_ms = cfg->lease_ms ? cfg->lease_ms : 3000;
+	g->cfg.memory_beat_ms = cfg->memory_beat_ms ? cfg->memory_beat_ms : cfg->beat_ms ? cfg->beat_ms : 200;
+	g->cfg.memory_lease_ms = cfg->memory_lease_ms ? cfg->memory_lease_ms : cfg->lease_ms ? cfg->lease_ms : 1000;
 	snprintf(g->name, sizeof(g->name), "%s", cfg->name);
 	snprintf(g->addr, sizeof(g->addr), "%s", cfg->addr);
 	g->start_ns = env->now_ns(env->ctx);
@@ -588,6 +615,7 @@ void gm_free(struct gm *g)
 	free(g->cands);
 	free(g->events);
 	free(g->vnodes);
+	free(g->chains);
 	free(g->conns);
 	free(g);
 }

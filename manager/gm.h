@@ -14,9 +14,11 @@ struct gm_config {
 	const char *addr; /* for show */
 	u32 host_pid;
 	u32 beat_ms, lease_ms;      /* 0: 1000, 3000 */
+	u32 memory_beat_ms, memory_lease_ms; /* of memory nodes: 0: 200, 1000 */
 	enum place_policy gpm, gmm, gsm;
 	u64 region_bytes; /* of a vRegion; 0: a sixteenth of the smallest memory node, at most 1 GiB */
 	u64 near_bytes;   /* so much of a process stays at its home; 0: 1 GiB */
+	u32 replicas;     /* of programs that ask for fewer: 0 or 1 */
 	bool spread;      /* nothing does: each vRegion is placed by the policy */
 	bool fresh; /* forget the components the store knows; vNodes, epochs and numbers stay */
 };
@@ -25,6 +27,8 @@ struct gm_config {
 struct gm *gm_new(const struct node_env *env, struct gm_store *store, const struct gm_config *cfg, char *err, size_t err_len);
 void gm_free(struct gm *g);
 u64 gm_term(const struct gm *g);
+/* The owner of a chain whose standby does not hold all yet, or NULL. For tests that want to kill it just then. */
+const char *gm_filling_owner(const struct gm *g);
 
 /* Events; self is the struct gm. */
 extern const struct node_ops gm_ops;

@@ -25,6 +25,7 @@ struct gm_figures { /* since the component's start */
 struct gm_component {
 	struct stored_component s;
 	enum gm_life life;
+	bool silent; /* memory: so long that its chains went on without it */
 	u32 said_state;  /* of its last beat: COMP_UP, COMP_DRAINING or COMP_DEGRADED */
 	conn_id conn;    /* 0: closed */
 	u64 heard_ns;    /* last register or beat */
@@ -40,6 +41,11 @@ struct gm_component {
 	u32 placed;      /* given to it since its last beat */
 	u32 nproc;
 	struct proc_report *procs;
+};
+
+struct gm_chain {
+	struct stored_chain s;
+	u64 refill_ns; /* no new standby before */
 };
 
 struct gm_conn {
@@ -60,6 +66,8 @@ struct gm {
 	struct place_candidate *cands; /* scratch of gm_pick, GM_MAX_COMPONENTS long */
 	struct stored_vnode *vnodes;
 	u32 nvnodes;
+	struct gm_chain *chains;
+	u32 nchains;
 	struct gm_conn *conns;
 	u32 nconns, room_conns;
 	u32 turn[5]; /* round robin, by enum component_kind */
@@ -73,7 +81,9 @@ bool gm_name_ok(const char name[WIRE_NAME_MAX], bool may_be_empty);
 struct gm_component *gm_find(struct gm *g, const char *name);
 struct gm_component *gm_by_conn(struct gm *g, conn_id c);
 u64 gm_now(const struct gm *g);
-u64 gm_lease_ns(const struct gm *g);
+u64 gm_lease_ns(const struct gm *g); /* of a component's silence */
+u64 gm_memory_lease_ns(const struct gm *g);
+void gm_declare_down(struct gm *g, struct gm_component *c);
 /* What `status` shows: COMP_DOWN, or what it said of itself. */
 u32 gm_state(const struct gm *g, const struct gm_component *c);
 /* May something new be put on it? */
@@ -123,6 +133,21 @@ void gmm_terms(struct gm *g, const struct gm_component *c, struct gm_register_re
 
 /* metrics.c */
 void gm_metrics(void *self, struct metrics *m);
+
+/* chain.c: pairs of memory nodes. */
+int gm_chains_load(struct gm *g);
+/* A chain whose owner is m, for a new program. NULL with *why: -ENODEV, there is no second node. */
+struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, s32 *why);
+void gm_chain_fill(struct gm *g, const struct gm_chain *ch, struct chain_info *info);
+/* A start of a memory node is over: standbys of it that hold all become owners. */
+void gm_chains_gone(struct gm *g, const char *node, u64 incarnation);
+void gm_chains_tell(struct gm *g, const struct gm_component *c); /* all chains, to a node that came back */
+u64 gm_chains_tick(struct gm *g); /* the silent leave their chains; chains that lack a standby get one */
+bool gm_chain_degraded(const struct gm *g, const struct gm_component *c); /* it owns one that has no standby which holds all */
+void gm_chain_msg(struct gm *g, conn_id c, const struct msg *m);
+/* gmm.c: a node for the standby of what `owner` serves. */
+struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, s32 *why);
+
 /* status.c */
 void gm_status_msg(struct gm *g, conn_id c, const struct msg *m);
 

@@ -27,6 +27,18 @@ struct gm_component *gmm_place(struct gm *g, s32 *why)
 	return gm_pick(g, KIND_MEMORY, g->cfg.gmm, GM_HOME_GUESS, NULL, measure, why);
 }
 
+static bool no_standby(const struct gm_component *c, const void *owner)
+{
+	return c == owner || c->silent;
+}
+
+struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, s32 *why)
+{
+	struct gm_filter filter = {no_standby, owner};
+
+	return gm_pick(g, KIND_MEMORY, g->cfg.gmm, MAX(owner->committed_bytes, (u64)GM_HOME_GUESS), &filter, measure, why);
+}
+
 /* ---- vRegions */
 
 static bool avoided(const struct gm_component *c, const void *arg)

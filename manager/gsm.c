@@ -113,7 +113,7 @@ static s32 check_spec(const struct gm *g, const struct vnode_spec *spec)
 		return -EINVAL;
 	if ((spec->image[0] && spec->image[0] != '/') || spec->own_net > 1 || (spec->ip[0] && !ip_number(spec->ip)))
 		return -EINVAL;
-	if (spec->replicas)
+	if (spec->replicas > 1)
 		return -EOPNOTSUPP;
 	return spec->ip[0] && ip_taken(g, ip_number(spec->ip)) ? -EADDRINUSE : 0;
 }

@@ -56,6 +56,12 @@ static bool set_near(void *self, const char *text)
 	return cfg->spread || daemon_parse_size(text, &cfg->near_bytes);
 }
 
+static bool set_replicas(void *self, const char *text)
+{
+	((struct gm_config *)self)->replicas = !strcmp(text, "1");
+	return !strcmp(text, "0") || !strcmp(text, "1");
+}
+
 static bool set_fresh(void *self, const char *text)
 {
 	((struct gm_config *)self)->fresh = true;
@@ -70,6 +76,7 @@ static const struct daemon_option own_options[] = {
 	{"--gmm", "POLICY", "placing of their memory: homes, and vRegions elsewhere", set_gmm},
 	{"--near", "SIZE", "so much of a process stays at its home while that has room; 0: nothing (default 1G)", set_near},
 	{"--region", "SIZE", "of a vRegion, a power of two from 2M (default: a sixteenth of the smallest memory node, at most 1G)", set_region},
+	{"--replicas", "K", "second copies of the memory of every program: 0 (default) or 1", set_replicas},
 	{"--gsm", "POLICY", "placing of new vNodes", set_gsm},
 };
 

@@ -35,7 +35,7 @@ static s32 check_place(const struct gm_place_req *req)
 {
 	if (!gm_name_ok(req->vnode, true) || !gm_name_ok(req->node, true))
 		return -EINVAL;
-	return req->replicas ? -EOPNOTSUPP : 0;
+	return req->replicas > 1 ? -EOPNOTSUPP : 0;
 }
 
 /* A program is placed by two requests: the command line asks for a processor node, and that pd then asks for the home. Each choice counts
@@ -49,6 +49,17 @@ static void count_choices(struct gm *g, u8 role, const u32 turn[5], struct gm_co
 		m->placed++;
 		g->turn[KIND_PROCESSOR] = turn[KIND_PROCESSOR];
 	}
+}
+
+static s32 place_chain(struct gm *g, const struct gm_component *m, struct gm_place_rep *rep)
+{
+	s32 why = 0;
+	const struct gm_chain *ch = gm_chain_place(g, m, &why);
+	if (!ch)
+		return why;
+	gm_chain_fill(g, ch, &rep->chain);
+	rep->memory.epoch = ch->s.epoch;
+	return 0;
 }
 
 /* Fills what can be had; an empty name in the reply says which kind is missing. */
@@ -75,6 +86,8 @@ static s32 place(struct gm *g, u8 role, const struct gm_place_req *req, struct g
 		gm_ref(&rep->processor, p);
 	if (m)
 		gm_ref(&rep->memory, m);
+	if (m && !status && role != ROLE_ADMIN && (req->replicas || v->spec.replicas || g->cfg.replicas))
+		status = place_chain(g, m, rep);
 	if (s)
 		gm_ref(&rep->storage, s);
 	rep->vnode_id = v ? v->id : 0;

@@ -23,6 +23,8 @@ static const char schema[] =
 	" excache INTEGER NOT NULL, cpus INTEGER NOT NULL, replicas INTEGER NOT NULL, own_net INTEGER NOT NULL, image TEXT NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS seat(processor TEXT PRIMARY KEY, seat INTEGER UNIQUE NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS chain(owner TEXT PRIMARY KEY, standby TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS pair(id INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL, flags INTEGER NOT NULL, owner TEXT NOT NULL,"
+	" owner_incarnation INTEGER NOT NULL, standby TEXT NOT NULL, standby_incarnation INTEGER NOT NULL);"
 	"INSERT OR IGNORE INTO meta VALUES('term', 0), ('next_asid', 1), ('next_vnode', 1), ('schema', 1);"
 	"COMMIT;";
 
@@ -175,6 +177,11 @@ static int insert_vnode(struct gm_store *s, const struct stored_vnode *v)
 	return run(st);
 }
 
+int gm_store_drop_chains(struct gm_store *s)
+{
+	return exec(s, "DELETE FROM pair");
+}
+
 /* Of 10.64.0.0/10: 16 bits of vNode, 6 bits of seat. */
 static void default_ip(struct stored_vnode *v)
 {
@@ -222,6 +229,23 @@ u32 gm_store_next_epoch(struct gm_store *s, const char *owner)
 	return number(st, &epoch) ? (u32)epoch : 0;
 }
 
+int gm_store_put_chain(struct gm_store *s, struct stored_chain *c)
+{
+	u64 id = 0;
+	sqlite3_stmt *st = prepare(s, "INSERT OR REPLACE INTO pair VALUES(nullif(?, 0),?,?,?,?,?,?) RETURNING id");
+	bind_u64(st, 1, c->id);
+	bind_u64(st, 2, c->epoch);
+	bind_u64(st, 3, c->flags);
+	bind_text(st, 4, c->owner);
+	bind_u64(st, 5, c->owner_incarnation);
+	bind_text(st, 6, c->standby);
+	bind_u64(st, 7, c->standby_incarnation);
+	if (!number(st, &id))
+		return -EIO;
+	c->id = (u32)id;
+	return 0;
+}
+
 static void column_text(sqlite3_stmt *st, int i, char *to, size_t room)
 {
 	const char *text = (const char *)sqlite3_column_text(st, i);
@@ -247,6 +271,28 @@ int gm_store_each_component(struct gm_store *s, void (*each)(void *arg, const st
 		};
 		column_text(st, 0, c.name, sizeof(c.name));
 		column_text(st, 2, c.addr, sizeof(c.addr));
+		each(arg, &c);
+	}
+	sqlite3_finalize(st);
+	return rc == SQLITE_DONE ? 0 : -EIO;
+}
+
+int gm_store_each_chain(struct gm_store *s, void (*each)(void *arg, const struct stored_chain *c), void *arg)
+{
+	int rc;
+	sqlite3_stmt *st = prepare(s, "SELECT id, epoch, flags, owner_incarnation, standby_incarnation, owner, standby FROM pair ORDER BY id");
+	if (!st)
+		return -EIO;
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+		struct stored_chain c = {
+			.id = (u32)sqlite3_column_int64(st, 0),
+			.epoch = (u32)sqlite3_column_int64(st, 1),
+			.flags = (u32)sqlite3_column_int64(st, 2),
+			.owner_incarnation = (u64)sqlite3_column_int64(st, 3),
+			.standby_incarnation = (u64)sqlite3_column_int64(st, 4),
+		};
+		column_text(st, 5, c.owner, sizeof(c.owner));
+		column_text(st, 6, c.standby, sizeof(c.standby));
 		each(arg, &c);
 	}
 	sqlite3_finalize(st);

@@ -1,8 +1,8 @@
 /* The manager's durable state, in SQLite. What is announced to anyone was committed here first: every writing call returns only
  * once the disk has it. Not responsible for what the state means.
  *
- * Tables: meta (cluster_id, term, next numbers), component, vnode, seat (share of pids and addresses of each pComponent), chain (which memory
- * node heads it, and its epoch). */
+ * Tables: meta (cluster_id, term, next numbers), component, vnode, seat (share of pids and addresses of each pComponent), chain (the epoch of
+ * each memory node's starts), pair (the chains of two nodes that keep the same memory). */
 #ifndef LEGO_MANAGER_STORE_H
 #define LEGO_MANAGER_STORE_H
 
@@ -27,6 +27,12 @@ struct stored_vnode {
 	struct vnode_spec spec;
 };
 
+struct stored_chain { /* struct chain_info without addresses */
+	u32 id, epoch, flags;
+	u64 owner_incarnation, standby_incarnation;
+	char owner[WIRE_NAME_MAX], standby[WIRE_NAME_MAX];
+};
+
 /* Opens or makes the database; path may be ":memory:". new_cluster_id is used when there is none yet. NULL with a message in err. */
 struct gm_store *gm_store_open(const char *path, u64 new_cluster_id, char *err, size_t err_len);
 void gm_store_close(struct gm_store *s);
@@ -48,6 +54,11 @@ int gm_store_drop_vnode(struct gm_store *s, u32 id);
 s64 gm_store_seat(struct gm_store *s, const char *processor);
 /* The chain of a memory node moves to its next epoch; returned, 0: not written. Epochs outlive the node's row. */
 u32 gm_store_next_epoch(struct gm_store *s, const char *owner);
+
+/* Writes a chain down; id 0: a new one, which gets its number. */
+int gm_store_put_chain(struct gm_store *s, struct stored_chain *c);
+int gm_store_drop_chains(struct gm_store *s); /* all; their numbers are not used again */
+int gm_store_each_chain(struct gm_store *s, void (*each)(void *arg, const struct stored_chain *c), void *arg);
 
 int gm_store_each_component(struct gm_store *s, void (*each)(void *arg, const struct stored_component *c), void *arg);
 int gm_store_each_vnode(struct gm_store *s, void (*each)(void *arg, const struct stored_vnode *v), void *arg);

@@ -14,8 +14,11 @@ void home_layout(struct md *md, struct md_conn *c, const struct msg *m)
 	union layout_req req;
 	s32 status;
 
-	if (!ms->home) { /* a part takes no orders from the process */
-		md_refuse(md, c, &m->hdr, -WIRE_UNAUTHORISED);
+	status = ms->chain ? md_chain_check(ms, m->hdr.epoch) : 0;
+	if (!status && !ms->home) /* a part takes no orders from the process */
+		status = ms->shadow ? -WIRE_WAIT : -WIRE_UNAUTHORISED;
+	if (status) {
+		md_refuse(md, c, &m->hdr, status);
 		return;
 	}
 	memcpy(&req, m->fixed, m->fixed_len);
@@ -50,7 +53,7 @@ void home_where(struct md *md, struct md_conn *c, const struct msg *m)
 	struct as_where_rep rep = {0};
 
 	if (!h || r->addr >= VA_END) {
-		md_refuse(md, c, &m->hdr, h ? -EINVAL : -WIRE_UNAUTHORISED);
+		md_refuse(md, c, &m->hdr, h ? -EINVAL : c->space->shadow ? -WIRE_WAIT : -WIRE_UNAUTHORISED);
 		return;
 	}
 	u64 base = ALIGN_DOWN(r->addr, GIB);
@@ -62,7 +65,43 @@ void home_where(struct md *md, struct md_conn *c, const struct msg *m)
 	rep.hi = MIN(base + GIB, !run ? VA_END : hole ? run->lo : run->hi);
 	memcpy(rep.name, home_part_name(p), sizeof(rep.name));
 	rep.epoch = p->local ? md->epoch : p->peer->ref.epoch;
+	if (c->space->chain) {
+		const struct chain_info *info = &c->space->chain->info;
+
+		memcpy(rep.standby, info->standby.name, sizeof(rep.standby));
+		rep.chain = info->id;
+		rep.epoch = info->epoch;
+	}
 	(void)node_reply(md->env, c->id, &m->hdr, 0, &rep, sizeof(rep), NULL, 0);
+}
+
+/* ---- a new space with a standby: pd hears of it when that has it too */
+
+bool home_open(struct md *md, struct md_space *ms, struct md_conn *c, const struct msg *m)
+{
+	struct home_op *op = ms->chain->info.standby.name[0] ? home_op_new(md, ms, c, m) : NULL;
+
+	if (!op)
+		return false;
+	op->phase = PHASE_OPEN;
+	op->pending = 1;
+	if (!home_mirror_start(ms, op)) {
+		op->status = -ENOMEM;
+		op->pending = 0;
+		list_append(&md->ready, &op->link);
+	}
+	return true;
+}
+
+bool home_opening(struct md_space *ms, struct md_conn *c, const struct msg *m)
+{
+	struct home_op *op = ms->home->op;
+
+	if (!op || op->op != OP_AS_CREATE)
+		return false;
+	op->conn = c->id;
+	op->hdr = m->hdr;
+	return true;
 }
 
 /* ---- life */
@@ -108,6 +147,16 @@ int home_new(struct md *md, struct md_space *ms, const struct as_create_req *r)
 		return -ENOMEM;
 	}
 	h->own->local = ms;
+	if (ms->chain) { /* one node, and its standby, keep all of it */
+		if (region_reserve(&h->map, 1)) {
+			part_end(h->own);
+			space_destroy(h->layout);
+			free(h);
+			return -ENOMEM;
+		}
+		region_set(&h->map, 0, VA_END, h->own);
+		h->layout->gaps = true;
+	}
 	h->region_bytes = region_bytes(md);
 	ms->s->limit_bytes = 0; /* the layout's affair: it sees all parts */
 	ms->s->max_vmas = 2 * SPACE_MAX_VMAS;

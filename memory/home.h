@@ -2,6 +2,7 @@
  * at a time and drives the parts at their owners; its own node's share is a part like the others, but for the messages.
  *
  * home.c, home_op.c, home_plan.c, home_copy.c, home_clone.c   (home_int.h) requests and operations
+ * home_mirror.c                                               the standby's copy
  * parts.c                                                     the ordered stream to each part, and parts that end
  *
  * A range needs an owner when it is first charged or filled from a file; before, only home knows it (so reservations of any size cost
@@ -23,6 +24,7 @@ struct part { /* an owner's share of a space, as home sees it */
 	bool open;       /* PART_OPEN was answered */
 	bool busy;       /* the head of the queue (or PART_OPEN) is under way */
 	bool lost;       /* the node is gone, and this part with it */
+	bool mirror;     /* not an owner's: the standby's whole copy; not in home.parts */
 	struct list queue; /* sub.link */
 	u64 since_ns;      /* the head is tried since */
 	struct as_create_req create;
@@ -54,6 +56,9 @@ struct home {
 	struct region_map map; /* owner: struct part */
 	struct list parts;
 	struct part *own;
+	struct part *mirror; /* of a chain with a standby */
+	u64 fill_at;         /* lines below were sent to it */
+	bool filled, fill_failed;
 	u64 region_bytes;
 	struct home_op *op; /* in progress, or NULL */
 };
@@ -63,6 +68,9 @@ int home_new(struct md *md, struct md_space *ms, const struct as_create_req *r);
 void home_free(struct md *md, struct md_space *ms); /* ends what is in progress; parts elsewhere are destroyed in the background */
 void home_layout(struct md *md, struct md_conn *c, const struct msg *m);
 void home_clone(struct md *md, struct md_conn *c, const struct msg *m, struct md_space *parent);
+/* Answers m, an AS_CREATE, when the standby has the space too. False: it has none. */
+bool home_open(struct md *md, struct md_space *ms, struct md_conn *c, const struct msg *m);
+bool home_opening(struct md_space *ms, struct md_conn *c, const struct msg *m); /* that is in progress: m is answered then */
 void home_where(struct md *md, struct md_conn *c, const struct msg *m);
 void home_stat(struct md *md, struct md_space *ms, struct as_stat_rep *st);
 /* pd destroys a space that a clone in progress is to make: true, it will go when the clone is done. */
@@ -71,6 +79,15 @@ void home_forget_clone(struct md *md, const struct md_space *child); /* it ends 
 void home_again(struct md *md); /* a tick: what waits for one goes on */
 /* A step has ended. The operation goes on in home_run. */
 void home_sub_done(struct home_op *op, const struct sub *s, s32 status);
+
+/* ---- home_mirror.c */
+bool home_mirror_start(struct md_space *ms, struct home_op *op); /* op (or NULL) waits until the layout is there; false: no memory */
+void home_mirror_change(struct md_space *ms);			  /* the chain has a new epoch, and this node owns it */
+void home_mirror_end(struct md_space *ms, bool discarded);	  /* with its home. discarded: not this home's any more */
+void home_mirror_next(struct part *p);				  /* its queue is empty */
+void home_mirror_failed(struct part *p);			  /* it could not take what there is */
+bool home_mirror_filled(const struct md_space *ms);
+struct part *home_mirror_new(struct md_space *ms);
 
 /* ---- parts.c */
 struct part *part_new(struct md *md, struct home *h, u64 asid, struct md_peer *peer, const struct as_create_req *create);

@@ -65,7 +65,7 @@ static s32 clone_here(struct home_op *op)
 
 	if (space_clone(parent->s, op->clone.child, &s))
 		return -ENOMEM;
-	struct md_space *ms = md_space_adopt(op->md, s, parent->owner, parent->sd);
+	struct md_space *ms = md_space_adopt(op->md, s, parent->owner, parent->sd, parent->chain);
 
 	if (!ms) {
 		space_destroy(s);
@@ -83,7 +83,7 @@ static s32 clone_here(struct home_op *op)
 	space_destroy(ms->home->layout);
 	ms->home->layout = layout;
 	ms->home->region_bytes = parent->home->region_bytes;
-	return clone_parts(op, parent->home, ms->home) ? 0 : -ENOMEM;
+	return clone_parts(op, parent->home, ms->home) && home_mirror_clone(op) ? 0 : -ENOMEM;
 }
 
 static void clone_start(struct home_op *op)
@@ -91,6 +91,8 @@ static void clone_start(struct home_op *op)
 	struct part *p;
 	s32 rc = clone_here(op);
 
+	if (!rc && op->ms->home->mirror)
+		part_kick(op->ms->home->mirror);
 	list_for_each(p, &op->ms->home->parts, struct part, link) {
 		struct sub *s = rc || p->local || !p->open ? NULL : sub_new(p, op, PART_CLONE, 0);
 
@@ -140,7 +142,7 @@ void home_clone(struct md *md, struct md_conn *c, const struct msg *m, struct md
 		rc = -ESRCH;
 	else if (!r->child || r->child == r->parent)
 		rc = -EINVAL;
-	else if (parent->home->layout->lseq != r->lseq || parent->home->op)
+	else if (parent->home->op || !space_at(parent->home->layout, r->lseq))
 		rc = -WIRE_STALE;
 	struct home_op *op = rc ? NULL : home_op_new(md, parent, c, m);
 

@@ -13,7 +13,7 @@
 #define WANTS_MAX 65536u /* vRegions that one operation may bring into use */
 #define AVOID_MAX ARRAY_SIZE(((struct gm_regions_req *)0)->avoid)
 
-enum home_phase { PHASE_ASK, PHASE_RESERVE, PHASE_APPLY, PHASE_COPY, PHASE_FREE, PHASE_UNDO, PHASE_CLONE };
+enum home_phase { PHASE_OPEN, PHASE_ASK, PHASE_RESERVE, PHASE_MIRROR, PHASE_APPLY, PHASE_COPY, PHASE_FREE, PHASE_UNDO, PHASE_CLONE };
 
 struct want { /* addresses that need an owner for the operation */
 	u64 lo, hi;
@@ -38,6 +38,7 @@ struct home_op {
 	struct gm_regions_req ask;
 	u32 pieces; /* owned ones, of target and source */
 	bool whole; /* one step does all of it or nothing */
+	bool mirrored; /* the standby has been told */
 	/* a mremap whose source and target have several owners */
 	bool across, moves; /* moves: lines go to other addresses */
 	struct vma *ranges; /* at the target */
@@ -60,6 +61,10 @@ void home_commit(struct home_op *op);
 void home_conclude(struct home_op *op, s32 status); /* answers and frees */
 void home_send_reply(struct md *md, conn_id conn, const struct msg_hdr *hdr, s32 status, const struct as_layout_rep *rep);
 const char *home_part_name(const struct part *p);
+
+/* ---- home_mirror.c: queues what the standby does of an operation. 0, -ENOMEM; of a clone: false: no memory */
+s32 home_mirror_op(struct home_op *op);
+bool home_mirror_clone(struct home_op *op);
 
 /* ---- home_copy.c: the next lines; home_commit follows the last */
 void home_copy(struct home_op *op);

@@ -192,7 +192,7 @@ static void touch(struct home_op *op)
 	if (op_source(op, &lo, &hi))
 		(void)op_each(op, lo, hi, touch_source);
 	op->whole = op->pieces <= 1 || (op->op == OP_AS_MREMAP && !op->across);
-	op->whole &= !op->nwant;
+	op->whole &= !op->nwant && !op->ms->home->mirror; /* its charge is there before the standby does it */
 }
 
 static void apply(struct home_op *op);
@@ -389,11 +389,26 @@ static s32 queue_one_mremap(struct home_op *op)
 	return 0;
 }
 
+/* First the standby, where there is one: what it has no room for is not done here either. */
+static bool mirror_first(struct home_op *op)
+{
+	if (!op->ms->home->mirror || op->mirrored)
+		return false;
+	op->mirrored = true;
+	if (home_mirror_op(op))
+		undo(op, -ENOMEM);
+	else
+		home_go(op, PHASE_MIRROR);
+	return true;
+}
+
 static void apply(struct home_op *op)
 {
 	u64 lo, hi;
 	s32 rc = 0;
 
+	if (mirror_first(op))
+		return;
 	for (u32 i = 0; !rc && i < op->nwant; i++)
 		rc = op_step_take(op, &op->want[i]);
 	op_target(op, &lo, &hi);
@@ -465,9 +480,27 @@ void home_start(struct home_op *op)
 	ask(op);
 }
 
+static void opened(struct home_op *op)
+{
+	struct md *md = op->md;
+
+	if (idmap_get(&md->conns, op->conn))
+		(void)node_reply(md->env, op->conn, &op->hdr, op->status, NULL, 0, NULL, 0);
+	home_op_free(op);
+}
+
 static void step(struct home_op *op)
 {
 	switch ((enum home_phase)op->phase) {
+	case PHASE_OPEN:
+		opened(op);
+		break;
+	case PHASE_MIRROR:
+		if (op->status)
+			undo(op, op->status);
+		else
+			apply(op);
+		break;
 	case PHASE_ASK:
 		if (op->status)
 			undo(op, op->status);

@@ -372,7 +372,12 @@ bool space_number(const struct space *s, u16 op, u64 lseq, s32 *status, struct a
 	}
 	*rep = (struct as_layout_rep){.lseq = s->lseq, .committed_bytes = s->vmas.charged_bytes};
 	*status = -WIRE_STALE;
-	return lseq == s->lseq + 1;
+	return lseq == s->lseq + 1 || (s->gaps && lseq > s->lseq);
+}
+
+bool space_at(const struct space *s, u64 lseq)
+{
+	return lseq == s->lseq || (s->gaps && lseq > s->lseq);
 }
 
 void space_conclude(struct space *s, u16 op, u64 lseq, s32 status, struct as_layout_rep *rep)

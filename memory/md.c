@@ -94,6 +94,21 @@ static struct md_owner *owner_get(struct md *md, const struct hello *h)
 	return o;
 }
 
+/* Of spaces that a chain has made this node's: pd takes them over within a lease, if it knows them. */
+bool md_owner_await(struct md *md, struct md_space *ms)
+{
+	struct hello h = {.incarnation = (u64)ms->chain->info.id << 32 | ms->chain->info.epoch, .name = "a chain's old owner"};
+	struct md_owner *o = owner_get(md, &h);
+
+	if (!o)
+		return false;
+	o->closed_ns = md_now(md);
+	list_unlink(&ms->owner_link);
+	list_append(&o->spaces, &ms->owner_link);
+	ms->owner = o;
+	return true;
+}
+
 /* ---- spaces */
 
 struct md_space *md_space_find(const struct md *md, u64 asid)
@@ -101,7 +116,7 @@ struct md_space *md_space_find(const struct md *md, u64 asid)
 	return idmap_get(&md->spaces, asid);
 }
 
-struct md_space *md_space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd)
+struct md_space *md_space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd, struct md_chain *ch)
 {
 	struct md_space *ms = calloc(1, sizeof(*ms));
 
@@ -114,6 +129,8 @@ struct md_space *md_space_adopt(struct md *md, struct space *s, struct md_owner 
 	ms->sd = sd;
 	list_init(&ms->conns);
 	list_init(&ms->home_link);
+	list_init(&ms->chain_link);
+	md_chain_join(ch, ms);
 	list_append(&owner->spaces, &ms->owner_link);
 	return ms;
 }
@@ -123,11 +140,16 @@ void md_space_end(struct md *md, struct md_space *ms)
 	while (!list_empty(&ms->conns))
 		md_drop_conn(md, list_first(&ms->conns, struct md_conn, space_link), true);
 	home_forget_clone(md, ms);
+	if (ms->home && ms->chain)
+		home_mirror_end(ms, !md_chain_owner(md, ms->chain));
 	if (ms->home)
 		home_free(md, ms);
 	list_unlink(&ms->owner_link);
+	list_unlink(&ms->chain_link);
 	(void)idmap_take(&md->spaces, ms->s->asid);
 	space_destroy(ms->s);
+	if (ms->shadow)
+		space_destroy(ms->shadow);
 	region_free(&ms->owned);
 	free(ms);
 }
@@ -138,26 +160,59 @@ bool md_owns(const struct md_space *ms, u64 addr)
 	struct md_space *m = (struct md_space *)(uintptr_t)ms;
 
 	if (!ms->home)
-		return region_owner(&m->owned, addr) != NULL;
+		return ms->shadow || region_owner(&m->owned, addr) != NULL;
 	const struct part *p = region_owner(&ms->home->map, addr);
 
 	return !p || p->local;
 }
 
-static s32 create_space(struct md *md, struct md_owner *owner, const struct as_create_req *r)
+/* A space with a chain that is here: pd takes it over from the owner that was, or repeats itself. */
+static s32 take_over(struct md_space *ms, struct md_owner *owner, const struct as_create_req *r)
+{
+	if (!ms->chain || ms->chain->info.id != r->chain.id || ms->s->vnode != r->vnode)
+		return -EEXIST;
+	if (!ms->home)
+		return -WIRE_WAIT; /* not heard yet */
+	list_unlink(&ms->owner_link);
+	list_append(&owner->spaces, &ms->owner_link);
+	ms->owner = owner;
+	return 0;
+}
+
+static s32 check_create(struct md *md, struct md_owner *owner, const struct as_create_req *r, struct md_chain *ch)
 {
 	struct md_space *ms = md_space_find(md, r->asid);
 
 	if (!r->asid)
 		return -EINVAL;
-	if (ms) /* a repeat? */
-		return ms->owner == owner && ms->home && !ms->home->layout->parent && ms->s->vnode == r->vnode && ms->s->uid == r->uid ? 0 : -EEXIST;
+	if (r->chain.id && !ch)
+		return -ENOMEM;
+	if (ch && !md_chain_owner(md, ch))
+		return -WIRE_STALE;
+	if (!ms)
+		return 0;
+	return ms->owner == owner && ms->home && !ms->home->layout->parent && ms->s->vnode == r->vnode && ms->s->uid == r->uid ? 0 : -EEXIST;
+}
+
+/* *made: it is new. */
+static s32 create_space(struct md *md, struct md_owner *owner, const struct as_create_req *r, struct md_space **made)
+{
+	struct md_chain *ch = md_chain_learn(md, &r->chain);
+	struct md_space *ms = md_space_find(md, r->asid);
+
+	*made = NULL;
+	if (ms && r->chain.id)
+		return take_over(ms, owner, r);
+	s32 rc = check_create(md, owner, r, ch);
+
+	if (rc || ms)
+		return rc;
 	struct md_sd *sd = md_sd_get(md, &r->storage);
 	struct space *s = sd ? space_new(&md->core, r) : NULL;
 
 	if (!s)
 		return -ENOMEM;
-	ms = md_space_adopt(md, s, owner, sd);
+	ms = md_space_adopt(md, s, owner, sd, ch);
 	if (!ms) {
 		space_destroy(s);
 		return -ENOMEM;
@@ -166,6 +221,7 @@ static s32 create_space(struct md *md, struct md_owner *owner, const struct as_c
 		md_space_end(md, ms);
 		return -ENOMEM;
 	}
+	*made = ms;
 	return 0;
 }
 
@@ -173,7 +229,15 @@ static s32 create_space(struct md *md, struct md_owner *owner, const struct as_c
 
 static void on_create(struct md *md, struct md_conn *c, const struct msg *m)
 {
-	(void)node_reply(md->env, c->id, &m->hdr, create_space(md, c->owner, m->fixed), NULL, 0, NULL, 0);
+	struct md_space *ms = md_space_find(md, ((const struct as_create_req *)m->fixed)->asid);
+
+	if (ms && ms->home && home_opening(ms, c, m)) /* a repeat of what is in progress */
+		return;
+	s32 rc = create_space(md, c->owner, m->fixed, &ms);
+
+	if (!rc && ms && ms->chain && home_open(md, ms, c, m))
+		return; /* answers when the standby has it too */
+	(void)node_reply(md->env, c->id, &m->hdr, rc, NULL, 0, NULL, 0);
 }
 
 static void on_clone(struct md *md, struct md_conn *c, const struct msg *m)
@@ -188,7 +252,8 @@ static void on_destroy(struct md *md, struct md_conn *c, const struct msg *m)
 	const struct as_destroy_req *r = m->fixed;
 	struct md_space *ms = md_space_find(md, r->asid);
 
-	if (!home_abandon_clone(md, r->asid) && ms) /* else: a repeat */
+	/* else: a repeat. Another home does not know yet that its standby is one itself. */
+	if (!home_abandon_clone(md, r->asid) && ms && !(c->kind == KIND_MEMORY && ms->home))
 		md_space_end(md, ms);
 	(void)node_reply(md->env, c->id, &m->hdr, 0, NULL, 0, NULL, 0);
 }
@@ -296,6 +361,7 @@ static void md_accepted(struct md *md, conn_id id, const struct hello *h, const 
 	}
 	c->id = id;
 	c->role = h->role;
+	c->kind = h->kind;
 	c->session = w ? w->session : h->session;
 	memcpy(c->peer, h->name, sizeof(c->peer) - 1);
 	list_init(&c->space_link);
@@ -392,6 +458,7 @@ static u64 md_tick(void *self, u64 now_ns)
 	next = MIN(next, owners_tick(md, now_ns));
 	next = MIN(next, md_peer_tick(md, now_ns));
 	next = MIN(next, parts_tick(md, now_ns));
+	next = MIN(next, md_chains_tick(md, now_ns));
 	home_again(md);
 	home_run(md);
 	if (!list_empty(&md->later))
@@ -450,6 +517,17 @@ static void on_registered(void *self, const struct gm_register_rep *rep)
 	tell_ready(md);
 }
 
+/* The manager speaks: how a chain stands. */
+static void on_told(void *self, const struct msg *m)
+{
+	struct chain_info info;
+
+	if (m->hdr.op != OP_MEM_CHAIN || m->fixed_len != sizeof(info))
+		return;
+	memcpy(&info, m->fixed, sizeof(info));
+	(void)md_chain_learn(self, &info);
+}
+
 static void fill_beat(void *self, struct gm_beat_req *beat, const struct proc_report **procs)
 {
 	struct md *md = self;
@@ -481,6 +559,7 @@ static bool start_gm(struct md *md)
 		.self = md,
 		.registered = on_registered,
 		.beat = fill_beat,
+		.told = on_told,
 	};
 
 	if (!md->cfg.gm_addr)
@@ -511,6 +590,7 @@ struct md *md_new(const struct node_env *env, const struct md_config *cfg)
 	list_init(&md->homes);
 	list_init(&md->peers);
 	list_init(&md->doomed);
+	list_init(&md->chains);
 	list_init(&md->ready);
 	list_init(&md->later);
 	list_init(&md->owners);
@@ -566,6 +646,7 @@ void md_free(struct md *md)
 		md_file_free(md);
 	parts_free(md);
 	md_peer_free_all(md);
+	md_chains_free(md);
 	node_calls_free(md->calls);
 	gm_link_free(md->gm);
 	file_cache_free(md->cache);

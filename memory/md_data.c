@@ -150,6 +150,14 @@ void md_serve_fetch(struct md *md, struct md_conn *c, const struct msg_hdr *hdr,
 		md_refuse(md, c, hdr, rc);
 }
 
+/* A space of this node alone lives as long as the node, and so do its channels: only one who asks for what an earlier start had can be wrong. */
+static s32 epoch_check(const struct md *md, const struct md_space *ms, u32 epoch)
+{
+	if (ms->chain)
+		return md_chain_check(ms, epoch);
+	return epoch && epoch < md->epoch ? -WIRE_STALE : 0;
+}
+
 static bool fetch_valid(const struct mem_fetch_req *r)
 {
 	if (r->addr & LINE_MASK || r->addr >= VA_END || !r->want || r->want >> FETCH_MAX_LINES || r->demand >= FETCH_MAX_LINES)
@@ -167,8 +175,14 @@ void md_fetch(struct md *md, struct md_conn *c, const struct msg *m)
 		md_refuse(md, c, &m->hdr, -WIRE_BAD_MESSAGE);
 		return;
 	}
-	if (!md_owns(c->space, r->addr + r->demand * LINE_SIZE)) {
-		md_refuse(md, c, &m->hdr, -WIRE_MOVED);
+	s32 refused = epoch_check(md, c->space, m->hdr.epoch);
+
+	if (!refused && c->space->shadow)
+		refused = -WIRE_WAIT; /* who asks knows more than we do */
+	if (!refused && !md_owns(c->space, r->addr + r->demand * LINE_SIZE))
+		refused = -WIRE_MOVED;
+	if (refused) {
+		md_refuse(md, c, &m->hdr, refused);
 		return;
 	}
 	md_serve_fetch(md, c, &m->hdr, r, NULL, 0);
@@ -242,8 +256,14 @@ void md_writeback(struct md *md, struct md_conn *c, const struct msg *m)
 	}
 	const u8 *bytes = m->data + r->count * sizeof(struct wb_line);
 
-	if (!owns_all(c->space, m->data, r->count)) {
-		md_refuse(md, c, &m->hdr, -WIRE_MOVED);
+	s32 refused = epoch_check(md, c->space, m->hdr.epoch);
+
+	if (!refused && c->space->shadow && !c->space->laid)
+		refused = -WIRE_WAIT; /* its ranges are on their way */
+	if (!refused && !owns_all(c->space, m->data, r->count))
+		refused = -WIRE_MOVED;
+	if (refused) {
+		md_refuse(md, c, &m->hdr, refused);
 		return;
 	}
 	for (u32 i = 0; i < r->count; i++) {

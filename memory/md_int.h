@@ -4,6 +4,7 @@
  * md_data.c  MEM_FETCH, MEM_WRITEBACK
  * md_file.c  lines of files: reads of the storage node, fetches parked for them
  * md_read.c  MEM_FILE_READ: files served under leases of their storage node
+ * md_chain.c pairs of nodes that keep the same spaces, and what their changes mean here
  * md_peer.c  lines to other memory nodes
  * part.c     what home asks of an owner
  * home*.c, parts.c  (home.h) a space as a whole, and its parts elsewhere */
@@ -49,6 +50,14 @@ struct md_peer { /* another memory node: dialled when there is something to say,
 	u32 wanted;
 };
 
+struct md_chain { /* struct chain_info has the rules */
+	struct list link; /* md.chains */
+	struct chain_info info;
+	struct list spaces; /* md_space.chain_link */
+	u32 asked;          /* enum chain_ask: what the manager is to hear of this epoch; 0: nothing */
+	u64 told_ns;        /* not before */
+};
+
 struct md_space {
 	struct space *s; /* what this node owns of it */
 	struct home *home; /* this node is its home; else NULL, and home's stream is: */
@@ -60,11 +69,16 @@ struct md_space {
 	struct list owner_link; /* md_owner.spaces */
 	struct list conns;      /* md_conn.space_link */
 	struct md_sd *sd;
+	struct md_chain *chain; /* NULL: kept by this node alone */
+	struct list chain_link;
+	struct space *shadow; /* this node is the standby: the whole layout; home is NULL then */
+	bool laid;            /* … and all of it is there */
 };
 
 struct md_conn {
 	conn_id id;
 	u8 role; /* enum channel_role */
+	u8 kind; /* enum component_kind */
 	char peer[WIRE_NAME_MAX];
 	u64 session;
 	struct md_owner *owner;  /* ROLE_COMPONENT */
@@ -95,7 +109,7 @@ struct md {
 	struct mem_core core;
 	struct mem_core shadow; /* of the layouts that homes keep: nothing is charged to it, no lines */
 	struct list homes;      /* md_space.home_link */
-	struct list peers, doomed;
+	struct list peers, doomed, chains;
 	struct list later; /* home_op.link: at the next tick */
 	struct list ready; /* home_op.link: all steps under way have ended */
 	u64 region_bytes, near_bytes; /* as the manager said */
@@ -119,6 +133,7 @@ struct md {
 void md_refuse(struct md *md, struct md_conn *c, const struct msg_hdr *req, s32 status);
 /* Forgets the connection and everything that waits for it. close: also ends it at the driver. */
 void md_drop_conn(struct md *md, struct md_conn *c, bool close);
+bool md_owner_await(struct md *md, struct md_space *ms); /* false: no memory */
 conn_id md_dial(struct md *md, const char *addr, bool want_ring); /* as the component it is; 0: could not begin */
 u64 md_now(const struct md *md);
 
@@ -135,6 +150,18 @@ void md_serve_fetch(struct md *md, struct md_conn *c, const struct msg_hdr *hdr,
 		    u64 deadline_ns);
 
 bool md_owns(const struct md_space *ms, u64 addr);
+
+/* ---- md_chain.c */
+/* What the manager wrote down; older news change nothing. The chain, NULL: id 0, or no memory. */
+struct md_chain *md_chain_learn(struct md *md, const struct chain_info *info);
+void md_chain_join(struct md_chain *ch, struct md_space *ms); /* ch may be NULL */
+bool md_chain_owner(const struct md *md, const struct md_chain *ch); /* this start of this node is */
+/* A request of that epoch for a space with a chain: 0, -WIRE_STALE (ask how the chain stands), -WIRE_WAIT (this node has not heard yet). */
+s32 md_chain_check(const struct md_space *ms, u32 epoch);
+void md_chain_failed(struct md *md, struct md_chain *ch); /* the standby takes no more */
+void md_chain_peer(struct md *md, const struct md_peer *p, bool up); /* the line to it broke, or is there */
+u64 md_chains_tick(struct md *md, u64 now_ns);
+void md_chains_free(struct md *md);
 
 /* ---- part.c */
 void md_part_open(struct md *md, struct md_conn *c, const struct msg *m);
@@ -165,8 +192,8 @@ void home_run(struct md *md);
 
 /* ---- md.c, for part.c and home*.c */
 struct md_space *md_space_find(const struct md *md, u64 asid);
-/* A space of owner's; takes s. NULL: no memory, s is untouched. */
-struct md_space *md_space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd);
+/* A space of owner's on chain ch (or NULL); takes s. NULL: no memory, s is untouched. */
+struct md_space *md_space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd, struct md_chain *ch);
 void md_space_end(struct md *md, struct md_space *ms);
 
 /* ---- md_file.c */

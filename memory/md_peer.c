@@ -15,8 +15,10 @@ struct md_peer *md_peer_get(struct md *md, const struct node_ref *ref)
 
 	list_for_each(p, &md->peers, struct md_peer, link)
 		if (!strncmp(p->ref.name, ref->name, sizeof(p->ref.name))) {
-			if (p->ref.epoch <= ref->epoch) /* it may have started again elsewhere */
+			if (p->ref.epoch <= ref->epoch && ref->epoch) /* it may have started again elsewhere */
 				p->ref = *ref;
+			else if (!p->conn && ref->addr[0] && !ref->epoch)
+				memcpy(p->ref.addr, ref->addr, sizeof(p->ref.addr) - 1);
 			return p;
 		}
 	p = calloc(1, sizeof(*p));
@@ -72,6 +74,7 @@ bool md_peer_opened(struct md *md, conn_id c, const struct welcome *w)
 	p->complained = false;
 	p->backoff_ns = REDIAL_MIN_NS;
 	p->incarnation = w->incarnation;
+	md_chain_peer(md, p, true);
 	parts_peer_up(md, p);
 	return true;
 }
@@ -87,6 +90,7 @@ bool md_peer_closed(struct md *md, conn_id c)
 	p->complained = true;
 	back_off(md, p);
 	node_calls_closed(md->calls, c);
+	md_chain_peer(md, p, false);
 	return true;
 }
 

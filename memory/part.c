@@ -174,17 +174,84 @@ static s32 clone(struct md *md, struct md_space *ms, u64 child)
 	if (region_copy(&owned, &ms->owned))
 		return -ENOMEM;
 	int rc = space_clone(ms->s, child, &s);
-	struct md_space *made = rc ? NULL : md_space_adopt(md, s, ms->owner, ms->sd);
+	struct md_space *made = rc ? NULL : md_space_adopt(md, s, ms->owner, ms->sd, ms->chain);
 
+	if (made && ms->shadow && space_clone(ms->shadow, child, &made->shadow)) {
+		md_space_end(md, made);
+		region_free(&owned);
+		return -ENOMEM;
+	}
 	if (!made) {
 		if (!rc)
 			space_destroy(s);
 		region_free(&owned);
 		return -ENOMEM;
 	}
+	made->laid = ms->laid;
 	made->owned = owned;
 	set_owner(&made->owned, made);
 	return 0;
+}
+
+/* ---- at a standby */
+
+/* Ranges of the whole layout. */
+static s32 fill(struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
+{
+	s32 rc;
+
+	if (!range_ok(r->lo, r->hi))
+		return -EINVAL;
+	struct vma *v = ranges_of(r, data, len, &rc);
+
+	if (!v)
+		return rc;
+	rc = space_install(ms->s, r->lo, r->hi, v, r->count);
+	if (!rc)
+		rc = space_install(ms->shadow, r->lo, r->hi, v, r->count);
+	free(v);
+	return rc;
+}
+
+static s32 state(struct md_space *ms, const u8 *data, u32 len)
+{
+	struct part_state st;
+	struct space *l = ms->shadow;
+
+	if (len != sizeof(st))
+		return -EINVAL;
+	memcpy(&st, data, sizeof(st));
+	l->lseq = st.lseq;
+	l->last_op = (u16)st.last_op;
+	l->last_status = st.last_status;
+	l->last_rep = (struct as_layout_rep){.lseq = st.rep_lseq, .committed_bytes = st.rep_committed_bytes};
+	l->parent = st.parent;
+	l->clone_lseq = st.clone_lseq;
+	ms->s->max_version = MAX(ms->s->max_version, st.max_version);
+	ms->laid = true;
+	return 0;
+}
+
+/* What its owner is about to do, or does not do if this fails. */
+static s32 mirror(struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
+{
+	const struct op_row *row = r->count <= UINT16_MAX ? op_row((u16)r->count) : NULL;
+	struct as_layout_rep rep;
+	u64 req[16], lseq; /* aligned */
+
+	if (!row || r->count < OP_AS_MMAP || r->count > OP_AS_CHARGE || len != row->req_len || len > sizeof(req))
+		return -EINVAL;
+	memcpy(req, data, len);
+	memcpy(&lseq, data, sizeof(lseq)); /* every layout request begins with it */
+	s32 rc = space_check(ms->shadow, (u16)r->count, req);
+
+	if (!rc)
+		rc = space_apply(ms->s, (u16)r->count, req);
+	if (rc)
+		return rc;
+	rc = space_apply(ms->shadow, (u16)r->count, req);
+	space_conclude(ms->shadow, (u16)r->count, lseq, rc, &rep);
+	return rc;
 }
 
 s32 part_execute(struct md *md, struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
@@ -208,6 +275,15 @@ s32 part_execute(struct md *md, struct md_space *ms, const struct part_req *r, c
 	case PART_CLONE:
 		rc = ms->home ? -EINVAL : clone(md, ms, r->lo);
 		break;
+	case PART_FILL:
+		rc = ms->shadow ? fill(ms, r, data, len) : -EINVAL;
+		break;
+	case PART_STATE:
+		rc = ms->shadow ? state(ms, data, len) : -EINVAL;
+		break;
+	case PART_MIRROR:
+		rc = ms->shadow ? mirror(ms, r, data, len) : -EINVAL;
+		break;
 	case PART_DROP:
 		rc = ms->home ? 0 : region_reserve(&ms->owned, 1);
 		if (!rc && !ms->home)
@@ -221,13 +297,37 @@ s32 part_execute(struct md *md, struct md_space *ms, const struct part_req *r, c
 
 /* ---- messages */
 
+/* A standby's copy, if the chain says so. */
+static s32 open_shadow(struct md *md, struct md_space *ms, const struct as_create_req *r)
+{
+	ms->shadow = space_new(&md->shadow, r);
+	if (ms->shadow)
+		return 0;
+	md_space_end(md, ms);
+	return -ENOMEM;
+}
+
+static s32 chain_admits(struct md *md, const struct md_chain *ch, const struct as_create_req *r)
+{
+	if (!ch)
+		return -ENOMEM;
+	if (ch->info.epoch != r->chain.epoch)
+		return -WIRE_STALE;
+	return ch->info.standby_incarnation == md->cfg.incarnation ? 0 : -WIRE_STALE;
+}
+
 void md_part_open(struct md *md, struct md_conn *c, const struct msg *m)
 {
 	const struct as_create_req *r = m->fixed;
+	struct md_chain *ch = md_chain_learn(md, &r->chain);
 	struct md_space *ms = md_space_find(md, r->asid);
-	s32 rc = 0;
+	s32 rc = r->chain.id ? chain_admits(md, ch, r) : 0;
 
-	if (ms && (ms->home || ms->owner != c->owner)) {
+	if (rc) {
+		(void)node_reply(md->env, c->id, &m->hdr, rc, NULL, 0, NULL, 0);
+		return;
+	}
+	if (ms && (ms->home || ms->owner != c->owner || ms->chain != ch)) {
 		rc = -EEXIST;
 	} else if (!ms) {
 		struct md_sd *sd = md_sd_get(md, &r->storage);
@@ -237,10 +337,13 @@ void md_part_open(struct md *md, struct md_conn *c, const struct msg *m)
 			s->limit_bytes = 0; /* home's affair */
 			s->max_vmas = 2 * SPACE_MAX_VMAS; /* pieces at borders */
 		}
-		if (!s || !md_space_adopt(md, s, c->owner, sd))
+		ms = s ? md_space_adopt(md, s, c->owner, sd, ch) : NULL;
+		if (!ms)
 			rc = -ENOMEM;
 		if (rc && s)
 			space_destroy(s);
+		if (ms && ch)
+			rc = open_shadow(md, ms, r);
 	}
 	(void)node_reply(md->env, c->id, &m->hdr, rc, NULL, 0, NULL, 0);
 }
@@ -258,9 +361,11 @@ void md_part_apply(struct md *md, struct md_conn *c, const struct msg *m)
 	const struct part_req *r = m->fixed;
 	struct md_space *ms = part_of(md, c, r->asid);
 	struct part_rep rep = {.seq = r->seq};
-	s32 rc = -ESRCH;
+	s32 rc = -ESRCH, refused = ms && ms->chain ? md_chain_check(ms, r->epoch) : 0;
 
-	if (ms && r->seq == ms->part_seq + 1) {
+	if (refused) {
+		rc = refused;
+	} else if (ms && r->seq == ms->part_seq + 1) {
 		rc = part_execute(md, ms, r, m->data, m->data_len);
 		ms->part_seq = r->seq;
 		ms->part_status = rc;

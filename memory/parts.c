@@ -61,7 +61,11 @@ static void finish_head(struct part *p, s32 status)
 	p->since_ns = 0;
 	if (s->op)
 		home_sub_done(s->op, s, status);
+	else if (p->mirror && status && s->req.kind != PART_MIRROR)
+		home_mirror_failed(p);
 	free(s);
+	if (p->mirror)
+		home_mirror_next(p);
 }
 
 /* ---- at home itself */
@@ -91,6 +95,7 @@ struct asked {
 	u64 asid;
 	struct md_peer *peer;
 	u64 seq;
+	u32 epoch; /* of a mirror; 0: a part */
 };
 
 static struct part *part_asked(const struct asked *a)
@@ -100,6 +105,9 @@ static struct part *part_asked(const struct asked *a)
 
 	if (!ms || !ms->home)
 		return NULL;
+	p = ms->home->mirror;
+	if (a->epoch)
+		return p && p->peer == a->peer && p->create.chain.epoch == a->epoch ? p : NULL;
 	list_for_each(p, &ms->home->parts, struct part, link)
 		if (p->peer == a->peer)
 			return p;
@@ -123,8 +131,23 @@ static void drop_queue(struct part *p)
 		finish_head(p, -WIRE_DOWN);
 }
 
+/* A standby that does not do what it is told is out, or will be: the chain's next epoch says so. The tick asks again. */
+static void mirror_answered(struct part *p, s32 status)
+{
+	if (status == -WIRE_TIMEOUT) {
+		part_kick(p);
+	} else if (!try_again(status) && status != -ESRCH && status != -WIRE_STALE && status != -WIRE_WAIT && status != -EEXIST) {
+		finish_head(p, status);
+		part_kick(p);
+	}
+}
+
 static void answered(struct part *p, s32 status)
 {
+	if (p->mirror) {
+		mirror_answered(p, status);
+		return;
+	}
 	bool again = try_again(status) && !give_up(p);
 
 	if (again && status == -WIRE_TIMEOUT) {
@@ -169,6 +192,11 @@ static void open_done(void *self, void *arg, s32 status, const struct msg *m)
 		answered(p, try_again(status) ? status : -ESRCH);
 }
 
+static struct asked asked_of(const struct part *p)
+{
+	return (struct asked){p->md, p->asid, p->peer, p->seq, p->mirror ? p->create.chain.epoch : 0};
+}
+
 /* Sends the head, or what must come before it. */
 static void send_head(struct part *p)
 {
@@ -180,7 +208,9 @@ static void send_head(struct part *p)
 		return; /* the tick tries again */
 	if (p->open && !s->req.seq)
 		s->req.seq = ++p->seq;
-	*a = (struct asked){p->md, p->asid, p->peer, p->seq};
+	*a = asked_of(p);
+	if (p->mirror)
+		s->req.epoch = p->create.chain.epoch;
 	struct wire_seg seg = {s->data, s->len};
 
 	if (!p->open)
@@ -203,6 +233,12 @@ void part_kick(struct part *p)
 	if (!p->since_ns)
 		p->since_ns = md_now(p->md);
 	bool up = !p->lost && md_peer_ready(p->md, p->peer);
+
+	if (p->mirror) {
+		if (up && p->peer->incarnation == p->create.chain.standby_incarnation)
+			send_head(p);
+		return;
+	}
 
 	if (up && !p->incarnation)
 		p->incarnation = p->peer->incarnation;
@@ -296,12 +332,24 @@ void part_refresh_stat(struct part *p)
 
 	if (!a)
 		return;
-	*a = (struct asked){p->md, p->asid, p->peer, 0};
+	*a = asked_of(p);
 	if (node_call(p->md->calls, p->peer->conn, OP_AS_STAT, &r, sizeof(r), NULL, 0, 0, stat_done, a))
 		free(a);
 }
 
 /* ---- events */
+
+static bool kick(struct part *p, const struct md_peer *peer)
+{
+	if (!p || !p->peer || (peer && p->peer != peer))
+		return false;
+	if (p->mirror && list_empty(&p->queue))
+		home_mirror_next(p); /* it found no memory to go on */
+	if (list_empty(&p->queue))
+		return false;
+	part_kick(p);
+	return !list_empty(&p->queue) && !p->busy;
+}
 
 static bool kick_parts(struct md *md, const struct md_peer *peer)
 {
@@ -309,12 +357,11 @@ static bool kick_parts(struct md *md, const struct md_peer *peer)
 	struct part *p;
 	bool waiting = false;
 
-	list_for_each(ms, &md->homes, struct md_space, home_link)
+	list_for_each(ms, &md->homes, struct md_space, home_link) {
+		waiting |= kick(ms->home->mirror, peer);
 		list_for_each(p, &ms->home->parts, struct part, link)
-			if (p->peer && (!peer || p->peer == peer) && !list_empty(&p->queue)) {
-				part_kick(p);
-				waiting |= !list_empty(&p->queue) && !p->busy;
-			}
+			waiting |= kick(p, peer);
+	}
 	return waiting;
 }
 

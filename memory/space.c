@@ -137,6 +137,7 @@ int space_clone(struct space *parent, u64 child, struct space **out)
 	pt_clone(&s->pt, &parent->pt);
 	core->committed_bytes += s->vmas.charged_bytes;
 	s->max_vmas = parent->max_vmas;
+	s->gaps = parent->gaps;
 	s->vnode = parent->vnode;
 	s->uid = parent->uid;
 	s->limit_bytes = parent->limit_bytes;

@@ -37,6 +37,7 @@ struct space {
 	struct vma_tree vmas;
 	struct page_table pt;
 	u64 lseq; /* last layout operation taken */
+	bool gaps; /* numbers may be left out: of refused operations its standby, which this may have been, was not told */
 	u16 last_op;
 	s32 last_status;
 	struct as_layout_rep last_rep;
@@ -88,6 +89,7 @@ s32 space_remap_ranges(const struct space *s, const struct as_mremap_req *r, str
 /* Sets bytes aside, instead of what was set aside before. False: there is no room, nothing changed. */
 bool space_reserve(struct space *s, u64 bytes);
 
+bool space_at(const struct space *s, u64 lseq); /* nothing after lseq has been taken, nor is anything before it missing */
 /* The numbering. True: lseq is the next one. Else what to answer: the stored reply to a repeat, -WIRE_STALE. */
 bool space_number(const struct space *s, u16 op, u64 lseq, s32 *status, struct as_layout_rep *rep);
 /* The operation has ended so: stores and gives the reply. */

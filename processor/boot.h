@@ -94,6 +94,8 @@ struct boot {
 	u32 cores;
 	u32 nfiles; /* struct boot_file records after this struct */
 	u32 spin_us, yield_us; /* waiter budgets; 0: default */
+	u32 chain; /* of the address space: 0: one memory node keeps it */
+	u32 pad0;
 	struct chan_desc memory, storage;
 	char hostname[64];
 	char cwd[WIRE_PATH_MAX];

@@ -234,6 +234,8 @@ bool gm_link_message(struct gm_link *l, conn_id c, const struct msg *m)
 		return false;
 	if (m->hdr.flags & MSG_REPLY)
 		(void)node_calls_reply(l->calls, c, m);
+	else if (l->cfg.told && l->state == LINK_UP)
+		l->cfg.told(l->cfg.self, m);
 	else /* the manager asks nothing of a component over this line */
 		(void)node_reply(l->env, c, &m->hdr, -ENOSYS, NULL, 0, NULL, 0);
 	return true;

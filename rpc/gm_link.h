@@ -30,6 +30,8 @@ struct gm_link_config {
 	/* Fills used_bytes, total_bytes, state and nproc (incarnation is set); a pd points *procs at nproc records. May be NULL: COMP_UP.
 	 */
 	void (*beat)(void *self, struct gm_beat_req *beat, const struct proc_report **procs);
+	/* The manager says something of its own accord; nothing is answered. May be NULL. */
+	void (*told)(void *self, const struct msg *m);
 };
 
 #define GM_LINK_MAX_PROCS (MSG_MAX_DATA / sizeof(struct proc_report)) /* in one beat */

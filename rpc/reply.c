@@ -7,7 +7,7 @@
 
 #define REPLY_SEGS 80u
 
-static const u8 zeros[512];
+static const u8 zeros[1024];
 
 static void reply_header(struct msg_hdr *h, const struct msg_hdr *req, s32 status)
 {

@@ -197,12 +197,42 @@ struct node_ref {
 	u32 epoch; /* of the chain this node heads (memory) */
 };
 _Static_assert(sizeof(struct node_ref) == 144, "wire");
+
+/* A chain: two memory nodes that keep the same address spaces, an owner that serves them and a standby that takes the same writes and
+ * layout operations. The manager writes it down before it tells anyone; whoever hears of a higher epoch believes it. A member is one start
+ * of a node (its incarnation): what starts again holds nothing. */
+enum chain_flags {
+	CHAIN_SYNC = 1, /* the standby holds all: it may be promoted */
+	CHAIN_LOST = 2, /* the owner died without such a standby */
+};
+struct chain_info {
+	u32 id; /* 0: none, the space is kept by one node */
+	u32 epoch;
+	u32 flags; /* enum chain_flags */
+	u32 pad0;
+	u64 owner_incarnation, standby_incarnation;
+	struct node_ref owner, standby; /* an empty name: none */
+};
+_Static_assert(sizeof(struct chain_info) == 320, "wire");
+/* GM_CHAIN: how it stands. From the owner with CHAIN_FILLED: the standby of this epoch holds all. With CHAIN_BROKEN: the asker's connection to
+ * a member broke; one whose own line to the manager is broken too is given up at once. From the owner with CHAIN_FAILED: the standby of this
+ * epoch cannot be filled (it is full). */
+enum chain_ask { CHAIN_FILLED = 1, CHAIN_BROKEN = 2, CHAIN_FAILED = 4 };
+struct gm_chain_req {
+	u32 id;
+	u32 epoch;
+	u32 flags; /* enum chain_ask */
+	u32 pad0;
+};
+_Static_assert(sizeof(struct gm_chain_req) == 16, "wire");
+
 struct gm_place_rep {
 	u32 vnode_id;
 	u32 pad0;
 	struct node_ref processor, memory, storage;
+	struct chain_info chain; /* with replicas; its owner is `memory` */
 };
-_Static_assert(sizeof(struct gm_place_rep) == 440, "wire");
+_Static_assert(sizeof(struct gm_place_rep) == 760, "wire");
 
 struct gm_ids_req { /* a range of numbers never handed out before */
 	u32 what;   /* 0: asid */
@@ -345,7 +375,10 @@ struct file_ref {
 _Static_assert(sizeof(struct file_ref) == 48, "wire");
 enum file_rights { FILE_R = 1, FILE_W = 2 };
 
-/* Owner-side life of an address space: from pd only. */
+/* MEM_CHAIN, from the manager to memory nodes: struct chain_info, see above; no reply is waited for. */
+
+/* Owner-side life of an address space: from pd only. Of one that is there and has become the owner's by a change of its chain: pd takes
+ * it over from the old owner. */
 struct as_create_req {
 	u64 asid;
 	u32 vnode;
@@ -354,8 +387,9 @@ struct as_create_req {
 	struct node_ref storage; /* where its file mappings are filled from */
 	u32 flags;		 /* ASC_… */
 	u32 pad;
+	struct chain_info chain;
 };
-_Static_assert(sizeof(struct as_create_req) == 176, "wire");
+_Static_assert(sizeof(struct as_create_req) == 496, "wire");
 #define ASC_STAYS 1u /* all of it at its home, whatever the policy: who uses it speaks to home alone */
 struct as_clone_req {
 	u64 parent;
@@ -420,10 +454,11 @@ _Static_assert(sizeof(struct as_where_req) == 8, "wire");
 struct as_where_rep {
 	u64 lo, hi;
 	char name[WIRE_NAME_MAX];
+	char standby[WIRE_NAME_MAX]; /* write-backs go there too; empty: none */
 	u32 epoch; /* of the owner's chain; goes in the header of requests to it */
-	u32 pad0;
+	u32 chain; /* its number; 0: one node alone */
 };
-_Static_assert(sizeof(struct as_where_rep) == 56, "wire");
+_Static_assert(sizeof(struct as_where_rep) == 88, "wire");
 
 /* Between memory nodes: home keeps the whole layout of an address space and drives its parts at the owners. PART_OPEN (as_create_req) makes
  * an empty part; PART_APPLY is home's ordered stream to it: seq rises by one, a repeated one gets the stored reply, one is outstanding.
@@ -436,6 +471,10 @@ enum part_kind {
 	PART_WRITE = 5,   /* lines of another part. data: as MEM_WRITEBACK's */
 	PART_CLONE = 6,   /* lo: asid of the copy */
 	PART_DROP = 7,    /* owns [lo, hi) no longer */
+	/* To a standby, whose owner has the space as a whole: */
+	PART_MIRROR = 8,  /* the layout operation count, done as at the owner. data: its request. count 0: nothing */
+	PART_FILL = 9,    /* [lo, hi) of the whole layout holds the ranges that follow. data: `count` as_vma */
+	PART_STATE = 10,  /* all of the layout has come. data: struct part_state */
 };
 enum part_flags { PART_RELEASE = 1 }; /* give back what is left of the reservation */
 struct part_req {
@@ -444,10 +483,19 @@ struct part_req {
 	u32 kind;  /* enum part_kind */
 	u32 flags; /* enum part_flags */
 	u32 count;
-	u32 pad0;
+	u32 epoch; /* to a standby: of the chain */
 	u64 lo, hi;
 };
 _Static_assert(sizeof(struct part_req) == 48, "wire");
+struct part_state { /* what the owner keeps of a space beside ranges and lines */
+	u64 lseq; /* last layout operation, and its stored reply */
+	u64 rep_lseq, rep_committed_bytes;
+	s32 last_status;
+	u32 last_op;
+	u64 parent, clone_lseq;
+	u64 max_version;
+};
+_Static_assert(sizeof(struct part_state) == 56, "wire");
 struct part_rep {
 	u64 seq;
 	u64 committed_bytes;
@@ -716,8 +764,10 @@ struct pd_space_rep {
 	u32 vnode;
 	u32 own_net; /* the vNode has a network of its own: PD_RUN's asker enters it */
 	struct chan_desc memory, storage;
+	u32 chain; /* of the space; 0: one node alone */
+	u32 pad0;
 };
-_Static_assert(sizeof(struct pd_space_rep) == 136, "wire");
+_Static_assert(sizeof(struct pd_space_rep) == 144, "wire");
 struct pd_space_req { /* PD_FORK, PD_VFORK, PD_EXEC, PD_EXEC_DONE, PD_SPACE_ABORT */
 	u64 asid; /* the caller's, for a check; EXEC_DONE: the new one; ABORT: the one to drop */
 	u64 lseq;
@@ -743,6 +793,14 @@ struct pd_channel_req {
 	u64 session; /* 0: a memory node */
 };
 _Static_assert(sizeof(struct pd_channel_req) == 48, "wire");
+
+/* PD_CHAIN: how the chain of the caller's space stands, when something is wrong with it. */
+struct pd_chain_req {
+	u64 asid; /* the caller's, for a check */
+	u32 epoch; /* that the caller knows: a higher one is answered at once */
+	u32 pad0;
+};
+_Static_assert(sizeof(struct pd_chain_req) == 16, "wire");
 
 /* PD_INFO: empty request; what the vNode's /proc/meminfo and cpuinfo need. */
 struct pd_info_rep {

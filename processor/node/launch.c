@@ -173,6 +173,7 @@ static int boot_fill(const struct launch *l, const struct pd_space_rep *rep, cha
 	b->excache_bytes = rep->excache_bytes;
 	b->vnode = rep->vnode;
 	b->memory = rep->memory;
+	b->chain = rep->chain;
 	b->storage = rep->storage;
 	if (l->stats_fd >= 0)
 		b->flags |= BOOT_STATS;

@@ -174,6 +174,12 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 		else
 			pd_op_start(pd, c, m, p);
 		break;
+	case OP_PD_CHAIN:
+		if (req->asid != p->space->asid)
+			(void)node_reply(pd->env, c, &m->hdr, -WIRE_UNAUTHORISED, NULL, 0, NULL, 0);
+		else
+			pd_chain_asked(pd, p, c, m);
+		break;
 	case OP_PD_EXEC_DONE:
 		pd_process_exec_done(pd, p, c, m);
 		break;
@@ -254,6 +260,7 @@ static u64 tick(void *self, u64 now_ns)
 	next = MIN(next, pd_op_tick(pd, now_ns));
 	next = MIN(next, pd_peer_tick(pd, now_ns));
 	next = MIN(next, pd_doomed_tick(pd, now_ns));
+	next = MIN(next, pd_chain_tick(pd, now_ns));
 	next = MIN(next, pd_remote_tick(pd, now_ns));
 	if (now_ns >= pd->beat_ns) {
 		pd->beat_ns = now_ns + BEAT_NS;
@@ -398,6 +405,7 @@ void pd_free(struct pd *pd)
 	FREE_ALL(vnode, pd->vnodes, pd_vnode_free)
 	FREE_ALL(peer, pd->peers, free)
 	pd_remote_free(pd);
+	pd_chains_free(pd);
 	if (pd->calls)
 		node_calls_free(pd->calls);
 	gm_link_free(pd->gm);

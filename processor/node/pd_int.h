@@ -67,13 +67,26 @@ struct space {
 	struct space *next;
 	u64 asid;
 	struct vnode *vnode;
-	struct peer *md;
+	struct peer *md; /* its home; of a chain, the owner */
 	u64 md_incarnation;
 	u32 epoch;
+	u32 chain; /* 0: one node alone */
+	bool adopt; /* the chain has another owner, who does not know yet that it is ours */
+	u64 adopt_ns;
 	u64 excache_bytes;
 	u32 uid, gid;
 	u32 users;
 	u64 remote_bytes;
+};
+
+struct pd_chain {
+	struct pd_chain *next;
+	struct chain_info info;
+	bool suspect; /* our line to its owner broke: the manager is asked until the chain goes on, or the line is back */
+	bool asked;
+	u64 ask_ns;
+	u64 look_ns; /* asked then without a reason */
+	struct chain_wait *waits; /* processes that asked */
 };
 
 struct process {
@@ -131,6 +144,7 @@ struct op {
 	struct peer *md, *sd;
 	u32 epoch;
 	u32 create_flags; /* ASC_… */
+	u32 chain;
 	u64 excache_bytes;
 	bool excache_any; /* none in particular was asked for */
 	u32 uid, gid;
@@ -159,6 +173,7 @@ struct pd {
 	struct peer *peers;
 	struct vnode *vnodes;
 	struct space *spaces;
+	struct pd_chain *chains;
 	struct process *processes;
 	struct doomed *doomed;
 	struct op *ops;
@@ -203,6 +218,17 @@ bool pd_peer_closed(struct pd *pd, conn_id c);
 u64 pd_peer_tick(struct pd *pd, u64 now_ns);
 const char *pd_peer_word(const struct peer *p); /* "memory node" */
 
+/* pd_info.c: m is the answer to GM_STATUS */
+void pd_info_take(struct pd *pd, const struct msg *m);
+
+/* pd_chain.c */
+struct pd_chain *pd_chain_find(struct pd *pd, u32 id); /* NULL: 0, or not known */
+struct pd_chain *pd_chain_learn(struct pd *pd, const struct chain_info *info); /* NULL: no memory */
+void pd_chain_asked(struct pd *pd, struct process *p, conn_id c, const struct msg *m); /* PD_CHAIN */
+void pd_chain_peer_down(struct pd *pd, const struct peer *md);
+u64 pd_chain_tick(struct pd *pd, u64 now_ns);
+void pd_chains_free(struct pd *pd);
+
 /* pd_vnode.c */
 struct vnode *pd_vnode_get(struct pd *pd, u32 id, const char *name);
 struct vnode *pd_vnode_find(struct pd *pd, u32 id);
@@ -228,7 +254,7 @@ void pd_bind_free(struct bind *bind, u32 n);
 struct space *pd_space_find(struct pd *pd, u64 asid);
 struct space *pd_space_new(struct pd *pd, const struct op *op);
 void pd_space_put(struct pd *pd, struct space *s);
-void pd_space_doom(struct pd *pd, u64 asid, struct peer *md);
+void pd_space_doom(struct pd *pd, u64 asid, struct peer *md, u64 md_incarnation);
 void pd_doomed_md_opened(struct pd *pd, struct peer *md);
 u64 pd_doomed_tick(struct pd *pd, u64 now_ns);
 void pd_space_stats(struct pd *pd);
@@ -262,6 +288,7 @@ void pd_op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, 
 bool pd_op_dial_closed(struct pd *pd, conn_id c);
 void pd_op_asker_gone(struct pd *pd, conn_id c);
 void pd_op_peer_down(struct pd *pd, struct peer *p);
+void pd_op_chain_left(struct pd *pd, u32 chain, struct peer *p);
 void pd_op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *why);
 u64 pd_op_tick(struct pd *pd, u64 now_ns);
 void pd_step_all(struct pd *pd); /* something an op may wait for has come */

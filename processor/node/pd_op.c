@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +40,7 @@ static void op_end(struct pd *pd, struct op *op)
 	if (op->ctl_fd != PD_NO_FD)
 		pd->host.close_fd(pd->host.ctx, op->ctl_fd);
 	if (op->at_md)
-		pd_space_doom(pd, op->asid, op->md);
+		pd_space_doom(pd, op->asid, op->md, op->md->incarnation);
 	if (op->counted)
 		op->vnode->users--;
 	op->ctl = 0;
@@ -185,6 +184,9 @@ static bool place_taken(struct pd *pd, struct op *op, const struct gm_place_rep 
 	op->sd = pd_peer_get(pd, KIND_STORAGE, &rep->storage);
 	op->vnode = pd_vnode_get(pd, rep->vnode_id, op->vnode_name);
 	op->epoch = rep->memory.epoch;
+	op->chain = rep->chain.id;
+	if (op->chain && !pd_chain_learn(pd, &rep->chain))
+		return false;
 	if (!op->md || !op->sd || !op->vnode)
 		return false;
 	op->vnode->users++;
@@ -206,7 +208,9 @@ static void place_refused(struct pd *pd, struct op *op, s32 status, const struct
 		op->waiting = false;
 		op->retry_ns = pd_now(pd) + PLACE_RETRY_NS;
 	} else if (status == -EOPNOTSUPP && op->replicas) {
-		pd_op_fail(pd, op, status, "memory is not replicated yet: run without --replicas");
+		pd_op_fail(pd, op, status, "at most one replica: --replicas 1");
+	} else if (status == -ENODEV) {
+		pd_op_fail(pd, op, status, "--replicas 1 needs a second memory node that is up");
 	} else if (status == -EDQUOT) {
 		pd_op_fail(pd, op, status, "the programs of vNode %s hold all the memory it may have", op->vnode_name);
 	} else if (status == -EHOSTDOWN && rep && !rep->memory.name[0]) {
@@ -323,6 +327,8 @@ static enum step_result step_create(struct pd *pd, struct op *op)
 		pd_op_peer_is_down(pd, op, op->md);
 		return STEP_END;
 	}
+	if (op->chain)
+		req.chain = pd_chain_find(pd, op->chain)->info;
 	pd_copy_name(req.storage.name, op->sd->name, sizeof(req.storage.name));
 	pd_copy_name(req.storage.addr, op->sd->addr, sizeof(req.storage.addr));
 	int rc = pd_peer_call(pd, op->md, OP_AS_CREATE, &req, sizeof(req), NULL, 0, space_came, op);
@@ -370,6 +376,7 @@ static int reply_space(struct pd *pd, const struct op *op, const struct space *s
 	    .own_net = s->vnode->spec.own_net,
 	    .memory = op->memory.desc,
 	    .storage = op->storage.desc,
+	    .chain = s->chain,
 	};
 	struct msg_hdr h = {.op = op->req.op, .flags = MSG_REPLY | (op->req.flags & MSG_ONCE), .tag = op->req.tag};
 	struct wire_seg seg = {&rep, sizeof(rep)};
@@ -598,31 +605,12 @@ static enum step_result finish_channel(struct pd *pd, struct op *op)
 
 /* ---- PD_INFO: the cluster's memory as the manager last summed it up */
 
-static void status_taken(struct pd *pd, const struct msg *m)
-{
-	json_t *root = json_loadb((const char *)m->data, m->data_len, 0, NULL), *c;
-	size_t i;
-	u64 total = 0, used = 0;
-	json_array_foreach(json_object_get(root, "components"), i, c)
-	{
-		const char *kind = json_string_value(json_object_get(c, "kind"));
-		if (!kind || strcmp(kind, "memory"))
-			continue;
-		total += (u64)json_integer_value(json_object_get(c, "total_bytes"));
-		used += (u64)json_integer_value(json_object_get(c, "used_bytes"));
-	}
-	json_decref(root);
-	pd->mem_total_bytes = total;
-	pd->mem_free_bytes = total - MIN(used, total);
-	pd->status_ns = pd_now(pd);
-}
-
 static void status_came(void *self, void *arg, s32 status, const struct msg *m)
 {
 	struct pd *pd = self;
 	struct op *op = pd_op_called_back(arg);
 	if (!status && m)
-		status_taken(pd, m);
+		pd_info_take(pd, m);
 	if (op) /* an old figure is better than none */
 		pd_op_satisfied(pd, op);
 }
@@ -719,6 +707,15 @@ void pd_op_asker_gone(struct pd *pd, conn_id c)
 	for (struct op *op = pd->ops; op; op = op->next)
 		if (op->asker == c && !op->dead)
 			op_end(pd, op);
+}
+
+/* The chain goes on without p: what its ops asked there is asked again by who wanted it. */
+void pd_op_chain_left(struct pd *pd, u32 chain, struct peer *p)
+{
+	for (struct op *op = pd->ops; op; op = op->next)
+		if (!op->dead && op->chain == chain && op->md == p && op->kind != OPK_CHANNEL)
+			pd_op_peer_is_down(pd, op, p);
+	pd_step_all(pd);
 }
 
 /* Until its deadline. */
@@ -820,7 +817,10 @@ static void op_from_process(struct op *op, const struct process *p, const struct
 	op->vnode = s->vnode;
 	op->md = s->md;
 	op->sd = s->vnode->sd;
-	op->epoch = s->epoch;
+	if (op->kind != OPK_SHM) { /* shared memory is kept by one node */
+		op->epoch = s->epoch;
+		op->chain = s->chain;
+	}
 	op->excache_bytes = s->excache_bytes;
 	op->uid = s->uid;
 	op->gid = s->gid;

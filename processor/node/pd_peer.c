@@ -108,6 +108,7 @@ bool pd_peer_closed(struct pd *pd, conn_id c)
 		pd->env->log(pd->env->ctx, LOG_WARN, "%s %s is down (%s); dialling until it is back", pd_peer_word(p), p->name, p->addr);
 	p->complained = p->wanted != 0;
 	node_calls_closed(pd->calls, c);
+	pd_chain_peer_down(pd, p);
 	pd_op_peer_down(pd, p);
 	return true;
 }

@@ -34,6 +34,7 @@ struct space *pd_space_new(struct pd *pd, const struct op *op)
 	s->md = op->md;
 	s->md_incarnation = op->md->incarnation;
 	s->epoch = op->epoch;
+	s->chain = op->chain;
 	s->excache_bytes = op->excache_bytes;
 	s->uid = op->uid;
 	s->gid = op->gid;
@@ -60,8 +61,8 @@ void pd_space_put(struct pd *pd, struct space *s)
 	if (--s->users)
 		return;
 	space_unlink(pd, s);
-	if (s->md_incarnation == s->md->incarnation)
-		pd_space_doom(pd, s->asid, s->md);
+	if (s->chain || s->md_incarnation == s->md->incarnation)
+		pd_space_doom(pd, s->asid, s->md, s->md_incarnation);
 	s->md->wanted--;
 	free(s);
 }
@@ -109,7 +110,7 @@ static void doomed_ask(struct pd *pd, struct doomed *d)
 		d->asked = true;
 }
 
-void pd_space_doom(struct pd *pd, u64 asid, struct peer *md)
+void pd_space_doom(struct pd *pd, u64 asid, struct peer *md, u64 md_incarnation)
 {
 	struct doomed *d = calloc(1, sizeof(*d));
 	if (!d) {
@@ -118,7 +119,7 @@ void pd_space_doom(struct pd *pd, u64 asid, struct peer *md)
 	}
 	d->asid = asid;
 	d->md = md;
-	d->md_incarnation = md->incarnation;
+	d->md_incarnation = md_incarnation;
 	d->next = pd->doomed;
 	pd->doomed = d;
 	md->wanted++;

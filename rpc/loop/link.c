@@ -79,6 +79,8 @@ void link_closed(struct loop *l, u32 index, u32 side)
 	struct end *e = &l->links[index]->end[side];
 	struct node *n = e->node == NOBODY ? NULL : &l->node[e->node];
 
+	if (!n)
+		e->closing = false; /* on its way to somebody, who hears of it then */
 	if (e->closed || !n)
 		return;
 	e->closed = true;
@@ -411,8 +413,6 @@ static conn_id take_end(struct loop *l, loop_node n, int fd, bool outgoing, cons
 		l->links[index]->hello.role = ROLE_PROCESS;
 		handshake_welcome(&l->links[index]->welcome, 0, l->node[n].name, l->node[n].incarnation, h->session, 0);
 	}
-	if (l->links[index]->cut)
-		push_closed(l, index, side, l->now_ns);
 	link_opened(l, index, side);
 	for (u32 i = 0; i < e->nheld; i++) {
 		struct event *held = &e->held[i];
@@ -423,6 +423,8 @@ static conn_id take_end(struct loop *l, loop_node n, int fd, bool outgoing, cons
 		loop_push(l, held);
 	}
 	e->nheld = 0;
+	if (l->links[index]->end[1 - side].shut || l->links[index]->cut) /* while nobody had this end */
+		push_closed(l, index, side, MAX(l->now_ns, e->last_ns));
 	return e->id;
 }
 

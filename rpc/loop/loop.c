@@ -372,3 +372,8 @@ const struct loop_stats *loop_stats(const struct loop *l)
 {
 	return &l->stats;
 }
+
+void loop_set_incarnation(struct loop *l, loop_node n, u64 incarnation)
+{
+	l->node[n].incarnation = incarnation;
+}

@@ -34,6 +34,8 @@ void loop_set_faults(struct loop *l, const struct loop_faults *faults);
 loop_node loop_add(struct loop *l, const char *name, u8 kind, const char *addr);
 const struct node_env *loop_env(struct loop *l, loop_node n);
 /* From now on the node hears of events. */
+/* What its peers are told in place of a random number: the logic knows its own. After loop_start. */
+void loop_set_incarnation(struct loop *l, loop_node n, u64 incarnation);
 void loop_start(struct loop *l, loop_node n, const struct node_ops *ops, void *self);
 /* As kill -9: its connections end (their peers hear of it), it is called no more and cannot be dialled until started again, with a new
  * incarnation. Its logic is the caller's to free. Not from within a handler of this node. */

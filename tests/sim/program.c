@@ -69,7 +69,7 @@ static bool holds(const u8 *bytes, u64 content)
 
 /* ---- calls: a request is sent again, the same bytes under the same tag, until its answer comes */
 
-static void call_drop(struct call *k)
+void program_call_drop(struct call *k)
 {
 	free(k->body);
 	memset(k, 0, sizeof(*k));
@@ -85,15 +85,33 @@ static void spoil(struct program *p, struct msg_hdr *h, u8 *body, u32 len)
 	}
 }
 
-static void transmit(struct program *p, struct call *k)
+static bool to_memory(const struct program *p, const struct call *k)
 {
+	u32 kind = (u32)(k - p->call);
+	return p->link.chain && (kind == CALL_WRITEBACK || kind == CALL_WRITEBACK2 || kind == CALL_FETCH || kind == CALL_LAYOUT);
+}
+
+void program_transmit(struct program *p, struct call *k)
+{
+	if (to_memory(p, k)) {
+		k->to = k == &p->call[CALL_WRITEBACK2] ? p->link.standby : p->mem;
+		k->hdr.epoch = p->link.info.epoch;
+		k->deadline_ns = now(p) + k->period_ns;
+		if (!program_linked(p)) {
+			k->to = 0;
+			return; /* sent when it is linked again */
+		}
+	}
 	struct wire_seg seg = {k->body, k->len};
 	struct msg_hdr h = k->hdr;
 	h.tag = k->tag;
 	k->deadline_ns = now(p) + (k->period_ns ? k->period_ns : START_NS);
 	if (p->hostile && p->state == PROG_LIVE && !program_random(p, 3))
 		spoil(p, &h, k->body, k->len);
-	if (p->crowd->env->send(p->crowd->env->ctx, k->to, &h, &seg, 1))
+	s32 rc = p->crowd->env->send(p->crowd->env->ctx, k->to, &h, &seg, 1);
+	if (rc && to_memory(p, k))
+		(void)program_link_closed(p, k->to);
+	else if (rc)
 		program_end(p, PROG_DEAD, "its channel does not take a request");
 }
 
@@ -112,7 +130,7 @@ void program_send(struct program *p, enum call_kind kind, conn_id to, struct msg
 	u32 at = 0;
 	for (u32 i = 0; i < nsegs; at += segs[i++].len)
 		memcpy(k->body + at, segs[i].base, segs[i].len);
-	transmit(p, k);
+	program_transmit(p, k);
 }
 
 static void send_one(struct program *p, enum call_kind kind, conn_id to, u16 op, const void *fixed, u32 len)
@@ -151,7 +169,7 @@ void program_end(struct program *p, enum program_state s, const char *why)
 	p->state = s;
 	p->why = why;
 	for (u32 i = 0; i < CALLS; i++)
-		call_drop(&p->call[i]);
+		program_call_drop(&p->call[i]);
 	free(p->echo);
 	p->echo = NULL;
 	close_conn(p, &p->admin);
@@ -159,6 +177,7 @@ void program_end(struct program *p, enum program_state s, const char *why)
 	close_regions(p);
 	close_conn(p, &p->mem);
 	close_conn(p, &p->sto);
+	program_link_end(p);
 }
 
 /* ---- layout operations */
@@ -199,6 +218,8 @@ static bool region_ready(struct program *p, u32 r)
 {
 	struct region *g = &p->region[r];
 	struct as_where_req q = {.addr = r ? BORDER : BASE_ADDR};
+	if (p->link.chain)
+		return program_linked(p);
 	if (g->conn)
 		return true;
 	for (u32 k = 0; g->known && k < PROGRAM_REGIONS; k++)
@@ -352,6 +373,10 @@ static bool some_writeback(struct program *p)
 		return false;
 	struct wire_seg segs[] = {{&req, sizeof(req)}, {rec, req.count * (u32)sizeof(rec[0])}, {bytes, nbytes}};
 	p->crowd->did.writebacks++;
+	if (p->link.chain) {
+		program_link_writeback(p, segs, ARRAY_SIZE(segs));
+		return true;
+	}
 	program_send(p, CALL_WRITEBACK, p->region[region].conn, (struct msg_hdr){.op = OP_MEM_WRITEBACK}, segs, ARRAY_SIZE(segs), RESEND_NS);
 	return true;
 }
@@ -361,8 +386,13 @@ static bool some_writeback(struct program *p)
 static void send_echo(struct program *p)
 {
 	struct wire_seg seg = {p->echo, p->echo_len};
-	struct msg_hdr h = {.op = OP_MEM_WRITEBACK, .tag = ++p->crowd->tags};
-	(void)p->crowd->env->send(p->crowd->env->ctx, p->region[p->echo_region].conn, &h, &seg, 1);
+	struct msg_hdr h = {.op = OP_MEM_WRITEBACK, .tag = ++p->crowd->tags, .epoch = p->link.info.epoch};
+	if (p->link.chain && !program_linked(p))
+		return;
+	(void)p->crowd->env->send(p->crowd->env->ctx, p->link.chain ? p->mem : p->region[p->echo_region].conn, &h, &seg, 1);
+	h.tag = ++p->crowd->tags;
+	if (p->link.standby)
+		(void)p->crowd->env->send(p->crowd->env->ctx, p->link.standby, &h, &seg, 1);
 	forget_echo(p);
 }
 
@@ -376,6 +406,8 @@ static void writeback_reply(struct program *p, s32 status, const struct msg *m)
 		program_end(p, PROG_DEAD, "a write-back was refused");
 		return;
 	}
+	if (!program_link_written(p))
+		return;
 	for (u32 i = 0; i < p->wb_count; i++) {
 		struct line *l = &p->line[p->wb_first[i]];
 		l->held = l->sent;
@@ -486,7 +518,7 @@ static void start(struct program *p, u32 steps)
 
 static void ask_run(struct program *p)
 {
-	struct pd_run_req r = {.excache_bytes = MIB, .name_len = 7};
+	struct pd_run_req r = {.excache_bytes = MIB, .name_len = 7, .replicas = p->crowd->opts.replicas};
 	struct wire_seg segs[] = {{&r, sizeof(r)}, {"program", 7}};
 	p->state = PROG_STARTING;
 	program_send(p, CALL_CTL, p->admin, (struct msg_hdr){.op = OP_PD_RUN}, segs, ARRAY_SIZE(segs), 0);
@@ -515,6 +547,7 @@ static void enter_space(struct program *p, const struct pd_space_rep *rep)
 	memset(p->line, 0, sizeof(p->line));
 	close_regions(p);
 	memcpy(p->home, rep->memory.name, sizeof(p->home));
+	program_link_enter(p, rep);
 	p->state = PROG_STARTING;
 	p->file_open = false;
 	p->file_seq = p->appending = 0;
@@ -578,7 +611,7 @@ static void exec_reply(struct program *p, s32 status, const struct msg *m)
 		return; /* the caller is as it was */
 	}
 	u32 appended = p->appended;
-	call_drop(&p->call[CALL_FILE]); /* an append in flight may or may not have happened */
+	program_call_drop(&p->call[CALL_FILE]); /* an append in flight may or may not have happened */
 	enter_space(p, m->fixed);
 	p->appended = appended;
 	p->steps /= 2;
@@ -621,6 +654,8 @@ static bool idle(const struct program *p, bool also_file)
 /* Starts something. false: what the dice chose cannot be done now. */
 static bool act(struct program *p)
 {
+	if (p->link.chain && !program_linked(p))
+		return false;
 	u32 dice = program_random(p, 100);
 	if (p->echo && dice >= 95)
 		send_echo(p);
@@ -634,7 +669,7 @@ static bool act(struct program *p)
 		some_layout(p);
 	else if (!p->call[CALL_FILE].active && dice < 30)
 		program_file_step(p);
-	else if (!p->call[CALL_WRITEBACK].active && dice < 65)
+	else if (!p->call[CALL_WRITEBACK].active && !p->call[CALL_WRITEBACK2].active && dice < 65)
 		return some_writeback(p);
 	else
 		return !p->call[CALL_FETCH].active && some_fetch(p);
@@ -685,18 +720,18 @@ static void resend(struct program *p, struct call *k)
 {
 	if (!k->period_ns) {
 		bool starting = p->state == PROG_STARTING;
-		call_drop(k);
+		program_call_drop(k);
 		if (starting)
 			program_end(p, PROG_FAILED, "no answer to PD_RUN");
 		return;
 	}
 	p->crowd->did.resent++;
-	transmit(p, k);
+	program_transmit(p, k);
 }
 
 static u64 program_tick(struct program *p, u64 now_ns)
 {
-	u64 next = UINT64_MAX;
+	u64 next = p->state < PROG_DONE ? program_link_tick(p, now_ns) : UINT64_MAX;
 	for (u32 i = 0; i < CALLS; i++)
 		if (p->call[i].active && now_ns >= p->call[i].deadline_ns)
 			resend(p, &p->call[i]);
@@ -712,14 +747,18 @@ static u64 program_tick(struct program *p, u64 now_ns)
 
 static void answered(struct program *p, enum call_kind kind, const struct msg *m)
 {
+	if (program_link_again(p, kind, m->hdr.status))
+		return;
 	struct call k = p->call[kind];
 	p->call[kind] = (struct call){0};
 	s32 status = m->hdr.status;
-	if (kind == CALL_WRITEBACK) {
+	if (kind == CALL_WRITEBACK || kind == CALL_WRITEBACK2) {
 		writeback_reply(p, status, m);
 		keep_echo(p, &k);
 	}
-	if (kind == CALL_FETCH)
+	if (program_link_reply(p, &k, status, m))
+		;
+	else if (kind == CALL_FETCH)
 		fetch_reply(p, status, m);
 	else if (kind == CALL_LAYOUT)
 		layout_reply(p, k.hdr.op, status, m);
@@ -779,6 +818,8 @@ static void on_closed(void *self, conn_id c)
 			program_end(p, PROG_FAILED, "the processor node hung up");
 		else if (p->admin == c)
 			p->admin = 0;
+		else if (program_link_closed(p, c))
+			continue;
 		else if (p->ctl == c || p->mem == c || p->sto == c || (c && (p->region[0].conn == c || p->region[1].conn == c)))
 			program_end(p, PROG_DEAD, p->ctl == c ? "pd hung up" : p->mem == c ? "its memory node hung up" : "its storage node hung up");
 	}

@@ -13,7 +13,7 @@
 #define MAX_PROGRAMS 48u
 
 enum program_state { PROG_UNUSED, PROG_DIALLING, PROG_STARTING, PROG_LIVE, PROG_CHECKING, PROG_ENDING, PROG_DONE, PROG_FAILED /* never ran */, PROG_DEAD };
-enum call_kind { CALL_CTL, CALL_WHERE, CALL_WRITEBACK, CALL_FETCH, CALL_LAYOUT, CALL_FILE, CALLS };
+enum call_kind { CALL_CTL, CALL_WHERE, CALL_WRITEBACK, CALL_WRITEBACK2, CALL_FETCH, CALL_LAYOUT, CALL_FILE, CALLS };
 
 struct call {
 	bool active;
@@ -41,7 +41,19 @@ struct region {
 	conn_id conn; /* 0: not open yet; home's is program.mem */
 };
 
+struct link { /* program_chain.c: to the nodes of a chain. program.mem is the owner's connection */
+	u32 chain; /* 0: memory is on one node alone */
+	bool known, linked; /* info is not doubted; and both nodes are connected */
+	struct chain_info info;
+	conn_id standby;
+	u64 mem_incarnation, standby_incarnation;
+	u64 next_ns;
+	u8 *wb; /* the write-back in flight, and how many have yet to answer */
+	u32 wb_len, wb_left;
+};
+
 struct program {
+	struct link link;
 	struct crowd *crowd;
 	u32 index;
 	enum program_state state;
@@ -80,6 +92,7 @@ struct crowd_opts {
 	u32 programs, steps;
 	u32 hostile;          /* the first so many */
 	bool may_be_full;     /* a layout operation may be refused for want of memory, and has then done nothing */
+	u32 replicas;
 	bool check_contents;  /* off when frames between daemons are corrupted: nothing can be promised then */
 };
 
@@ -119,5 +132,18 @@ void program_violation(struct program *p, const char *fmt, ...) __attribute__((f
 void program_end(struct program *p, enum program_state s, const char *why);
 void program_send(struct program *p, enum call_kind kind, conn_id to, struct msg_hdr h, const struct wire_seg *segs, u32 nsegs, u64 period_ns);
 u32 program_random(struct program *p, u32 below);
+void program_transmit(struct program *p, struct call *k);
+void program_call_drop(struct call *k);
+
+/* program_chain.c: all but enter, end and tick are of programs with a chain */
+bool program_linked(const struct program *p);
+void program_link_enter(struct program *p, const struct pd_space_rep *rep);
+void program_link_end(struct program *p);
+u64 program_link_tick(struct program *p, u64 now_ns);
+void program_link_writeback(struct program *p, const struct wire_seg *segs, u32 nsegs);
+bool program_link_written(struct program *p); /* one more has it: all do */
+bool program_link_reply(struct program *p, const struct call *k, s32 status, const struct msg *m); /* it was the chain's */
+bool program_link_again(struct program *p, enum call_kind kind, s32 status);
+bool program_link_closed(struct program *p, conn_id c);
 
 #endif

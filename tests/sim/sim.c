@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include "base/rules.h"
 
 struct scenario {
 	const char *name;
@@ -76,6 +79,22 @@ static const struct scenario scenarios[] = {
 	 true,
 	 8,
 	 {.spread = true}},
+	{"replicated",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 1000, .duplicate = 5000},
+	 {.programs = 8, .steps = 400, .check_contents = true, .replicas = 1},
+	 false,
+	 0},
+	{"replicated and kills",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 500, .duplicate = 2000},
+	 {.programs = 8, .steps = 3000, .check_contents = true, .replicas = 1},
+	 false,
+	 8},
+	{"replicated and two faults",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 500, .duplicate = 2000},
+	 {.programs = 8, .steps = 3000, .check_contents = true, .replicas = 1},
+	 true, /* owner and standby may be lost together; but no wrong byte */
+	 8,
+	 {.two_faults = true}},
 };
 #define SCENARIOS ARRAY_SIZE(scenarios)
 
@@ -96,6 +115,50 @@ static void must_hold(bool ok, u64 seed, const char *what)
 }
 
 /* ---- kills and partitions */
+
+/* The second fault comes when a new standby is perhaps filled, perhaps not, and while an owner may not know that it is none any more. */
+static void second_fault(struct world *w, const u32 dice[3], enum who first)
+{
+	enum who who = (enum who)(M0 + (first - M0 + 1 + dice[0] / 64 % (WORLD_MEMORIES - 1)) % WORLD_MEMORIES);
+	const char *filling = NULL;
+	if (dice[1] / 2048 & 1)
+		loop_run(w->loop, dice[1] / 4096 % 400 * MS);
+	else
+		for (u32 i = 0; i < 1400 && !(filling = gm_filling_owner(w->gm)); i++)
+			loop_run(w->loop, MS / 2);
+	if (filling)
+		who = (enum who)(M0 + filling[1] - '0');
+	world_kill(w, who);
+	loop_run(w->loop, 100 * MS + dice[2] / 4096 % 1000 * MS);
+	world_revive(w, who);
+}
+
+/* Kills and partitions of memory nodes, one at a time, each with time to fill a new standby. What programs do meanwhile must not show it. */
+static void kill_members(struct world *w, struct crowd *c, u32 kills)
+{
+	for (u32 i = 0; i < kills && crowd_busy(c); i++) {
+		u32 dice[3];
+		c->env->random(c->env->ctx, dice, sizeof(dice));
+		enum who who = (enum who)(M0 + dice[0] % WORLD_MEMORIES);
+		loop_run(w->loop, dice[1] % 300 * MS);
+		if (dice[1] >> 16 & 1) { /* the manager loses sight of it: a lapsed lease, and an owner that does not know */
+			loop_sever(w->loop, w->node[GM], w->node[who], true);
+			loop_run(w->loop, 200 * MS + dice[2] % (w->opts.two_faults ? 1500 : 4000) * MS);
+			if (w->opts.two_faults)
+				second_fault(w, dice, who);
+			loop_sever(w->loop, w->node[GM], w->node[who], false);
+		} else {
+			world_kill(w, who);
+			if (w->opts.two_faults)
+				second_fault(w, dice, who);
+			else
+				loop_run(w->loop, dice[2] % 2000 * MS);
+			world_revive(w, who);
+		}
+		loop_run(w->loop, 1500 * MS);
+		crowd_more(c, 2);
+	}
+}
 
 static void kill_some(struct world *w, struct crowd *c, u32 kills)
 {
@@ -134,6 +197,18 @@ static bool memory_empty(const struct world *w)
 static bool memory_in_use(void *w)
 {
 	return !memory_empty(w);
+}
+
+/* Where something is left, if it is. */
+static void show_memory(const struct world *w)
+{
+	struct md_stat st;
+	for (u32 i = 0; i < WORLD_MEMORIES; i++) {
+		md_stat(w->md[i], &st);
+		if (st.spaces || st.committed_bytes || st.held_bytes)
+			fprintf(stderr, "m%u holds %llu address spaces, %llu bytes committed, %llu held\n", i, (unsigned long long)st.spaces,
+				(unsigned long long)st.committed_bytes, (unsigned long long)st.held_bytes);
+	}
 }
 
 static void check_deaths(const struct crowd *c, u64 seed)
@@ -187,6 +262,25 @@ static void check_end(struct world *w, struct crowd *c, const struct scenario *s
 	if (!s->crowd.check_contents) /* a destroy that was corrupted on its way is made up for by the lease */
 		world_kill(w, P0);
 	must_hold(loop_run_while(w->loop, memory_in_use, w, 60 * NSEC_PER_SEC), seed, "memory of programs that ended is not freed");
+	show_memory(w);
+}
+
+/* What the programs wait for that do not end. */
+static void show_busy(const struct crowd *c)
+{
+	for (u32 i = 0; i < c->nprogs; i++) {
+		const struct program *p = &c->prog[i];
+		const struct link *l = &p->link;
+		if (p->state >= PROG_DONE)
+			continue;
+		fprintf(stderr, "program %u: state %d, asid %llu, %u steps left, chain %u epoch %u known %d linked %d mem %llx standby %llx, calls:", i,
+			p->state, (unsigned long long)p->asid, p->steps, l->chain, l->info.epoch, l->known, l->linked, (unsigned long long)p->mem,
+			(unsigned long long)l->standby);
+		for (u32 k = 0; k < CALLS; k++)
+			if (p->call[k].active)
+				fprintf(stderr, " %s to %llx", op_row(p->call[k].hdr.op)->name, (unsigned long long)p->call[k].to);
+		fprintf(stderr, "\n");
+	}
 }
 
 /* ---- runs */
@@ -209,8 +303,14 @@ static struct outcome run(u64 seed, u32 log_level)
 	struct world *w = world_new(seed, &s->world, &s->faults, dir, log_level);
 	loop_run(w->loop, 500 * MS); /* everybody registers */
 	struct crowd *c = crowd_new(w, &s->crowd);
-	kill_some(w, c, s->kills);
-	must_hold(loop_run_while(w->loop, crowd_busy, c, 120 * NSEC_PER_SEC), seed, "programs hang");
+	if (s->crowd.replicas)
+		kill_members(w, c, s->kills);
+	else
+		kill_some(w, c, s->kills);
+	bool end = loop_run_while(w->loop, crowd_busy, c, 120 * NSEC_PER_SEC);
+	must_hold(end, seed, "programs hang");
+	if (!end)
+		show_busy(c);
 	check_end(w, c, s, seed);
 	o.hash = loop_trace_hash(w->loop);
 	o.stats = *loop_stats(w->loop);
@@ -234,6 +334,61 @@ static struct outcome run(u64 seed, u32 log_level)
 	return o;
 }
 
+#ifdef LEGO_RULES
+/* A build in which rules of the protocol can be switched off: each must then be missed. A run notices by a violation, an assertion or a hang. */
+u32 rules_off;
+
+static const struct {
+	const char *name;
+	enum rule rule;
+	const char *scenario;
+} rules[] = {
+	{"a stale standby is promoted", RULE_SYNC, "replicated and two faults"},
+	{"a retry replaces a newer write", RULE_VERSION, "replicated"},
+	{"a paused owner is obeyed", RULE_EPOCH, "replicated and two faults"},
+	{"a layout operation is answered half-done", RULE_MIRROR, "replicated and kills"},
+};
+
+static bool noticed(u64 seed)
+{
+	fflush(NULL);
+	pid_t pid = fork();
+	int status = 0;
+	if (!pid) {
+		if (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout))
+			_exit(0);
+		alarm(60);
+		_exit(run(seed, LOG_ERROR).violations != 0);
+	}
+	return waitpid(pid, &status, 0) == pid && status;
+}
+
+static u64 seed_of(const char *scenario, u64 n)
+{
+	u64 i = 0;
+	while (strcmp(scenarios[i].name, scenario))
+		i++;
+	return i + n * SCENARIOS;
+}
+
+/* How many of the first seeds notice: with the rule none, without it at least one. */
+int main(int argc, char **argv)
+{
+	u64 most = argc > 1 ? strtoull(argv[1], NULL, 10) : 24, bad = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(rules); i++) {
+		u64 n = 0, with = seed_of(rules[i].scenario, 0);
+		rules_off = 0;
+		bad += noticed(with);
+		rules_off = rules[i].rule;
+		while (n < most && !noticed(seed_of(rules[i].scenario, n)))
+			n++;
+		bad += n == most;
+		printf("%s: %s after %llu seeds\n", rules[i].name, n == most ? "NOT NOTICED" : "noticed", (unsigned long long)(n + (n < most)));
+	}
+	printf("%u rules, %llu bad\n", (u32)ARRAY_SIZE(rules), (unsigned long long)bad);
+	return bad ? 1 : 0;
+}
+#else
 int main(int argc, char **argv)
 {
 	u64 first = argc > 1 ? strtoull(argv[1], NULL, 10) : 0, count = argc > 2 ? strtoull(argv[2], NULL, 10) : 2 * SCENARIOS, bad = 0;
@@ -248,3 +403,4 @@ int main(int argc, char **argv)
 	printf("%llu seeds, %llu bad\n", (unsigned long long)count, (unsigned long long)bad);
 	return bad ? 1 : 0;
 }
+#endif

@@ -161,6 +161,7 @@ static void start_md(struct world *w, enum who who, const struct node_env *env)
 	w->md[who - M0] = md_new(env, &cfg);
 	must(w->md[who - M0], names[who]);
 	loop_start(w->loop, w->node[who], md_ops(), w->md[who - M0]);
+	loop_set_incarnation(w->loop, w->node[who], cfg.incarnation);
 }
 
 static void start_sd(struct world *w, const struct node_env *env)

@@ -17,6 +17,7 @@ enum who { GM, M0, M1, M2, S0, P0, PROGRAMS, REAPER, WHOS };
 
 struct world_opts {
 	u64 memory_bytes; /* of each memory node; 0: WORLD_MEMORY_BYTES */
+	bool two_faults;  /* kills of memory nodes come in pairs */
 	bool spread;      /* the vRegions of a program are on different nodes: by turns, whatever room there is */
 };
 

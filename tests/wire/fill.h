@@ -162,6 +162,36 @@ static void fill_node_ref(void *at)
 	NUM(epoch);
 }
 
+static void fill_chain_info(void *at)
+{
+	struct chain_info *s = at;
+
+	NUM(id);
+	NUM(epoch);
+	NUM(flags);
+	NUM(owner_incarnation);
+	NUM(standby_incarnation);
+	fill_node_ref(&s->owner);
+	fill_node_ref(&s->standby);
+}
+
+static void fill_gm_chain_req(void *at)
+{
+	struct gm_chain_req *s = at;
+
+	NUM(id);
+	NUM(epoch);
+	NUM(flags);
+}
+
+static void fill_pd_chain_req(void *at)
+{
+	struct pd_chain_req *s = at;
+
+	NUM(asid);
+	NUM(epoch);
+}
+
 static void fill_gm_place_rep(void *at)
 {
 	struct gm_place_rep *s = at;
@@ -170,6 +200,7 @@ static void fill_gm_place_rep(void *at)
 	fill_node_ref(&s->processor);
 	fill_node_ref(&s->memory);
 	fill_node_ref(&s->storage);
+	fill_chain_info(&s->chain);
 }
 
 static void fill_gm_ids_req(void *at)
@@ -288,6 +319,7 @@ static void fill_as_create_req(void *at)
 	NUM(limit_bytes);
 	fill_node_ref(&s->storage);
 	NUM(flags);
+	fill_chain_info(&s->chain);
 }
 
 static void fill_as_clone_req(void *at)
@@ -623,6 +655,7 @@ static void fill_pd_space_rep(void *at)
 	NUM(own_net);
 	fill_chan_desc(&s->memory);
 	fill_chan_desc(&s->storage);
+	NUM(chain);
 }
 
 static void fill_pd_space_req(void *at)
@@ -761,7 +794,9 @@ static void fill_as_where_rep(void *at)
 	NUM(lo);
 	NUM(hi);
 	TEXT(name);
+	TEXT(standby);
 	NUM(epoch);
+	NUM(chain);
 }
 
 static void fill_part_req(void *at)
@@ -773,6 +808,7 @@ static void fill_part_req(void *at)
 	NUM(kind);
 	NUM(flags);
 	NUM(count);
+	NUM(epoch);
 	NUM(lo);
 	NUM(hi);
 }

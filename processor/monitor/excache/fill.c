@@ -388,7 +388,7 @@ static bool fetch(struct window *w, const struct vma *v)
 	if (handle > 0) {
 		evict_ahead(w->set, (u32)__builtin_popcount(w->want)); /* while home is at it */
 		flight_waits(FLIGHT_REPLY, page_addr(w->base), 0);
-		status = owner_wait(owner, handle);
+		status = owner_wait(handle);
 		flight_waits(FLIGHT_RUNS, 0, 0);
 	}
 	if (status == -WIRE_TIMEOUT || status == -WIRE_WAIT || status == -WIRE_BUSY || status == -WIRE_DOWN || status == -WIRE_MOVED ||

@@ -27,6 +27,10 @@ struct outgoing { /* a batch */
 	struct mem_writeback_req req;
 	struct mem_writeback_rep rep;
 	struct chan_reply reply;
+	/* the same to the standby, where there is one */
+	s64 handle2; /* 0: none */
+	struct mem_writeback_rep rep2;
+	struct chan_reply reply2;
 };
 static struct outgoing batches[WB_DEPTH]; /* ring.drain */
 static u32 begun;			  /* written under ring.drain: how many are busy */
@@ -127,6 +131,12 @@ static void batch_post(struct outgoing *out)
 	out->rep = (struct mem_writeback_rep){0};
 	out->reply = (struct chan_reply){.fixed = &out->rep, .fixed_len = sizeof(out->rep)};
 	out->handle = owner_post(out->owner, OP_MEM_WRITEBACK, out->seg, out->nsegs, &out->reply);
+	out->handle2 = 0;
+	if (mon.boot.chain && out->handle > 0) {
+		out->rep2 = (struct mem_writeback_rep){0};
+		out->reply2 = (struct chan_reply){.fixed = &out->rep2, .fixed_len = sizeof(out->rep2)};
+		out->handle2 = owner_post_standby(out->seg, out->nsegs, &out->reply2);
+	}
 	count(CNT_WRITEBACK, 1);
 }
 
@@ -139,7 +149,12 @@ static void batch_singly(struct outgoing *out)
 		struct mem_writeback_rep rep = {0};
 		struct wire_seg seg[] = {{&req, sizeof(req)}, {&out->line[i], sizeof(out->line[i])}, {out->bytes[i], (u32)LINE_SIZE}};
 		struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep)};
-		s32 status = owner_call(OP_MEM_WRITEBACK, seg, out->bytes[i] ? 3 : 2, &r, out->line[i].addr);
+		s32 status = 0;
+
+		if (mon.boot.chain)
+			owner_write_both(seg, out->bytes[i] ? 3 : 2, &rep, out->line[i].addr);
+		else
+			status = owner_call(OP_MEM_WRITEBACK, seg, out->bytes[i] ? 3 : 2, &r, out->line[i].addr);
 
 		if (status)
 			owner_gone(status, out->line[i].addr);
@@ -148,12 +163,31 @@ static void batch_singly(struct outgoing *out)
 	}
 }
 
+/* The standby's answer: a line that it did not take is not written back. */
+static s32 wait_standby(struct outgoing *out)
+{
+	s32 status = out->handle2 > 0 ? owner_wait(out->handle2) : (s32)out->handle2;
+
+	if (out->handle2 > 0) {
+		out->rep.committed &= out->rep2.committed;
+		out->rep.refused |= out->rep2.refused;
+	}
+	out->handle2 = 0;
+	return status;
+}
+
+static bool answered(struct outgoing *out)
+{
+	return out->handle <= 0 || (owner_done(out->handle) && (out->handle2 <= 0 || owner_done(out->handle2)));
+}
+
 /* Waits for home's masks; sends again what did not get through. */
 static void batch_finish(struct outgoing *out)
 {
 	flight_waits(FLIGHT_REPLY, OP_MEM_WRITEBACK, 0);
-	s32 status = out->handle > 0 ? owner_wait(out->owner, out->handle) : (s32)out->handle;
+	s32 status = out->handle > 0 ? owner_wait(out->handle) : (s32)out->handle, theirs = wait_standby(out);
 
+	status = status ? status : theirs;
 	flight_waits(FLIGHT_RUNS, 0, 0);
 	if (status)
 		batch_singly(out);
@@ -213,7 +247,7 @@ bool writeback_end(bool wait)
 	for (u32 i = 0; i < WB_DEPTH; i++) {
 		struct outgoing *out = &batches[i];
 
-		if (!out->busy || (!wait && out->handle > 0 && !owner_done(out->owner, out->handle)))
+		if (!out->busy || (!wait && !answered(out)))
 			continue;
 		batch_end(out);
 		any = true;

@@ -11,6 +11,12 @@
 #define READS_REFUSED 64u
 #define PIECES (BOUNCE_DATA / READ_PIECE)
 
+/* A memory node with a standby is not waited for: the storage node answers too. */
+static u64 patience(void)
+{
+	return mon.boot.chain ? 300 * NSEC_PER_MSEC : 0;
+}
+
 static bool ask_cache(struct file *f)
 {
 	u32 reads = __atomic_fetch_add(&f->reads, 1, __ATOMIC_RELAXED);
@@ -36,7 +42,7 @@ s64 file_read(struct file *f, u64 off, u64 len, void *buf)
 		return brought;
 	if (!cache)
 		return sto_read(f, off, len, buf);
-	if (!chan_call(&mon.mem, OP_MEM_FILE_READ, &seg, 1, &r, 0))
+	if (!chan_call(&mon.mem, OP_MEM_FILE_READ, &seg, 1, &r, patience()))
 		return (s64)MIN(rep.n, (u64)MIN(r.data_len, r.data_cap));
 	refused(f);
 	return sto_read(f, off, len, buf);
@@ -68,7 +74,7 @@ static u32 post(struct chan *c, u16 op, struct file *f, u64 off, u64 len, u8 *bu
 
 		p[n].len = (u32)q.len;
 		p[n].r = (struct chan_reply){.fixed = &p[n].rep, .fixed_len = sizeof(p[n].rep), .data = buf + at, .data_cap = p[n].len};
-		p[n].handle = chan_post(c, op, 0, &seg, 1, &p[n].r, 0);
+		p[n].handle = chan_post(c, op, 0, &seg, 1, &p[n].r, op == OP_MEM_FILE_READ ? patience() : 0);
 		if (p[n].handle <= 0)
 			break;
 	}

@@ -73,6 +73,7 @@ static s64 write_boot(struct thread *t, struct exec_args *x, const struct pd_spa
 	b->old_asid = mon.boot.asid;
 	b->asid = space->asid;
 	b->memory = space->memory;
+	b->chain = space->chain;
 	b->storage = space->storage;
 	b->umask = files_umask(t);
 	b->sigmask = t->uc->sigmask | t->virtual_mask_sync;

@@ -27,6 +27,8 @@ static void place_child_fds(const struct pd_call *c, const struct pd_space_rep *
 			fd_place(c->fds[next++], numbers[i]);
 }
 
+#define CHAIN_TRIES 500u
+
 static void close_child_fds(void)
 {
 	host(SYSNR(close_range), MON_FD_CHILD_CTL, MON_FD_CHILD_STO_RING, 0);
@@ -38,6 +40,14 @@ s64 task_new_space(struct thread *t, u16 op, u64 lseq, struct pd_space_rep *rep)
 	struct pd_call c = {.op = op, .req = &req, .req_len = sizeof(req), .rep = rep, .rep_len = sizeof(*rep), .nfds = 8};
 	s64 r = pd_call(t->task, &c);
 
+	/* The owner of a chain may be changing: pd hears of it too. */
+	for (u32 tries = 0; mon.boot.chain && r <= -WIRE_NO_LINE && tries < CHAIN_TRIES; tries++) {
+		u64 ts[2] = {0, 10 * NSEC_PER_MSEC};
+
+		host(SYSNR(nanosleep), ts, 0);
+		c.nfds = 8;
+		r = pd_call(t->task, &c);
+	}
 	if (r) {
 		for (u32 i = 0; i < c.nfds && r; i++)
 			host(SYSNR(close), c.fds[i]);

@@ -1,10 +1,14 @@
 /* Owners: a map from addresses to numbers, a table from numbers to names, epochs and channels. A number is never used for another node or
- * epoch again, so a channel is never replaced under a thread that waits on it.
+ * epoch again (of a chain: before nobody uses its channel any more), so a channel is never replaced under a thread that waits on it.
  *
  * A vfork child has its own descriptors: a channel that was opened after it began is not its own, nor may it open one that its parent's
  * threads would use. Such a request goes over the guest channel, one at a time.
  *
- * Locks: owners_lock, guest.lock; nothing is taken below them but a task's control socket. */
+ * A space with a chain has one owner, called HOME whoever it is, and a standby: `members` says which numbers they have now, under which epoch.
+ * owner_mend finds out when something is wrong, closes the channels of those who are no members any more (so whoever waits there goes on, and
+ * late answers find nobody), and everything that was unanswered is repeated.
+ *
+ * Locks: mend_lock, owners_lock, guest.lock; nothing is taken below them but a task's control socket. */
 #include "base/string.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/vm/owner.h"
@@ -17,8 +21,16 @@
 #define TIMEOUT_NS (30 * NSEC_PER_SEC)
 #define PAUSE_NS   500000u
 
+#define CHAIN_TIMEOUT_NS (300 * NSEC_PER_MSEC) /* then one asks how the chain stands, and repeats */
+#define MEND_NS		 (15 * NSEC_PER_SEC)
+#define REOPEN_NS	 (30 * NSEC_PER_MSEC)
+#define REOPENS		 1000u
+
 struct owner {
 	char name[WIRE_NAME_MAX];
+	u64 incarnation; /* of a chain's member */
+	bool gone;	 /* it was one, or its channel broke */
+	u32 users;	 /* … requests of it that are not waited for yet */
 	u32 epoch;
 	u32 open_no; /* 0: not open; else in which order they were opened */
 	struct chan ch;
@@ -26,7 +38,8 @@ struct owner {
 
 u8 *owner_map;
 static struct owner owners[OWNERS + 1]; /* [HOME]: its channel is mon.mem */
-static struct lock owners_lock;
+static struct lock owners_lock, mend_lock;
+static u64 members; /* epoch << 32 | how often it changed << 24 | known << 16 | standby's number << 8 | HOME's number */
 static u32 last_open;
 static struct {
 	struct lock lock;
@@ -35,13 +48,36 @@ static struct {
 	s32 pid; /* of the vfork child whose descriptor it is */
 } guest;
 
+static void home_is_boots(void)
+{
+	memcpy(owners[HOME].name, mon.boot.memory.name, sizeof(owners[HOME].name));
+	owners[HOME].epoch = mon.boot.memory.epoch;
+	owners[HOME].incarnation = mon.boot.memory.incarnation;
+	members = (u64)mon.boot.memory.epoch << 32 | HOME;
+}
+
 void owners_init(void)
 {
 	owner_map = mon_map(VA_LIMIT >> OWNER_SHIFT);
 	if (!owner_map)
 		mon_fatal("no memory for the map of memory nodes");
-	memcpy(owners[HOME].name, mon.boot.memory.name, sizeof(owners[HOME].name));
-	owners[HOME].epoch = mon.boot.memory.epoch;
+	home_is_boots();
+}
+
+static u64 members_now(void)
+{
+	return __atomic_load_n(&members, __ATOMIC_ACQUIRE);
+}
+
+/* The number whose channel serves an owner. */
+static u32 server_of(u32 owner)
+{
+	return owner == HOME ? members_now() & 0xff : owner;
+}
+
+static u32 epoch_of(u32 owner)
+{
+	return mon.boot.chain ? (u32)(members_now() >> 32) : owners[owner].epoch;
 }
 
 u32 owners_opened(void)
@@ -53,10 +89,17 @@ void owners_fork_child(void)
 {
 	lock_reset(&owners_lock);
 	lock_reset(&guest.lock);
+	lock_reset(&mend_lock);
 	for (u32 o = HOME + 1; o <= OWNERS; o++) {
 		if (owners[o].open_no)
 			channel_detach(&owners[o].ch);
 		owners[o].open_no = 0;
+		if (mon.boot.chain)
+			memset(&owners[o], 0, sizeof(owners[o]));
+	}
+	if (mon.boot.chain) {
+		memset(&owners[HOME], 0, sizeof(owners[HOME]));
+		home_is_boots();
 	}
 	channel_detach(&guest.ch);
 	guest.owner = 0;
@@ -67,7 +110,15 @@ const char *owner_name(u64 addr)
 {
 	u32 o = __atomic_load_n(&owner_map[addr >> OWNER_SHIFT], __ATOMIC_RELAXED);
 
-	return owners[o ? o : HOME].name;
+	return owners[server_of(o ? o : HOME)].name;
+}
+
+static u64 now_ns(void)
+{
+	s64 ts[2] = {0, 0};
+
+	host(SYSNR(clock_gettime), 1 /* CLOCK_MONOTONIC */, ts);
+	return (u64)ts[0] * NSEC_PER_SEC + (u64)ts[1];
 }
 
 static void pause_shortly(void)
@@ -103,8 +154,10 @@ static u32 number_of(const struct as_where_rep *w)
 		}
 		if (owners[o].epoch == w->epoch && !memcmp(owners[o].name, w->name, sizeof(w->name)))
 			found = o;
-		else if (o == HOME && !memcmp(owners[o].name, w->name, sizeof(w->name)))
+		else if (o == HOME && !memcmp(owners[o].name, w->name, sizeof(w->name))) {
+			owners[o].epoch = w->epoch;
 			found = o; /* home speaks of itself */
+		}
 	}
 	lock_drop(&owners_lock);
 	if (!found)
@@ -114,6 +167,10 @@ static u32 number_of(const struct as_where_rep *w)
 
 u32 owner_ask(u64 addr)
 {
+	if (mon.boot.chain) {
+		map_set(ALIGN_DOWN(addr, GIB), ALIGN_DOWN(addr, GIB) + GIB, HOME);
+		return HOME;
+	}
 	struct as_where_req req = {.addr = addr};
 	struct as_where_rep rep = {0};
 	struct wire_seg seg = {&req, sizeof(req)};
@@ -130,8 +187,8 @@ u32 owner_ask(u64 addr)
 
 /* ---------------------------------------------------------------- channels */
 
-/* Asks pd for one; to: where its socket goes. */
-static void channel_new(struct chan *ch, struct owner *o, int to)
+/* Asks pd for one; to: where its socket goes. False: not now, and there may be another node to ask. */
+static bool channel_new(struct chan *ch, struct owner *o, int to)
 {
 	struct pd_channel_req req = {.asid = mon.boot.asid};
 	struct chan_desc desc = {0};
@@ -140,10 +197,13 @@ static void channel_new(struct chan *ch, struct owner *o, int to)
 	memcpy(req.name, o->name, sizeof(req.name));
 	s64 r = pd_call(thread_self()->task, &c);
 
+	if (r && mon.boot.chain)
+		return false;
 	if (r || c.nfds != (desc.ring_len ? 2 : 1))
 		mon_fatal("memory node %s, which holds memory of this process, cannot be reached (status %ld)", o->name, r);
 	fd_place(c.fds[0], to);
 	channel_attach(ch, &desc, to, desc.ring_len ? c.fds[1] : -1);
+	return true;
 }
 
 static bool own_descriptor(const struct task *task, const struct owner *o)
@@ -153,7 +213,7 @@ static bool own_descriptor(const struct task *task, const struct owner *o)
 	return no && (!task->parent_vfork || no <= task->owners_seen);
 }
 
-/* The channel, or NULL: a vfork child that has none of its own. */
+/* The channel, or NULL: a vfork child that has none of its own, or a member of a chain that cannot be reached just now. */
 static struct chan *channel_of(u32 owner)
 {
 	const struct task *task = thread_self()->task;
@@ -166,67 +226,311 @@ static struct chan *channel_of(u32 owner)
 	if (task->parent_vfork)
 		return NULL;
 	lock_take(&owners_lock);
-	if (!o->open_no) {
-		channel_new(&o->ch, o, MON_FD_OWNER + (int)owner - 1);
+	if (!o->open_no && channel_new(&o->ch, o, MON_FD_OWNER + (int)owner - 1)) {
 		__atomic_store_n(&o->open_no, last_open + 1, __ATOMIC_RELEASE);
 		__atomic_store_n(&last_open, last_open + 1, __ATOMIC_RELEASE);
 	}
 	lock_drop(&owners_lock);
-	return &o->ch;
+	return o->open_no ? &o->ch : NULL;
+}
+
+/* A handle also says which number's channel it is of: who serves HOME may change before it is waited for. */
+#define HANDLE_SHIFT 16
+#define HANDLE_BITS (0xffll << HANDLE_SHIFT)
+
+/* False: it is no member any more. What is used stays what it is until unused. */
+static bool use(u32 number)
+{
+	if (!mon.boot.chain)
+		return true;
+	__atomic_fetch_add(&owners[number].users, 1, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&owners[number].gone, __ATOMIC_SEQ_CST))
+		return true;
+	__atomic_fetch_sub(&owners[number].users, 1, __ATOMIC_SEQ_CST);
+	return false;
+}
+
+static void unuse(u32 number)
+{
+	if (mon.boot.chain)
+		__atomic_fetch_sub(&owners[number].users, 1, __ATOMIC_SEQ_CST);
+}
+
+static struct chan *channel_in(s64 handle)
+{
+	u32 number = (u32)(handle >> HANDLE_SHIFT) & 0xff;
+
+	return number == HOME ? &mon.mem : &owners[number].ch;
+}
+
+static s64 post_to(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
+{
+	if (!use(number))
+		return -WIRE_STALE;
+	struct chan *ch = channel_of(number);
+	s64 handle = ch ? chan_post(ch, op, epoch, segs, nsegs, rep, mon.boot.chain ? CHAIN_TIMEOUT_NS : 0) : -WIRE_BUSY;
+
+	if (handle <= 0)
+		unuse(number);
+	return handle > 0 ? handle | (s64)number << HANDLE_SHIFT : handle;
 }
 
 s64 owner_post(u32 owner, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
 {
-	struct chan *ch = channel_of(owner);
-
-	return ch ? chan_post(ch, op, owners[owner].epoch, segs, nsegs, rep, 0) : -WIRE_BUSY;
+	return post_to(server_of(owner), epoch_of(owner), op, segs, nsegs, rep);
 }
 
-s32 owner_wait(u32 owner, s64 handle)
+s64 owner_post_standby(const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
 {
-	return chan_wait(owner == HOME ? &mon.mem : &owners[owner].ch, handle);
+	u64 now = members_now();
+	u32 standby = now >> 8 & 0xff;
+
+	if (!mon.boot.chain)
+		return 0;
+	if (!(now >> 16 & 1))
+		return -WIRE_STALE; /* not known who it is */
+	return standby ? post_to(standby, (u32)(now >> 32), OP_MEM_WRITEBACK, segs, nsegs, rep) : 0;
 }
 
-bool owner_done(u32 owner, s64 handle)
+s32 owner_wait(s64 handle)
 {
-	return chan_done(owner == HOME ? &mon.mem : &owners[owner].ch, handle);
+	s32 status = chan_wait(channel_in(handle), handle & ~HANDLE_BITS);
+
+	unuse((u32)(handle >> HANDLE_SHIFT) & 0xff);
+	return status;
 }
 
-static s32 guest_call(u32 owner, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
+bool owner_done(s64 handle)
+{
+	return chan_done(channel_in(handle), handle & ~HANDLE_BITS);
+}
+
+static s32 guest_call(u32 owner, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
 {
 	s32 pid = thread_self()->task->pid;
 
 	lock_take(&guest.lock);
 	if (guest.owner != owner || guest.pid != pid) {
-		channel_new(&guest.ch, &owners[owner], MON_FD_OWNER + (int)OWNERS);
+		guest.owner = 0;
+		if (!channel_new(&guest.ch, &owners[owner], MON_FD_OWNER + (int)OWNERS)) {
+			lock_drop(&guest.lock);
+			return -WIRE_TIMEOUT;
+		}
 		guest.owner = owner;
 		guest.pid = pid;
 	}
-	s32 status = chan_call(&guest.ch, op, segs, nsegs, rep, TIMEOUT_NS);
+	s64 handle = chan_post(&guest.ch, op, epoch, segs, nsegs, rep, mon.boot.chain ? CHAIN_TIMEOUT_NS : TIMEOUT_NS);
+	s32 status = handle > 0 ? chan_wait(&guest.ch, handle) : (s32)handle;
 
 	lock_drop(&guest.lock);
 	return status;
 }
 
-/* ---------------------------------------------------------------- calls */
-
-static s32 call_once(u32 owner, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
+static s32 call_used(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
 {
-	struct chan *ch = channel_of(owner);
+	struct chan *ch = channel_of(number);
 	s64 handle;
 
 	rep->data_len = 0;
 	rep->status = 0;
+	if (!ch && !thread_self()->task->parent_vfork)
+		return -WIRE_TIMEOUT;
 	if (!ch)
-		return guest_call(owner, op, segs, nsegs, rep);
-	handle = chan_post(ch, op, owners[owner].epoch, segs, nsegs, rep, TIMEOUT_NS);
+		return guest_call(number, epoch, op, segs, nsegs, rep);
+	handle = chan_post(ch, op, epoch, segs, nsegs, rep, mon.boot.chain ? CHAIN_TIMEOUT_NS : TIMEOUT_NS);
 	return handle > 0 ? chan_wait(ch, handle) : (s32)handle;
+}
+
+static s32 call_once(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
+{
+	if (!use(number))
+		return -WIRE_STALE;
+	s32 status = call_used(number, epoch, op, segs, nsegs, rep);
+
+	unuse(number);
+	return status;
+}
+
+/* ---------------------------------------------------------------- a chain that goes on elsewhere */
+
+/* A number to be had again: a member's that was, and nobody uses its channel. */
+static bool reusable(struct owner *e)
+{
+	if (e == &owners[HOME] || !e->gone || __atomic_load_n(&e->users, __ATOMIC_SEQ_CST))
+		return false;
+	if (e->open_no)
+		channel_detach(&e->ch);
+	memset(e, 0, sizeof(*e));
+	return true;
+}
+
+static u32 member_number(const struct node_ref *ref, u64 incarnation)
+{
+	u32 found = 0;
+
+	if (!ref->name[0])
+		return 0;
+	lock_take(&owners_lock);
+	for (u32 o = HOME; o <= OWNERS && !found; o++) {
+		const struct owner *e = &owners[o];
+
+		if (e->name[0] && !e->gone && e->incarnation == incarnation && !memcmp(e->name, ref->name, sizeof(e->name)))
+			found = o;
+	}
+	for (u32 o = HOME + 1; o <= OWNERS && !found; o++) {
+		struct owner *e = &owners[o];
+
+		if (e->name[0] && !reusable(e))
+			continue;
+		memcpy(e->name, ref->name, sizeof(e->name) - 1);
+		e->incarnation = incarnation;
+		found = o;
+	}
+	lock_drop(&owners_lock);
+	if (!found)
+		mon_fatal("more than %u memory nodes at once are waited for", OWNERS);
+	return found;
+}
+
+/* Its channel ends, and with it every wait there. */
+static void leave_member(u32 number)
+{
+	struct owner *e = &owners[number];
+
+	__atomic_store_n(&e->gone, true, __ATOMIC_SEQ_CST);
+	if (number == HOME)
+		host(SYSNR(shutdown), MON_FD_MEM, 2);
+	else if (e->open_no)
+		host(SYSNR(shutdown), MON_FD_OWNER + (int)number - 1, 2);
+}
+
+static void members_set(const struct chain_info *info)
+{
+	u32 owner = member_number(&info->owner, info->owner_incarnation), standby = member_number(&info->standby, info->standby_incarnation);
+	u64 before = members_now();
+
+	u64 turn = ((before >> 24) + 1) & 0xff; /* a number may be the same, and yet another channel */
+
+	__atomic_store_n(&members, (u64)info->epoch << 32 | turn << 24 | 1u << 16 | standby << 8 | owner, __ATOMIC_RELEASE);
+	for (u32 shift = 0; shift <= 8; shift += 8) {
+		u32 was = before >> shift & 0xff;
+
+		if (was && was != owner && was != standby)
+			leave_member(was);
+	}
+}
+
+static s64 ask_chain(u32 epoch, struct chain_info *info)
+{
+	struct pd_chain_req req = {.asid = mon.boot.asid, .epoch = epoch};
+	struct pd_call c = {.op = OP_PD_CHAIN, .req = &req, .req_len = sizeof(req), .rep = info, .rep_len = sizeof(*info)};
+
+	return pd_call(thread_self()->task, &c);
+}
+
+/* The chain stands as it stood, but a channel to a member broke: it closed it because it had not heard of us yet, or the network did. */
+static void reopen(u64 seen, const struct chain_info *info)
+{
+	for (u32 shift = 0; shift <= 8; shift += 8) {
+		u32 number = seen >> shift & 0xff;
+		struct owner *e = &owners[number];
+		bool open = number == HOME || __atomic_load_n(&e->open_no, __ATOMIC_ACQUIRE);
+
+		if (number && open && chan_down(number == HOME ? &mon.mem : &e->ch))
+			leave_member(number);
+	}
+	members_set(info);
+}
+
+/* broken: the request met a channel that is down, so there is nothing to repeat before the chain has changed. */
+static void mend(u64 seen, bool broken, u64 addr)
+{
+	static u32 reopened;
+	u64 start = now_ns();
+	struct chain_info info;
+
+	while (members_now() == seen) {
+		s64 r = ask_chain((u32)(seen >> 32), &info);
+
+		if (!r && info.flags & CHAIN_LOST)
+			mon_fatal("memory node %s is gone, and its standby with it, and so the region at %lx of this process", owner_name(addr),
+				  ALIGN_DOWN(addr, GIB));
+		if (!r && (info.epoch > seen >> 32 || !(seen >> 16 & 1)))
+			members_set(&info);
+		else if (!broken && !r)
+			return; /* only slow */
+		else if (!r && now_ns() - start > REOPEN_NS && reopened++ < REOPENS)
+			reopen(seen, &info);
+		else if (now_ns() - start > MEND_NS || reopened > REOPENS)
+			mon_fatal("memory node %s cannot be reached, and the manager names no other; region at %lx of this process", owner_name(addr),
+				  ALIGN_DOWN(addr, GIB));
+		else
+			pause_shortly();
+	}
+}
+
+static void owner_mend(u64 seen, s32 status, u64 addr)
+{
+	lock_take(&mend_lock);
+	mend(seen, status == -WIRE_DOWN, addr);
+	lock_drop(&mend_lock);
+}
+
+/* ---------------------------------------------------------------- calls */
+
+static bool chain_trouble(s32 status)
+{
+	return status == -WIRE_DOWN || status == -WIRE_STALE || status == -WIRE_TIMEOUT;
+}
+
+/* A request to whoever serves HOME, until it is answered. Every operation here may be repeated. */
+s32 owner_chain_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr)
+{
+	for (;;) {
+		u64 seen = members_now();
+		s32 status = call_once(seen & 0xff, (u32)(seen >> 32), op, segs, nsegs, rep);
+
+		if (status == -WIRE_BUSY || status == -WIRE_WAIT)
+			pause_shortly();
+		else if (chain_trouble(status))
+			owner_mend(seen, status, addr);
+		else
+			return status;
+	}
+}
+
+void owner_write_both(const struct wire_seg *segs, u32 nsegs, struct mem_writeback_rep *rep, u64 addr)
+{
+	for (;;) {
+		u64 seen = members_now();
+		struct mem_writeback_rep theirs = {.committed = ~0ull};
+		struct chan_reply r = {.fixed = rep, .fixed_len = sizeof(*rep)}, r2 = {.fixed = &theirs, .fixed_len = sizeof(theirs)};
+		u32 epoch = (u32)(seen >> 32), standby = seen >> 8 & 0xff;
+		s32 status = seen >> 16 & 1 ? call_once(seen & 0xff, epoch, OP_MEM_WRITEBACK, segs, nsegs, &r) : -WIRE_STALE;
+
+		if (!status && standby)
+			status = call_once(standby, epoch, OP_MEM_WRITEBACK, segs, nsegs, &r2);
+		if (!status) {
+			rep->committed &= theirs.committed;
+			rep->refused |= theirs.refused;
+			return;
+		}
+		if (chain_trouble(status))
+			owner_mend(seen, status, addr);
+		else if (status == -WIRE_BUSY || status == -WIRE_WAIT)
+			pause_shortly();
+		else
+			owner_gone(status, addr);
+	}
 }
 
 s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr)
 {
+	if (mon.boot.chain)
+		return owner_chain_call(op, segs, nsegs, rep, addr);
 	for (u32 tries = 1, moves = 0;;) {
-		s32 status = call_once(owner_of(addr), op, segs, nsegs, rep);
+		u32 owner = owner_of(addr);
+		s32 status = call_once(owner, owners[owner].epoch, op, segs, nsegs, rep);
 
 		if (status == -WIRE_MOVED || status == -WIRE_STALE) {
 			owner_forget(addr);

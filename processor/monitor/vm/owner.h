@@ -20,8 +20,15 @@ static inline u32 owner_of(u64 addr)
 }
 /* chan_post and chan_wait on its channel, which is opened at first use. -WIRE_BUSY: by owner_call only. */
 s64 owner_post(u32 owner, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep);
-s32 owner_wait(u32 owner, s64 handle);
-bool owner_done(u32 owner, s64 handle); /* chan_done */
+s32 owner_wait(s64 handle);
+bool owner_done(s64 handle); /* chan_done */
+/* ---- of a space with a chain (mon.boot.chain): one owner, called HOME whoever it is, and a standby */
+/* A write-back to the standby of the moment. 0: there is none (or no chain). */
+s64 owner_post_standby(const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep);
+/* A MEM_WRITEBACK until owner and standby of one epoch have answered it. */
+void owner_write_both(const struct wire_seg *segs, u32 nsegs, struct mem_writeback_rep *rep, u64 addr);
+/* Any request to the owner, until it is answered; a chain that is lost ends the process. */
+s32 owner_chain_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr);
 /* A request to the owner of addr: asks home again when it moved, retries what may be repeated, ends the process when the node is gone.
  * Returns rep->status. Whatever the request names must have one owner. */
 s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr);

@@ -64,6 +64,13 @@ static void pause_shortly(void)
 
 s32 home_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr)
 {
+	if (mon.boot.chain) {
+		flight_waits(FLIGHT_REPLY, op, 0);
+		s32 status = owner_chain_call(op, segs, nsegs, rep, addr);
+
+		flight_waits(FLIGHT_RUNS, 0, 0);
+		return status;
+	}
 	for (u32 tries = 1;;) {
 		rep->data_len = 0;
 		flight_waits(FLIGHT_REPLY, op, 0);

@@ -589,19 +589,20 @@ s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u3
 	*p = (struct posted){c, op, segs, nsegs, r, false, 0};
 	if (op != OP_MEM_WRITEBACK)
 		answer(p);
-	return ++nposted;
+	s64 slot = p - posted;
+	return (s64)++nposted << 32 | slot;
 }
 
 s32 chan_wait(struct chan *c, s64 handle)
 {
-	return answer(&posted[(handle - 1) % 64]);
+	return answer(&posted[handle % 64]);
 }
 
 bool chan_done(struct chan *c, s64 handle)
 {
 	if (chance(3))
-		answer(&posted[(handle - 1) % 64]);
-	return posted[(handle - 1) % 64].done;
+		answer(&posted[handle % 64]);
+	return posted[handle % 64].done;
 }
 
 /* ---------------------------------------------------------------- the monitor */

@@ -532,7 +532,7 @@ static void honours_the_wanted_node(void **state)
 	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENOENT);
 	strcpy(q.node, "p7");
 	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENOENT);
-	q = (struct gm_place_req){.replicas = 1};
+	q = (struct gm_place_req){.replicas = 2};
 	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -EOPNOTSUPP);
 }
 

@@ -1,0 +1,28 @@
+/* Rules of the protocol that a build for tests can switch off, one at a time, to see that a simulation notices. Everywhere else each is on,
+ * and costs nothing. */
+#ifndef LEGO_BASE_RULES_H
+#define LEGO_BASE_RULES_H
+
+#include "base/types.h"
+
+enum rule {
+	RULE_SYNC = 1,	  /* only a standby that holds all is promoted */
+	RULE_VERSION = 2, /* an image that is not newer than what is held is dropped */
+	RULE_EPOCH = 4,	  /* requests of another epoch are refused */
+	RULE_MIRROR = 8,  /* a layout operation is answered when the standby has done it */
+};
+
+#ifdef LEGO_RULES
+extern u32 rules_off; /* enum rule */
+static inline bool rule_on(enum rule r)
+{
+	return !(rules_off & (u32)r);
+}
+#else
+static inline bool rule_on(enum rule r)
+{
+	return true;
+}
+#endif
+
+#endif

@@ -1,0 +1,301 @@
+/* Chains: pairs of memory nodes that keep the same address spaces, an owner and a standby. Every change is durable before anyone hears of it,
+ * and has the next epoch; only a standby that is known to hold all (CHAIN_SYNC) is promoted, so a stale copy never is.
+ *
+ * A new chain is empty, so its standby holds all of it. A standby that is named later gets what there is from the owner, which then says so. */
+#include "manager/gm_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rules.h"
+
+#define MAX_CHAINS 4096u
+#define REFILL_NS (100 * NSEC_PER_MSEC)
+#define FAILED_NS (10 * NSEC_PER_SEC) /* after a standby that could not be filled */
+
+static bool is_member(const char *name, u64 incarnation, const struct gm_component *c)
+{
+	return c->s.kind == KIND_MEMORY && c->s.incarnation == incarnation && !strcmp(c->s.name, name);
+}
+
+static struct gm_component *member(struct gm *g, const char *name, u64 incarnation)
+{
+	struct gm_component *c = name[0] ? gm_find(g, name) : NULL;
+	return c && is_member(name, incarnation, c) ? c : NULL;
+}
+
+static struct gm_chain *find(struct gm *g, u32 id)
+{
+	for (u32 i = 0; id && i < g->nchains; i++)
+		if (g->chains[i].s.id == id)
+			return &g->chains[i];
+	return NULL;
+}
+
+/* ---- telling */
+
+static void fill_ref(struct gm *g, struct node_ref *ref, const char *name, u64 incarnation, u32 epoch)
+{
+	const struct gm_component *c = member(g, name, incarnation);
+	memcpy(ref->name, name, sizeof(ref->name));
+	if (c)
+		memcpy(ref->addr, c->s.addr, sizeof(ref->addr));
+	ref->epoch = epoch;
+}
+
+void gm_chain_fill(struct gm *g, const struct gm_chain *ch, struct chain_info *info)
+{
+	const struct stored_chain *s = &ch->s;
+	*info = (struct chain_info){
+		.id = s->id,
+		.epoch = s->epoch,
+		.flags = s->flags,
+		.owner_incarnation = s->owner_incarnation,
+		.standby_incarnation = s->standby_incarnation,
+	};
+	fill_ref(g, &info->owner, s->owner, s->owner_incarnation, s->epoch);
+	fill_ref(g, &info->standby, s->standby, s->standby_incarnation, s->epoch);
+}
+
+static void tell(struct gm *g, const struct gm_chain *ch, const struct gm_component *c)
+{
+	struct chain_info info;
+	struct msg_hdr h = {.op = OP_MEM_CHAIN};
+	struct wire_seg seg = {&info, sizeof(info)};
+	if (c->s.kind != KIND_MEMORY || !c->conn)
+		return;
+	gm_chain_fill(g, ch, &info);
+	(void)g->env->send(g->env->ctx, c->conn, &h, &seg, 1);
+}
+
+void gm_chains_tell(struct gm *g, const struct gm_component *c)
+{
+	for (u32 i = 0; i < g->nchains; i++)
+		tell(g, &g->chains[i], c);
+}
+
+/* Writes it down and tells every memory node: those that were members hear that they are none any more. */
+static bool change(struct gm *g, struct gm_chain *ch, const struct stored_chain *to)
+{
+	struct stored_chain s = *to;
+	if (gm_store_put_chain(g->store, &s)) {
+		g->env->log(g->env->ctx, LOG_ERROR, "chain %u stays as it was: %s", s.id, gm_store_error(g->store));
+		return false;
+	}
+	ch->s = s;
+	char name[WIRE_NAME_MAX];
+	snprintf(name, sizeof(name), "chain %u", s.id);
+	gm_event(g, LOG_INFO, "changes", name, "epoch %u, owner %s, standby %s%s", s.epoch, s.owner[0] ? s.owner : "none",
+		 s.standby[0] ? s.standby : "none", s.standby[0] && !(s.flags & CHAIN_SYNC) ? " (being filled)" : "");
+	for (u32 i = 0; i < g->ncomps; i++)
+		tell(g, ch, &g->comps[i]);
+	return true;
+}
+
+/* ---- members that go */
+
+static void no_standby(struct stored_chain *s)
+{
+	memset(s->standby, 0, sizeof(s->standby));
+	s->standby_incarnation = 0;
+	s->flags &= ~(u32)CHAIN_SYNC;
+}
+
+static void owner_gone(struct gm *g, struct gm_chain *ch)
+{
+	struct stored_chain s = ch->s;
+	s.epoch++;
+	if (s.standby[0] && (s.flags & CHAIN_SYNC || !rule_on(RULE_SYNC))) {
+		memcpy(s.owner, s.standby, sizeof(s.owner));
+		s.owner_incarnation = s.standby_incarnation;
+	} else {
+		s.flags = CHAIN_LOST;
+	}
+	no_standby(&s);
+	(void)change(g, ch, &s);
+	ch->refill_ns = gm_now(g) + REFILL_NS;
+}
+
+static void standby_gone(struct gm *g, struct gm_chain *ch, u64 wait_ns)
+{
+	struct stored_chain s = ch->s;
+	s.epoch++;
+	no_standby(&s);
+	(void)change(g, ch, &s);
+	ch->refill_ns = gm_now(g) + wait_ns;
+}
+
+void gm_chains_gone(struct gm *g, const char *node, u64 incarnation)
+{
+	for (u32 i = 0; i < g->nchains; i++) {
+		struct gm_chain *ch = &g->chains[i];
+		if (ch->s.flags & CHAIN_LOST)
+			continue;
+		if (ch->s.owner_incarnation == incarnation && !strcmp(ch->s.owner, node))
+			owner_gone(g, ch);
+		else if (ch->s.standby[0] && ch->s.standby_incarnation == incarnation && !strcmp(ch->s.standby, node))
+			standby_gone(g, ch, REFILL_NS);
+	}
+}
+
+/* ---- members that come */
+
+static struct gm_chain *room(struct gm *g)
+{
+	struct gm_chain *grown = g->nchains < MAX_CHAINS ? realloc(g->chains, (g->nchains + 1) * sizeof(*grown)) : NULL;
+	if (!grown)
+		return NULL;
+	g->chains = grown;
+	memset(&grown[g->nchains], 0, sizeof(*grown));
+	return &grown[g->nchains];
+}
+
+static void set_standby(struct stored_chain *s, const struct gm_component *c)
+{
+	memcpy(s->standby, c->s.name, sizeof(s->standby));
+	s->standby_incarnation = c->s.incarnation;
+}
+
+struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, s32 *why)
+{
+	struct stored_chain s = {.epoch = 1, .flags = CHAIN_SYNC, .owner_incarnation = m->s.incarnation};
+	for (u32 i = 0; i < g->nchains; i++) {
+		struct gm_chain *ch = &g->chains[i];
+		struct gm_component *standby = ch->s.flags & CHAIN_SYNC ? member(g, ch->s.standby, ch->s.standby_incarnation) : NULL;
+		if (is_member(ch->s.owner, ch->s.owner_incarnation, m) && standby && gm_placeable(g, standby))
+			return ch;
+	}
+	struct gm_component *standby = gmm_standby(g, m, why);
+	struct gm_chain *ch = standby ? room(g) : NULL;
+	if (!standby)
+		*why = *why == -EHOSTDOWN ? -ENODEV : *why;
+	else if (!ch)
+		*why = -ENOMEM;
+	if (!ch)
+		return NULL;
+	memcpy(s.owner, m->s.name, sizeof(s.owner));
+	set_standby(&s, standby);
+	g->nchains++;
+	if (change(g, ch, &s))
+		return ch;
+	g->nchains--;
+	*why = -EIO;
+	return NULL;
+}
+
+/* Sooner than a component is declared down: programs wait for this, and the node loses nothing else by it. */
+static u64 silence(struct gm *g)
+{
+	u64 next = UINT64_MAX;
+	for (u32 i = 0; i < g->ncomps; i++) {
+		struct gm_component *c = &g->comps[i];
+		u64 until = MAX(c->heard_ns + gm_memory_lease_ns(g), g->silent_until_ns);
+		if (c->s.kind != KIND_MEMORY || c->life != GM_ALIVE || c->silent)
+			continue;
+		if (gm_now(g) < until) {
+			next = MIN(next, until);
+			continue;
+		}
+		c->silent = true;
+		gm_chains_gone(g, c->s.name, c->s.incarnation);
+	}
+	return next;
+}
+
+u64 gm_chains_tick(struct gm *g)
+{
+	u64 next = silence(g);
+	for (u32 i = 0; i < g->nchains; i++) {
+		struct gm_chain *ch = &g->chains[i];
+		struct gm_component *owner = member(g, ch->s.owner, ch->s.owner_incarnation), *c;
+		s32 why;
+		if (ch->s.standby[0] || ch->s.flags & CHAIN_LOST || gm_now(g) < ch->refill_ns || !owner || !gm_placeable(g, owner))
+			continue;
+		c = gmm_standby(g, owner, &why);
+		ch->refill_ns = gm_now(g) + REFILL_NS;
+		if (!c)
+			continue;
+		struct stored_chain s = ch->s;
+		s.epoch++;
+		set_standby(&s, c);
+		(void)change(g, ch, &s);
+	}
+	return next;
+}
+
+bool gm_chain_degraded(const struct gm *g, const struct gm_component *c)
+{
+	for (u32 i = 0; i < g->nchains; i++) {
+		const struct stored_chain *s = &g->chains[i].s;
+		if (!(s->flags & (CHAIN_SYNC | CHAIN_LOST)) && is_member(s->owner, s->owner_incarnation, c))
+			return true;
+	}
+	return false;
+}
+
+const char *gm_filling_owner(const struct gm *g)
+{
+	for (u32 i = 0; i < g->nchains; i++)
+		if (g->chains[i].s.standby[0] && !(g->chains[i].s.flags & CHAIN_SYNC))
+			return g->chains[i].s.owner;
+	return NULL;
+}
+
+/* ---- what is asked */
+
+static void filled(struct gm *g, struct gm_chain *ch, const struct gm_chain_req *req)
+{
+	struct stored_chain s = ch->s;
+	if (req->epoch != s.epoch || !s.standby[0] || s.flags & (CHAIN_SYNC | CHAIN_LOST))
+		return;
+	s.flags |= CHAIN_SYNC;
+	(void)change(g, ch, &s);
+}
+
+/* A broken line to a member counts when the manager's own is broken too. */
+static void broken(struct gm *g, const struct gm_chain *ch)
+{
+	struct stored_chain s = ch->s;
+	struct gm_component *c[2] = {member(g, s.owner, s.owner_incarnation), member(g, s.standby, s.standby_incarnation)};
+	for (u32 i = 0; i < ARRAY_SIZE(c); i++)
+		if (c[i] && c[i]->life == GM_ALIVE && !c[i]->conn && gm_now(g) >= g->silent_until_ns)
+			gm_declare_down(g, c[i]);
+}
+
+void gm_chain_msg(struct gm *g, conn_id conn, const struct msg *m)
+{
+	struct chain_info info = {0};
+	struct gm_chain_req req;
+	memcpy(&req, m->fixed, sizeof(req));
+	struct gm_chain *ch = find(g, req.id);
+	if (ch && req.flags & CHAIN_BROKEN && req.epoch == ch->s.epoch)
+		broken(g, ch);
+	else if (ch && req.flags & CHAIN_FILLED)
+		filled(g, ch, &req);
+	else if (ch && req.flags & CHAIN_FAILED && req.epoch == ch->s.epoch && ch->s.standby[0])
+		standby_gone(g, ch, FAILED_NS);
+	if (ch)
+		gm_chain_fill(g, ch, &info);
+	(void)node_reply(g->env, conn, &m->hdr, ch ? 0 : -ENOENT, &info, sizeof(info), NULL, 0);
+}
+
+/* ---- start */
+
+static void load(void *arg, const struct stored_chain *s)
+{
+	struct gm *g = arg;
+	struct gm_chain *ch = room(g);
+	if (!ch)
+		return;
+	ch->s = *s;
+	g->nchains++;
+}
+
+int gm_chains_load(struct gm *g)
+{
+	if (g->cfg.fresh) /* nobody who was a member runs any more */
+		return gm_store_drop_chains(g->store);
+	return gm_store_each_chain(g->store, load, g);
+}

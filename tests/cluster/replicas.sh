@@ -1,0 +1,118 @@
+# A second copy of memory: memory nodes are killed or stopped under a program that checks every byte, which goes on and ends well, with either
+# node's copy; a new standby is filled each time. Without one the program ends with a message. LEGO_TEST_ROUNDS=200 is the long run,
+# LEGO_TEST_FAULT=owner|standby|stop|both makes every round of one kind; the stalls seen are printed at the end,
+# and added to the file LEGO_TEST_REPORT.
+# timeout: 7200
+. "$TOP/tests/cluster/lib.sh"
+. "$TOP/tests/cluster/checks.bash"
+rounds=${LEGO_TEST_ROUNDS:-4}
+declare -A again=()
+faults=(owner standby stop both)
+
+start_again() { # COMPONENT: as it was started
+	local args
+	mapfile -d '' args <"$TMP/$1.args"
+	(cd "$(cat "$TMP/$1.cwd")" && exec setsid "$LEGO" "${args[@]:1}" >>"$TMP/$1.log" 2>&1 </dev/null 3>/dev/null) &
+	disown
+	again[$1]=1
+}
+remember() { # COMPONENT PID
+	cat "/proc/$2/cmdline" >"$TMP/$1.args"
+	readlink "/proc/$2/cwd" >"$TMP/$1.cwd"
+}
+home() { "$LEGO" status --cluster "$cluster" --json 2>/dev/null | jq -r '[.processes[].home][0] // empty'; }
+has_home() { [ -n "$(home)" ]; }
+states() { "$LEGO" status --cluster "$cluster" --json | jq -r '[.components[] | select(.kind == "memory") | .state] | join(" ")'; }
+in_sync() { [ "$(states)" = "up up up" ]; }
+# The node that holds as much as the owner does.
+standby_of() {
+	"$LEGO" status --cluster "$cluster" --json |
+		jq -r --arg o "$1" '[.components[] | select(.kind == "memory" and .id != $o)] | max_by(.used_bytes) | .id'
+}
+kill_one() { # COMPONENT
+	local pid
+	pid=$(component_pid "$1")
+	remember "$1" "$pid"
+	killed+=("$1")
+	kill -9 "$pid"
+}
+moment() { sleep "0.$((RANDOM % 800 + 100))"; }
+
+fault() { # KIND
+	local owner
+	owner=$(home)
+	case $1 in
+	owner) kill_one "$owner" ;;
+	standby) kill_one "$(standby_of "$owner")" ;;
+	stop) # longer than the lease: it comes back believing that it is the owner
+		local pid
+		pid=$(component_pid "$owner")
+		kill -STOP "$pid"
+		sleep 2.5
+		kill -CONT "$pid"
+		;;
+	both)
+		kill_one "$owner"
+		start_again "$owner"
+		soon 20 "no new standby is filled" in_sync
+		soon 5 "the process has no home" has_home
+		kill_one "$(home)"
+		;;
+	esac
+}
+
+round() { # KIND
+	local length=3
+	killed=()
+	[ "$1" = stop ] || [ "$1" = both ] && length=6
+	timeout 90 "$LEGO" run --cluster "$cluster" --replicas 1 --excache 1M -- "$SYS/failover" $length 12 stall >"$out" 2>"$err" </dev/null &
+	local runner=$!
+	soon 10 "the program has no home" has_home
+	moment
+	fault "$1"
+	wait $runner
+	status=$?
+	[ "$status" = 0 ] && [ "$(cat "$out")" = "all right" ] ||
+		fail "round $round, $1: exit status $status: $(head -c 300 "$out") $(head -c 300 "$err"); $(tail -4 "$LEGO_HOME/$cluster/gm0.log")"
+	[ ! -s "stall" ] || echo "$1 $(cat stall)" >>"$TMP/stalls"
+	rm -f "stall"
+	local id
+	for id in ${killed[@]+"${killed[@]}"}; do
+		state_is "$cluster" "$id" up || start_again "$id"
+	done
+	soon 30 "round $round, $1: the nodes do not come to be in sync: $(states)" in_sync
+	soon 15 "round $round, $1: memory is held when no program runs" holds_at_most 0
+}
+
+if [ -z "${LEGO_TEST_FAULT:-}" ]; then
+	up -m 2
+	refuses 2 "second memory node" "$LEGO" up other --replicas 1 -m 1
+	run 20 --replicas 2 -- /bin/true
+	[ "$status" != 0 ] || fail "two replicas were promised"
+	# no replica: the process says which node, and which of its regions
+	"$LEGO" run --cluster "$cluster" --excache 1M -- "$SYS/failover" 20 12 >"$out" 2>"$err" </dev/null &
+	runner=$!
+	soon 10 "the program has no home" has_home
+	node=$(home)
+	kill -9 "$(component_pid "$node")"
+	wait $runner
+	[ $? != 0 ] || fail "a program outlived its only memory node"
+	grep -qE "memory node $node is gone, and with it (the region at [0-9a-f]+ of this process|this process's address space)" "$err" ||
+		fail "the message does not name node and region: $(head -c 300 "$err")"
+	"$LEGO" down "$cluster" >/dev/null 2>&1
+fi
+
+up -m 3 --memory 96M
+soon 5 "the nodes are not up" in_sync
+for ((round = 1; round <= rounds && failures == 0; round++)); do
+	round "${LEGO_TEST_FAULT:-${faults[(round - 1) % 4]}}"
+done
+for kind in "${faults[@]}"; do
+	[ -s "$TMP/stalls" ] || break
+	sort -n -k2 "$TMP/stalls" | awk -v kind=$kind '$1 == kind {s[n++] = $2}
+		END {if (n) printf "%s: %d rounds, longest stall of a step: p50 %.0f ms, p99 %.0f ms, most %.0f ms\n", kind, n, s[int(n / 2)] / 1000, s[int(n * 0.99)] / 1000, s[n - 1] / 1000}'
+done | tee -a "${LEGO_TEST_REPORT:-/dev/null}"
+for id in ${!again[@]}; do # `lego down` knows only those that it started
+	kill "$(component_pid $id)"
+done
+[ $failures = 0 ]
