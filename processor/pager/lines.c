@@ -232,7 +232,7 @@ static u64 oldest_run(struct pager *p, struct object **o, u64 *line)
 		struct chunk *c = at ? chunk_find(at, q->line) : NULL;
 		u64 bit = 1ull << q->line % CHUNK_LINES;
 
-		if (n && (at != *o || q->line != *line + n || !(c && c->resident & bit) || kept(p, q)))
+		if (n && (at != *o || q->line != *line + n || !(c && c->resident & bit) || kept(p, q) || at->sealed))
 			break;
 		p->queue_head++;
 		if (kept(p, q)) { /* once more round */
@@ -241,7 +241,7 @@ static u64 oldest_run(struct pager *p, struct object **o, u64 *line)
 		}
 		if (c)
 			c->queued &= ~bit;
-		if (!c || !(c->resident & bit))
+		if (!c || !(c->resident & bit) || at->sealed)
 			continue;
 		*o = at;
 		*line = n ? *line : q->line;

@@ -53,6 +53,7 @@ struct object {
 	u64 number;
 	u64 dev, ino;	     /* of what fd opens */
 	int fd;		     /* an open of our own: so that a lease tells whether anybody else has one */
+	bool sealed;	     /* against writing: its lines stay where they are */
 	bool is_file;	     /* a lego file: lines come from and go to the storage node */
 	int entry;	     /* … its entry: how long it is tells others that the file is mapped here; else -1 */
 	struct file_ref file;

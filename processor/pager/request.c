@@ -273,7 +273,7 @@ static s32 on_read(struct pager *p, struct mapper *m, const struct shm_req *q, c
 	u64 line = q->off / LINE_SIZE, n_lines = (q->off + len - 1) / LINE_SIZE - line + 1;
 
 	lines_keep(p, o, line, n_lines);
-	s32 rc = lines_need(p, o, line, n_lines);
+	s32 rc = o->sealed ? 0 : lines_need(p, o, line, n_lines); /* what is not in place of a sealed one is a hole */
 
 	if (rc)
 		return rc;
@@ -464,6 +464,29 @@ static s32 do_seek(struct pager *p, struct object *o, const struct shm_req *q)
 	return 0;
 }
 
+#define SEAL_LINES 65536u /* of a larger one, holes stay holes */
+
+/* Before the host's seal, after which nothing can be put in place any more: all of it is, and stays. */
+static s32 do_seal(struct pager *p, struct object *o, bool seal)
+{
+	u64 lines = ALIGN_UP((u64)object_size(o), LINE_SIZE) / LINE_SIZE;
+	s32 rc = 0;
+
+	o->sealed = seal;
+	for (u64 i = 0, n; seal && i < lines && !rc; i += n) {
+		const struct chunk *c = chunk_find(o, i);
+
+		n = 1;
+		if (lines > SEAL_LINES && !c)
+			n = CHUNK_LINES - i % CHUNK_LINES;
+		else if (lines <= SEAL_LINES || (c && c->slot[i % CHUNK_LINES]))
+			rc = lines_need(p, o, i, 1);
+	}
+	if (rc)
+		o->sealed = false;
+	return rc;
+}
+
 static s32 on_change(struct pager *p, struct mapper *m, const struct shm_req *q, const struct msg *msg)
 {
 	struct object *o = meant(p, q);
@@ -477,6 +500,8 @@ static s32 on_change(struct pager *p, struct mapper *m, const struct shm_req *q,
 		return do_fallocate(p, o, q);
 	case SHM_SEEK:
 		return do_seek(p, o, q);
+	case SHM_SEAL:
+		return do_seal(p, o, q->len);
 	default:
 		return -EINVAL;
 	}

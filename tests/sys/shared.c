@@ -625,9 +625,50 @@ static void past_end(void)
 	}
 }
 
+/* More than the bound was written; after the seal all of it is there, and what was never written is zeros. */
+static void sealed(void)
+{
+	size_t size = 4 << 20;
+	int fd = MUST(memfd_create("s", MFD_ALLOW_SEALING));
+	unsigned char b[4096];
+	unsigned long sum = 0;
+
+	MUST(ftruncate(fd, (off_t)size));
+	R(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK));
+	for (size_t i = 0; i < size; i += 8192) {
+		memset(b, (int)(i / 8192 % 251), sizeof(b));
+		MUST(pwrite(fd, b, sizeof(b), (off_t)i));
+	}
+	unsigned char *p = MUST(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+	p[100] = 7;
+	R(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE)); /* mapped to be written */
+	p[101] = 8;
+	MUST(munmap(p, size));
+	R(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+	R(write(fd, b, 1));
+	R(ftruncate(fd, 10));
+	for (size_t i = 0; i < size; i += sizeof(b)) {
+		if (pread(fd, b, sizeof(b), (off_t)i) != sizeof(b))
+			say("short at %zu\n", i);
+		for (size_t k = 0; k < sizeof(b); k++)
+			sum = sum * 31 + b[k];
+	}
+	say("read %lx\n", sum);
+	p = MUST(mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0));
+	sum = 0;
+	for (size_t i = 0; i < size; i++)
+		sum = sum * 31 + p[i];
+	say("mapped %lx\n", sum);
+	R0(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+	int small = MUST(memfd_create("t", MFD_ALLOW_SEALING));
+	MUST(ftruncate(small, 8192));
+	R(fcntl(small, F_ADD_SEALS, F_SEAL_WRITE));
+	R(read(small, b, 16));
+}
+
 static const struct t_case cases[] = {
 	{"anonymous", anonymous}, {"memfd", memfd},	{"read_write_only", read_write_only}, {"posix", posix}, {"sysv", sysv}, {"sysv_locked", sysv_locked},
-	{"sysv_keys", sysv_keys}, {"file_coherent", file_coherent}, {"killed", killed}, {"races", races}, {"mutex", mutex},
+	{"sysv_keys", sysv_keys}, {"file_coherent", file_coherent}, {"killed", killed}, {"races", races}, {"mutex", mutex}, {"sealed", sealed},
 	{"semaphores", semaphores}, {"queues", queues}, {"locks", locks}, {"pass", pass}, {"past_end", past_end}, {NULL, NULL},
 };
 T_MAIN(cases)

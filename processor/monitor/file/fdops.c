@@ -110,6 +110,20 @@ static s64 owner_ex(int fd, u64 cmd, u64 user)
 	return r >= 0 && cmd == F_GETOWN_EX && put_u64(user, v) < 0 ? -EFAULT : r;
 }
 
+/* Against writing: all of it must be in place before, since nothing could be put there after. */
+static s64 add_seals(struct thread *t, struct file *f, int fd, u64 seals)
+{
+	u64 object = seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) ? file_object(t, f, fd) : 0;
+	s64 r = object ? object_change(t, object, SHM_SEAL, 0, 1, 0) : 0;
+
+	if (r < 0)
+		return r;
+	r = host(SYSNR(fcntl), fd, F_ADD_SEALS, seals);
+	if (r < 0 && object)
+		object_change(t, object, SHM_SEAL, 0, 0, 0);
+	return r;
+}
+
 static s64 fcntl_file(struct thread *t, struct file *f, int fd, u64 cmd, u64 arg)
 {
 	switch (cmd) {
@@ -135,6 +149,7 @@ static s64 fcntl_file(struct thread *t, struct file *f, int fd, u64 cmd, u64 arg
 	case F_GETPIPE_SZ:
 		return host(SYSNR(fcntl), fd, cmd, arg);
 	case F_ADD_SEALS:
+		return f->kind == FILE_HOST ? add_seals(t, f, fd, arg) : -EINVAL;
 	case F_GET_SEALS:
 		return f->kind == FILE_HOST ? host(SYSNR(fcntl), fd, cmd, arg) : -EINVAL;
 	case F_CREATED_QUERY:

@@ -239,13 +239,20 @@ static s64 share_anonymous(struct thread *t, const struct map_args *m, struct vm
 	return share_object(t, m, v, &c);
 }
 
-/* A file of the host: paged if the pager knows how, else as it is. */
+static bool sealed(int fd)
+{
+	s64 seals = host(SYSNR(fcntl), fd, F_GET_SEALS);
+
+	return seals > 0 && seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+}
+
+/* A file of the host: paged if the pager knows how, else as it is; so too when it is sealed, all of it being in place then. */
 static s64 share_host(struct thread *t, const struct map_args *m, struct vma *v)
 {
 	u64 object = file_object(t, m->file, m->fd);
 	struct pager_call c = {.op = OP_SHM_OPEN, .req = {.object = object}};
 
-	return object ? share_object(t, m, v, &c) : share(m, v, m->fd);
+	return object && !sealed(m->fd) ? share_object(t, m, v, &c) : share(m, v, m->fd);
 }
 
 /* The pager gets the program's own descriptor. One opened for this would, when it is closed, end the process's record locks on the file. */
