@@ -28,7 +28,7 @@
 #define CHAN_POLLOUT   0x004
 #define CHAN_POLLRDHUP 0x2000
 
-#define POLLS_PER_LOOK	      32u		    /* polls of a ring between looks at the clock */
+#define POLLS_PER_LOOK	      64u		    /* polls of a ring between looks at the clock: more than a short reply takes */
 #define POLLS_PER_LOOK_STREAM 4u		    /* of a stream: each is a host call */
 #define LONGEST_BLOCK_NS      (250ll * 1000 * 1000) /* a safety net only */
 #define STREAM_CAP	      (MSG_MAX_LEN + 64u)
