@@ -8,7 +8,7 @@
 static const char *name;
 static struct {
 	const char *image, *ip, *storage, *net;
-	u64 memory, excache;
+	u64 memory, excache, quota;
 	u32 cpus, replicas;
 } want;
 
@@ -30,6 +30,7 @@ static const struct cli_opt create_options[] = {
 	{"cpus", 0, OPT_U32, "N", "cores of each pComponent that its programs use (default: all)", &want.cpus, .min = 1, .max = 4096},
 	{"replicas", 0, OPT_U32, "K", "copies of its memory beside the first (default: 0)", &want.replicas, .max = 8},
 	{"storage", 0, OPT_STRING, "S", "storage node that holds its files (default: chosen)", &want.storage},
+	{"storage-quota", 0, OPT_SIZE, "SIZE", "what its private files may take there, whole MiB (default: no limit)", &want.quota},
 	{"net", 0, OPT_STRING, "own|host", "a network of its own, or the host's (default: own; needs pComponents run by root)", &want.net},
 };
 static const struct cli_usage create_usage = {
@@ -154,6 +155,7 @@ static int create_request(int argc, char **argv, struct gm_vnode_req *req)
 	req->spec.excache_bytes = want.excache;
 	req->spec.cpus = want.cpus;
 	req->spec.replicas = want.replicas;
+	req->spec.storage_mib = (u32)MIN((want.quota + MIB - 1) / MIB, (u64)UINT32_MAX);
 	req->spec.own_net = !want.net || !strcmp(want.net, "own");
 	if (!fits(req->spec.image, sizeof(req->spec.image), want.image, "image") || !fits(req->spec.ip, sizeof(req->spec.ip), want.ip, "address") ||
 	    !fits(req->spec.storage, sizeof(req->spec.storage), want.storage, "storage node"))

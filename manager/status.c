@@ -79,11 +79,11 @@ static json_t *vnode(const struct gm *g, const struct stored_vnode *v)
 {
 	const struct vnode_spec *spec = &v->spec;
 	struct vnode_use use = gsm_vnode_use(g, v->id);
-	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:I, s:I}", "name", v->name, "id", (json_int_t)v->id, "ip",
+	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:I, s:I, s:I}", "name", v->name, "id", (json_int_t)v->id, "ip",
 			 spec->ip, "storage", spec->storage, "image", spec->image, "memory_bytes", (json_int_t)spec->memory_bytes,
 			 "excache_bytes", (json_int_t)spec->excache_bytes, "cpus", (int)spec->cpus, "replicas", (int)spec->replicas,
 			 "network", spec->own_net ? "own" : "host", "processes", (json_int_t)use.processes, "used_bytes",
-			 (json_int_t)use.memory_bytes);
+			 (json_int_t)use.memory_bytes, "storage_quota_bytes", (json_int_t)(spec->storage_mib * MIB));
 }
 
 static json_t *vnodes(const struct gm *g)

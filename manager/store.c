@@ -21,6 +21,7 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS vnode(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, ip TEXT NOT NULL, storage TEXT NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS vnode_spec(id INTEGER PRIMARY KEY REFERENCES vnode(id) ON DELETE CASCADE, memory INTEGER NOT NULL,"
 	" excache INTEGER NOT NULL, cpus INTEGER NOT NULL, replicas INTEGER NOT NULL, own_net INTEGER NOT NULL, image TEXT NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS vnode_quota(id INTEGER PRIMARY KEY REFERENCES vnode(id) ON DELETE CASCADE, storage_mib INTEGER NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS seat(processor TEXT PRIMARY KEY, seat INTEGER UNIQUE NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS chain(owner TEXT PRIMARY KEY, standby TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS pair(id INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL, flags INTEGER NOT NULL, owner TEXT NOT NULL,"
@@ -174,6 +175,12 @@ static int insert_vnode(struct gm_store *s, const struct stored_vnode *v)
 	bind_u64(st, 5, v->spec.replicas);
 	bind_u64(st, 6, v->spec.own_net);
 	bind_text(st, 7, v->spec.image);
+	rc = run(st);
+	if (rc || !v->spec.storage_mib)
+		return rc;
+	st = prepare(s, "INSERT INTO vnode_quota VALUES(?,?)");
+	bind_u64(st, 1, v->id);
+	bind_u64(st, 2, v->spec.storage_mib);
 	return run(st);
 }
 
@@ -303,8 +310,8 @@ int gm_store_each_vnode(struct gm_store *s, void (*each)(void *arg, const struct
 {
 	int rc;
 	sqlite3_stmt *st = prepare(s, "SELECT vnode.id, name, ip, storage, coalesce(memory, 0), coalesce(excache, 0), coalesce(cpus, 0),"
-				      " coalesce(replicas, 0), coalesce(own_net, 0), coalesce(image, '') FROM vnode"
-				      " LEFT JOIN vnode_spec ON vnode_spec.id=vnode.id ORDER BY vnode.id");
+				      " coalesce(replicas, 0), coalesce(own_net, 0), coalesce(image, ''), coalesce(storage_mib, 0) FROM vnode"
+				      " LEFT JOIN vnode_spec ON vnode_spec.id=vnode.id LEFT JOIN vnode_quota ON vnode_quota.id=vnode.id ORDER BY vnode.id");
 	if (!st)
 		return -EIO;
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
@@ -314,7 +321,8 @@ int gm_store_each_vnode(struct gm_store *s, void (*each)(void *arg, const struct
 				 .excache_bytes = (u64)sqlite3_column_int64(st, 5),
 				 .cpus = (u32)sqlite3_column_int64(st, 6),
 				 .replicas = (u32)sqlite3_column_int64(st, 7),
-				 .own_net = (u32)sqlite3_column_int64(st, 8)},
+				 .own_net = (u32)sqlite3_column_int64(st, 8),
+				 .storage_mib = (u32)sqlite3_column_int64(st, 10)},
 		};
 		column_text(st, 1, v.name, sizeof(v.name));
 		column_text(st, 2, v.spec.ip, sizeof(v.spec.ip));

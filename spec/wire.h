@@ -305,7 +305,7 @@ struct vnode_spec {
 	u32 cpus;	   /* cores of each pComponent that its programs are started on; 0: all */
 	u32 replicas;
 	u32 own_net; /* 1: a network namespace and address of its own; 0: the host's network */
-	u32 pad0;
+	u32 storage_mib; /* what its private layer may hold; 0: no limit */
 	char ip[16];			/* its address on the pComponent of seat 0; on seat n it is n higher */
 	char storage[WIRE_NAME_MAX]; /* empty: the manager chooses */
 	char image[112];		/* host directory of the storage node, shown read-only below its private layer; empty: "/" */
@@ -686,8 +686,9 @@ struct sd_vnode_req {
 	u32 lower_len; /* host path shown read-only; 0: none */
 	u32 upper_len; /* host path of the private writable layer; 0: the sd makes one in its data directory */
 	u32 nbind;
+	u64 quota_bytes; /* what the private layer may hold; 0: no limit */
 };
-_Static_assert(sizeof(struct sd_vnode_req) == 16, "wire");
+_Static_assert(sizeof(struct sd_vnode_req) == 24, "wire");
 struct sd_bind {
 	u32 host_len; /* host directory, bytes, no NUL */
 	u32 dir_len;  /* where in the vNode */

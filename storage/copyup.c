@@ -129,7 +129,9 @@ int copy_up(struct sd *sd, struct vnode *vn, struct loc *l, bool with_data)
 {
 	if (l->layer != LAYER_LOWER)
 		return loc_readonly(vn, l) ? -EROFS : 0;
-	int dir = parent_fd(sd, vn, l);
+	int dir = quota_take(sd, vn, QUOTA_NAME + (with_data && S_ISREG(l->attr.mode) ? MIN(l->attr.size, l->attr.blocks * 512) : 0));
+	if (!dir)
+		dir = parent_fd(sd, vn, l);
 	struct source src = {l->fd, l->attr};
 	int rc = dir < 0 ? dir : copy_one(sd, vn, &src, dir, last_name(l->path), with_data);
 	hf_close(dir);

@@ -108,6 +108,8 @@ static void write_at(struct req *r, const struct sd_io_req *q, const struct file
 	int rc = append ? hf_stat(fd, &a) : 0;
 	if (append && !rc)
 		slots_intent(r, id, a.size, q->len);
+	if (!rc)
+		rc = quota_write(r->sd, r->vn, id, fd, append ? a.size : q->off, q->len);
 	s64 n = rc ? rc : put(r, q, id, fd, append ? a.size : q->off, &later);
 	if (n < 0) {
 		sd_fail(r, (s32)n, NULL);
@@ -209,7 +211,8 @@ void op_fallocate(struct req *r)
 	if (!q)
 		return;
 	int fd = in_range(q->off, q->len) ? object_fd(r->sd, r->vn, &id, true) : -EINVAL;
-	int rc = fd < 0 ? fd : hf_fallocate(fd, (int)q->flags, q->off, q->len);
+	int rc = fd < 0 ? fd : q->flags & ~1u ? 0 : quota_write(r->sd, r->vn, &id, fd, q->off, q->len); /* KEEP_SIZE or none: it allocates */
+	rc = rc ? rc : hf_fallocate(fd, (int)q->flags, q->off, q->len);
 	object_wrote(r->sd, &id);
 	if (rc)
 		sd_fail(r, rc, NULL);

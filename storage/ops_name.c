@@ -12,7 +12,8 @@ static int place_new(struct req *r, const char *path, u32 len, u32 sdp, struct l
 		return -EEXIST;
 	if (!perm_ok(&r->cred, &l->dir, 3))
 		return -EACCES;
-	return parent_fd(r->sd, r->vn, l);
+	rc = quota_take_at(r->sd, r->vn, l, QUOTA_NAME);
+	return rc ? rc : parent_fd(r->sd, r->vn, l);
 }
 
 /* The end of making l, with what that came to. */

@@ -266,7 +266,9 @@ static int create(struct req *r, struct loc *l, struct file_id *id)
 		return -EISDIR;
 	if (!perm_ok(&r->cred, &l->dir, 3))
 		return -EACCES;
-	int dir = parent_fd(r->sd, r->vn, l);
+	int dir = quota_take_at(r->sd, r->vn, l, QUOTA_NAME);
+	if (!dir)
+		dir = parent_fd(r->sd, r->vn, l);
 	if (dir < 0)
 		return dir;
 	slots_intent(r, NULL, 0, 0);

@@ -219,6 +219,15 @@ void op_groups(struct req *r)
 	sd_reply(r, groups ? 0 : c->uid ? -EPERM : -ENOMEM, NULL, NULL, 0);
 }
 
+/* The request may free room in the vNode's private layer. */
+static bool frees(const struct msg *m)
+{
+	const struct sd_path_req *open = m->fixed;
+	const struct sd_setattr_req *set = m->fixed;
+	u16 op = m->hdr.op;
+	return op == OP_SD_UNLINK || op == OP_SD_RENAME || (op == OP_SD_SETATTR && set->mask & SDA_SIZE) || (op == OP_SD_OPEN && open->arg & O_TRUNC);
+}
+
 static handler *handler_of(u16 op)
 {
 	return op >> 8 == OP_SD_VNODE >> 8 && (op & 0xff) < ARRAY_SIZE(handlers) ? handlers[op & 0xff] : NULL;
@@ -250,6 +259,8 @@ static void message(void *self, conn_id id, const struct msg *m)
 		return;
 	if (leases_hold(&r))
 		return;
+	if (r.vn && frees(m))
+		quota_freed(r.vn);
 	h(&r);
 	assert(r.replied);
 }

@@ -75,6 +75,12 @@ struct vnode {
 	u8 id_key[4][16];
 	u8 *config; /* as defined: fixed part, then data */
 	u32 config_len;
+	struct quota { /* quota.c */
+		u64 bytes; /* 0: none */
+		u64 used;  /* at most */
+		u64 counted_ns;
+		bool counted, freed;
+	} quota;
 	u64 idle_since_ns; /* last channel closed, or last report of its open files */
 };
 
@@ -203,6 +209,13 @@ void later_took(struct sd *sd, u64 started_ns); /* a sync ended */
 void later_wrote(struct sd *sd, const struct file_id *id, u64 n);
 bool later_reading(const struct sd *sd);
 void later_changes(struct sd *sd, const struct file_id *id); /* its data are about to be changed */
+
+/* ---- quota.c: 0 or -EDQUOT */
+#define QUOTA_NAME 4096u /* of a new name and inode */
+int quota_take(struct sd *sd, struct vnode *vn, u64 bytes);
+int quota_take_at(struct sd *sd, struct vnode *vn, const struct loc *l, u64 bytes); /* not in a bound directory */
+int quota_write(struct sd *sd, struct vnode *vn, const struct file_id *id, int fd, u64 off, u64 len);
+void quota_freed(struct vnode *vn); /* a request may have freed something */
 
 /* ---- ops_io.c: the ends of data requests: how the file is now */
 void reply_io(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len);

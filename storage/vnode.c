@@ -9,7 +9,7 @@
 
 #include "base/crc.h"
 
-#define CONFIG_MAGIC 0x4e56444cu /* "LDVN" */
+#define CONFIG_MAGIC 0x3256444cu /* "LDV2" */
 
 struct config_head { /* of the file; struct sd_vnode_req and the data follow */
 	u32 magic;
@@ -469,6 +469,8 @@ static int define(struct sd *sd, const struct definition *d)
 	if (old && same_config(old, d) && current(old))
 		return 0;
 	struct vnode *vn = vnode_new(sd, d->req->vnode);
+	if (vn)
+		vn->quota.bytes = d->req->quota_bytes;
 	int rc = vn ? make_dir(sd, vn->id) : -ENOMEM;
 	if (!rc)
 		rc = keep_config(vn, d);

@@ -221,7 +221,7 @@ void pd_vnode_tree_push(struct pd *pd, struct vnode *v)
 	if (!v->sd || v->tree_sent || v->tree_acked >= v->tree_want || !pd_peer_ready(pd, v->sd))
 		return;
 	const char *lower = v->spec.image[0] ? v->spec.image : "/";
-	struct sd_vnode_req req = {.vnode = v->id, .lower_len = (u32)strlen(lower), .nbind = v->nbind};
+	struct sd_vnode_req req = {.vnode = v->id, .lower_len = (u32)strlen(lower), .nbind = v->nbind, .quota_bytes = v->spec.storage_mib * MIB};
 	struct sd_bind rec[PD_MAX_BINDS];
 	struct wire_seg seg[1 + 3 * PD_MAX_BINDS];
 	u32 n = 0;

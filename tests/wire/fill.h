@@ -228,6 +228,7 @@ static void fill_vnode_spec(void *at)
 	NUM(cpus);
 	NUM(replicas);
 	NUM(own_net);
+	NUM(storage_mib);
 	TEXT(ip);
 	TEXT(storage);
 	TEXT(image);
@@ -573,6 +574,7 @@ static void fill_sd_vnode_req(void *at)
 	NUM(lower_len);
 	NUM(upper_len);
 	NUM(nbind);
+	NUM(quota_bytes);
 }
 
 static void fill_sd_bind(void *at)

@@ -364,7 +364,7 @@ static void fresh_start_forgets_components_but_no_vnodes(void **state)
 
 static s32 vnode_ask(struct rig *r, conn_id c, u32 what, const char *name, const char *ip, struct gm_vnode_rep *rep)
 {
-	struct gm_vnode_req q = {.what = what, .spec = {.memory_bytes = 5, .cpus = 2, .own_net = 1, .image = "/image"}};
+	struct gm_vnode_req q = {.what = what, .spec = {.memory_bytes = 5, .cpus = 2, .own_net = 1, .image = "/image", .storage_mib = 7}};
 	snprintf(q.name, sizeof(q.name), "%s", name);
 	snprintf(q.spec.ip, sizeof(q.spec.ip), "%s", ip);
 	return ask(r, c, OP_GM_VNODE, &q, sizeof(q), rep, sizeof(*rep));
@@ -378,6 +378,7 @@ static void vnodes_are_made_once_kept_and_removed(void **state)
 	conn_id admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
 	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "red", "", &a), 0);
 	assert_int_equal(a.spec.memory_bytes, 5);
+	assert_int_equal(a.spec.storage_mib, 7);
 	assert_string_equal(a.spec.image, "/image");
 	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "red", "", &b), -EEXIST);
 	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "", "", &b), -EINVAL);
@@ -393,6 +394,7 @@ static void vnodes_are_made_once_kept_and_removed(void **state)
 	join(r, KIND_STORAGE, "s0", 3, NULL);
 	admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
 	assert_int_equal(vnode_ask(r, admin, VNODE_FIND, "red", "", &b), 0);
+	assert_int_equal(b.spec.storage_mib, 7);
 	assert_int_equal(b.id, a.id);
 	assert_memory_equal(&b.spec, &a.spec, sizeof(a.spec));
 	assert_int_equal(vnode_ask(r, admin, VNODE_REMOVE, "red", "", &b), 0);

@@ -544,6 +544,55 @@ static void test_bind_gone(void **state)
 	expect_text(w, "/bind/f", "again");
 }
 
+/* The private layer holds so much and no more; what is freed can be used again; bound directories do not count. */
+static void test_quota(void **state)
+{
+	struct world *w = *state;
+	static u8 data[200 * 1024];
+	struct file_ref f, g, b;
+	memset(data, 1, sizeof(data));
+	w->with_bind = true;
+	w->quota = MIB;
+	host_file(w, "lower/old", "old", 0644);
+	world_define(w);
+	assert_int_equal(t_open(w, "/f", O_CREAT | O_RDWR, 0644, &f), 0);
+	u32 n = 0;
+	while (n < 10 && t_write(w, &f, n * sizeof(data), data, sizeof(data), 0) == sizeof(data))
+		n++;
+	assert_true(n == 4 || n == 5);
+	assert_int_equal(w->status, -EDQUOT);
+	assert_int_equal(t_write(w, &f, 0, data, sizeof(data), 0), sizeof(data)); /* takes nothing new */
+	assert_int_equal(t_write(w, &f, 0, data, sizeof(data), SDIO_APPEND), -EDQUOT);
+	assert_int_equal(t_io(w, OP_SD_FALLOCATE, &f, 0, 2 * MIB, 0), -EDQUOT);
+	assert_int_equal(t_open(w, "/bind/b", O_CREAT | O_RDWR, 0644, &b), 0);
+	for (u32 i = 0; i < 6; i++)
+		assert_int_equal(t_write(w, &b, i * sizeof(data), data, sizeof(data), 0), sizeof(data));
+	/* another file, until that does not fit either, then names */
+	assert_int_equal(t_open(w, "/g", O_CREAT | O_RDWR, 0644, &g), 0);
+	u64 at = 0;
+	while (t_write(w, &g, at, data, 4096, 0) == 4096)
+		at += 4096;
+	s32 rc = 0;
+	char name[32];
+	for (u32 i = 0; i < 300 && !rc; i++) {
+		snprintf(name, sizeof(name), "/d%u", i);
+		rc = t_mkdir(w, name);
+	}
+	assert_int_equal(rc, -EDQUOT);
+	assert_int_equal(t_open(w, "/old", O_RDWR, 0, &g), -EDQUOT); /* no copy-up */
+	/* after a restart it is as full; what is removed is room at once */
+	world_restart(w);
+	assert_int_equal(t_write(w, &f, 900 * 1024, data, sizeof(data), 0), -EDQUOT);
+	assert_int_equal(t_unlink(w, "/g"), 0);
+	assert_int_equal(t_open(w, "/f", O_RDWR | O_TRUNC, 0, &f), 0);
+	assert_int_equal(t_write(w, &f, 0, data, sizeof(data), 0), sizeof(data));
+	assert_int_equal(t_open(w, "/old", O_RDWR, 0, &g), 0);
+	w->quota = 0;
+	world_define(w);
+	for (u32 i = 0; i < 10; i++)
+		assert_int_equal(t_write(w, &f, i * sizeof(data), data, sizeof(data), 0), sizeof(data));
+}
+
 static void test_handles(void **state)
 {
 	struct world *w = *state;
@@ -933,7 +982,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_paths),     T(test_escapes), T(test_redirect), T(test_root), T(test_copy_up),	   T(test_truncating_open),
 	    T(test_whiteouts), T(test_rename),	T(test_names),	  T(test_open_flags),	   T(test_io),
-	    T(test_setattr),   T(test_xattr), T(test_leases),	T(test_binds), T(test_bind_gone),	  T(test_handles),	   T(test_unlinked_open),
+	    T(test_setattr),   T(test_xattr), T(test_leases),	T(test_binds), T(test_bind_gone), T(test_quota),	  T(test_handles),	   T(test_unlinked_open),
 	    T(test_unnamed),   T(test_once),	T(test_readdir),  T(test_readdir_cookies), T(test_unlinked_elsewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,7 +170,7 @@ void world_define(struct world *w)
 	u8 buf[1024];
 	u32 n = 0;
 	char lower[128], host[128];
-	struct sd_vnode_req req = {.vnode = VN};
+	struct sd_vnode_req req = {.vnode = VN, .quota_bytes = w->quota};
 	snprintf(lower, sizeof(lower), "%s/lower", w->dir);
 	req.lower_len = (u32)strlen(lower);
 	memcpy(buf, lower, req.lower_len);

@@ -32,6 +32,7 @@ struct world {
 	u16 op_flags;		      /* for the next call: MSG_ONCE is added by itself */
 	bool bind_ro;
 	bool with_bind;
+	u64 quota; /* of the vNode */
 	/* the last reply */
 	s32 status;
 	u32 replies, body_len;

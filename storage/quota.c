@@ -1,0 +1,96 @@
+/* Quotas: what a vNode's private layer may take on this node's disk. Bound directories are the host's and do not count.
+ *
+ * What is used is counted by a walk over the layer, blocks as the host gives them; from then on it is an upper bound: growth is added when a
+ * request is about to cause it, and what is freed is not subtracted. Only when the bound says that there is no room the layer is counted
+ * again: at once if something was freed since, else at most every COUNT_NS, for a walk holds everybody up. So a vNode far from its quota
+ * pays an addition a write, and one at its quota gets EDQUOT from what is true. */
+#include "storage/sd_int.h"
+
+#include <stdlib.h>
+
+#define COUNT_NS   (500 * NSEC_PER_MSEC)
+#define DENTS	   8192u
+#define MAX_LEVELS 1024u
+
+static u64 bytes_below(int dir, u32 level);
+
+static u64 bytes_of(int dir, const char *name, u32 level)
+{
+	struct hf_attr a;
+	int fd = hf_open(dir, name, O_PATH | O_NOFOLLOW, 0);
+	u64 n = 0;
+	if (fd >= 0 && !hf_stat(fd, &a)) {
+		n = a.blocks * 512;
+		if (S_ISDIR(a.mode))
+			n += level < MAX_LEVELS ? bytes_below(fd, level + 1) : 0;
+		else if (a.nlink > 1)
+			n /= a.nlink;
+	}
+	hf_close(fd);
+	return n;
+}
+
+static u64 bytes_below(int dir, u32 level)
+{
+	u8 *dents = malloc(DENTS);
+	int fd = dents ? hf_open(dir, ".", O_RDONLY | O_DIRECTORY, 0) : -ENOMEM, n;
+	u64 sum = 0;
+	while (fd >= 0 && (n = hf_getdents(fd, dents, DENTS)) > 0)
+		for (int at = 0; at < n;) {
+			u16 reclen;
+			const char *name = (const char *)dents + at + 19; /* linux_dirent64: ino, off, reclen, type, name */
+			memcpy(&reclen, dents + at + 16, sizeof(reclen));
+			at += reclen;
+			if (strcmp(name, ".") && strcmp(name, ".."))
+				sum += bytes_of(dir, name, level);
+		}
+	hf_close(fd);
+	free(dents);
+	return sum;
+}
+
+static void count(struct sd *sd, struct vnode *vn)
+{
+	struct quota *q = &vn->quota;
+	q->used = bytes_below(vn->upper, 0) + bytes_below(vn->work, 0) + bytes_below(vn->orphans, 0);
+	q->counted_ns = sd->env->now_ns(sd->env->ctx);
+	q->freed = false;
+	q->counted = true;
+}
+
+int quota_take(struct sd *sd, struct vnode *vn, u64 bytes)
+{
+	struct quota *q = &vn->quota;
+	if (!q->bytes)
+		return 0;
+	if (!q->counted || (q->used + bytes > q->bytes && (q->freed || sd->env->now_ns(sd->env->ctx) - q->counted_ns >= COUNT_NS)))
+		count(sd, vn);
+	if (q->used + bytes > q->bytes)
+		return -EDQUOT;
+	q->used += bytes;
+	return 0;
+}
+
+int quota_take_at(struct sd *sd, struct vnode *vn, const struct loc *l, u64 bytes)
+{
+	return l->layer == LAYER_BIND ? 0 : quota_take(sd, vn, bytes);
+}
+
+void quota_freed(struct vnode *vn)
+{
+	vn->quota.freed = true;
+}
+
+/* A write of [off, off + len) to the file; of one with holes all of it may be new. */
+int quota_write(struct sd *sd, struct vnode *vn, const struct file_id *id, int fd, u64 off, u64 len)
+{
+	struct hf_attr a;
+	u32 path_len;
+	if (!vn->quota.bytes || hf_stat(fd, &a))
+		return 0;
+	if (ids_get(sd, vn, id, sd->tmp_path, &path_len) && vnode_bind_of(vn, sd->tmp_path, path_len) >= 0)
+		return 0;
+	u64 end = off + len, has = a.blocks * 512 >= a.size ? MAX(a.size, a.blocks * 512) : off;
+	u64 more = end > has ? MIN(end - has, len) : 0;
+	return more ? quota_take(sd, vn, ALIGN_UP(more, 4096ull)) : 0;
+}
