@@ -206,7 +206,9 @@ static u64 silence(struct gm *g)
 
 u64 gm_chains_tick(struct gm *g)
 {
-	u64 next = silence(g);
+	if (gm_now(g) >= g->silence_ns)
+		g->silence_ns = silence(g);
+	u64 next = g->silence_ns;
 	for (u32 i = 0; i < g->nchains; i++) {
 		struct gm_chain *ch = &g->chains[i];
 		struct gm_component *owner = member(g, ch->s.owner, ch->s.owner_incarnation), *c;

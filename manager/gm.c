@@ -68,18 +68,23 @@ static bool addr_ok(const char addr[WIRE_ADDR_MAX])
 
 struct gm_component *gm_find(struct gm *g, const char *name)
 {
-	for (u32 i = 0; i < g->ncomps; i++)
+	u64 key = index_hash(name);
+	for (u32 at = 0, i; index_next(&g->names, key, &at, &i);)
 		if (!strcmp(g->comps[i].s.name, name))
 			return &g->comps[i];
 	return NULL;
 }
 
+static struct gm_conn *conn_find(struct gm *g, conn_id id)
+{
+	u32 at = 0, i;
+	return index_next(&g->by_conn, id, &at, &i) ? &g->conns[i] : NULL;
+}
+
 struct gm_component *gm_by_conn(struct gm *g, conn_id c)
 {
-	for (u32 i = 0; c && i < g->ncomps; i++)
-		if (g->comps[i].conn == c)
-			return &g->comps[i];
-	return NULL;
+	const struct gm_conn *conn = c ? conn_find(g, c) : NULL;
+	return conn && conn->comp_1 ? &g->comps[conn->comp_1 - 1] : NULL;
 }
 
 static struct gm_component *by_incarnation(struct gm *g, u64 incarnation)
@@ -90,12 +95,20 @@ static struct gm_component *by_incarnation(struct gm *g, u64 incarnation)
 	return NULL;
 }
 
-static struct gm_conn *conn_find(struct gm *g, conn_id id)
+void gm_touch(struct gm *g, const struct gm_component *c)
 {
-	for (u32 i = 0; i < g->nconns; i++)
-		if (g->conns[i].id == id)
-			return &g->conns[i];
-	return NULL;
+	g->kind[c->s.kind].cand[c->cand].stale = true;
+}
+
+/* The component's line is this one, or none. */
+static void set_line(struct gm *g, struct gm_component *c, conn_id id)
+{
+	struct gm_conn *old = c->conn ? conn_find(g, c->conn) : NULL, *now = id ? conn_find(g, id) : NULL;
+	if (old)
+		old->comp_1 = 0;
+	if (now)
+		now->comp_1 = (u32)(c - g->comps) + 1;
+	c->conn = id;
 }
 
 void gm_ref(struct node_ref *ref, const struct gm_component *c)
@@ -146,22 +159,29 @@ void gm_declare_down(struct gm *g, struct gm_component *c)
 	c->used_bytes = c->committed_bytes = c->handed_bytes = 0;
 	if (c->s.kind == KIND_MEMORY)
 		gm_chains_gone(g, c->s.name, c->s.incarnation);
+	gm_touch(g, c);
 }
 
-static u64 on_tick(void *self, u64 now_ns)
+/* Beats only put dooms off: all are looked at again when the nearest one seen may have come. */
+static void look_for_the_doomed(struct gm *g, u64 now_ns)
 {
-	struct gm *g = self;
-	u64 next = UINT64_MAX;
+	g->doom_ns = UINT64_MAX;
 	for (u32 i = 0; i < g->ncomps; i++) {
 		u64 doom = doom_ns(g, &g->comps[i]);
 		if (doom <= now_ns)
 			gm_declare_down(g, &g->comps[i]);
 		else
-			next = MIN(next, doom);
+			g->doom_ns = MIN(g->doom_ns, doom);
 	}
-	next = MIN(next, gm_chains_tick(g));
+}
+
+static u64 on_tick(void *self, u64 now_ns)
+{
+	struct gm *g = self;
+	if (now_ns >= g->doom_ns)
+		look_for_the_doomed(g, now_ns);
 	/* A line that closes moves a doom nearer than the one told: look often enough for the grace. */
-	return MIN(next, now_ns + GM_GRACE_NS);
+	return MIN(MIN(g->doom_ns, gm_chains_tick(g)), now_ns + GM_GRACE_NS);
 }
 
 /* ---- registration */
@@ -253,34 +273,112 @@ static bool shown_before(const struct stored_component *a, const struct stored_c
 	return a_len != b_len ? a_len < b_len : strcmp(a->name, b->name) < 0;
 }
 
-/* Takes the place a new component is shown at. */
+static bool kind_room(struct gm_kind *k)
+{
+	u32 room = k->room ? k->room * 2 : 64;
+	if (k->n < k->room)
+		return true;
+	struct place_candidate *grown = realloc(k->cand, room * sizeof(*grown));
+	if (!grown)
+		return false;
+	k->cand = grown;
+	k->room = room;
+	return true;
+}
+
+static void set_cand(struct gm *g, struct gm_kind *k, u32 at, struct place_candidate cand)
+{
+	k->cand[at] = cand;
+	g->comps[cand.index].cand = at;
+}
+
+/* Takes the next place, and the one among its kind that it is shown at: of equals the first is chosen. kind and name are set. NULL: no memory. */
 static struct gm_component *insert(struct gm *g, struct gm_component fresh)
 {
-	u32 at = g->ncomps++;
-	while (at && shown_before(&fresh.s, &g->comps[at - 1].s)) {
-		g->comps[at] = g->comps[at - 1];
-		at--;
-	}
+	struct gm_kind *k = &g->kind[fresh.s.kind];
+	u32 at = g->ncomps;
+	if (!kind_room(k) || !index_put(&g->names, index_hash(fresh.s.name), at))
+		return NULL;
+	u32 to = k->n++;
+	for (; to && shown_before(&fresh.s, &g->comps[k->cand[to - 1].index].s); to--)
+		set_cand(g, k, to, k->cand[to - 1]);
 	g->comps[at] = fresh;
+	g->ncomps++;
+	set_cand(g, k, to, (struct place_candidate){.index = at, .stale = true});
 	return &g->comps[at];
 }
 
+/* Out of its place; the last one takes it. */
+static void remove_at(struct gm *g, u32 at)
+{
+	struct gm_component *c = &g->comps[at], *last = &g->comps[g->ncomps - 1];
+	struct gm_kind *k = &g->kind[c->s.kind];
+	set_line(g, c, 0);
+	index_drop(&g->names, index_hash(c->s.name), at);
+	k->n--;
+	for (u32 i = c->cand; i < k->n; i++)
+		set_cand(g, k, i, k->cand[i + 1]);
+	free(c->procs);
+	g->ncomps--;
+	if (c == last)
+		return;
+	index_drop(&g->names, index_hash(last->s.name), g->ncomps);
+	(void)index_put(&g->names, index_hash(last->s.name), at); /* into the room of the one dropped */
+	*c = *last;
+	k = &g->kind[c->s.kind];
+	k->cand[c->cand].index = at;
+	set_line(g, c, c->conn);
+}
+
+static int by_shown(const void *a, const void *b, void *comps)
+{
+	const struct gm_component *all = comps;
+	const struct stored_component *x = &all[*(const u32 *)a].s, *y = &all[*(const u32 *)b].s;
+	return shown_before(x, y) ? -1 : shown_before(y, x);
+}
+
+u32 *gm_shown_order(const struct gm *g)
+{
+	u32 *order = malloc((g->ncomps + 1) * sizeof(*order));
+	for (u32 i = 0; order && i < g->ncomps; i++)
+		order[i] = i;
+	if (order)
+		qsort_r(order, g->ncomps, sizeof(*order), by_shown, g->comps);
+	return order;
+}
+
 /* Forgets a connection before it is closed: whether a driver reports our own close does not matter then. */
+static void conn_forget(struct gm *g, struct gm_conn *conn)
+{
+	u32 at = (u32)(conn - g->conns), last = --g->nconns;
+	index_drop(&g->by_conn, conn->id, at);
+	if (at == last)
+		return;
+	index_drop(&g->by_conn, g->conns[last].id, last);
+	*conn = g->conns[last];
+	(void)index_put(&g->by_conn, conn->id, at); /* into the room of the one dropped */
+}
+
 static void drop_conn(struct gm *g, conn_id id)
 {
 	struct gm_conn *conn = conn_find(g, id);
 	if (conn)
-		*conn = g->conns[--g->nconns];
+		conn_forget(g, conn);
 	g->env->close(g->env->ctx, id);
 }
 
 static void now_alive(struct gm *g, struct gm_component *c, conn_id conn)
 {
-	if (c->conn && c->conn != conn)
-		drop_conn(g, c->conn);
+	conn_id old = c->conn;
+	if (old != conn)
+		set_line(g, c, conn);
+	if (old && old != conn)
+		drop_conn(g, old);
 	c->life = GM_ALIVE;
 	c->silent = false;
-	c->conn = conn;
+	g->doom_ns = MIN(g->doom_ns, gm_now(g) + gm_lease_ns(g));
+	g->silence_ns = MIN(g->silence_ns, gm_now(g) + gm_memory_lease_ns(g));
+	gm_touch(g, c);
 	c->heard_ns = gm_now(g);
 	c->said_state = COMP_UP;
 }
@@ -304,14 +402,20 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 	bool fresh = !c->s.name[0], restarted = !fresh && c->s.incarnation != s.incarnation;
 	if (restarted && s.kind == KIND_MEMORY)
 		gm_chains_gone(g, c->s.name, c->s.incarnation);
-	c->s = s;
+	if (fresh) {
+		struct gm_component made = *c;
+		made.s = s;
+		c = insert(g, made);
+	} else {
+		c->s = s;
+	}
+	if (!c)
+		return -ENOMEM;
 	if (restarted) {
 		c->nproc = 0;
 		c->used_bytes = 0;
 		c->channels = c->spaces = c->files = 0;
 	}
-	if (fresh)
-		c = insert(g, *c);
 	now_alive(g, c, conn->id);
 	gm_event(g, LOG_INFO, fresh ? "joined" : restarted ? "started again" : "is back", s.name, "at %s", s.addr);
 	rep->term = g->term;
@@ -341,14 +445,11 @@ static void register_msg(struct gm *g, struct gm_conn *conn, const struct msg *m
 
 static s32 take_procs(struct gm_component *c, const struct msg *m, u32 nproc)
 {
-	struct proc_report *procs = NULL;
-	if (nproc) {
-		procs = malloc(nproc * sizeof(*procs));
-		if (!procs)
-			return -ENOMEM;
+	struct proc_report *procs = nproc ? realloc(c->procs, nproc * sizeof(*procs)) : c->procs;
+	if (nproc && !procs)
+		return -ENOMEM;
+	if (nproc)
 		memcpy(procs, m->data, nproc * sizeof(*procs));
-	}
-	free(c->procs);
 	c->procs = procs;
 	c->nproc = nproc;
 	return 0;
@@ -399,16 +500,13 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 
 s32 gm_forget(struct gm *g, struct gm_component *c)
 {
-	u32 at = (u32)(c - g->comps);
 	s32 status = gm_store_drop_component(g->store, c->s.name);
 	if (status)
 		return status;
 	gm_event(g, LOG_INFO, "left", c->s.name, "%s", "");
 	if (c->s.kind == KIND_MEMORY)
 		gm_chains_gone(g, c->s.name, c->s.incarnation);
-	free(c->procs);
-	g->ncomps--;
-	memmove(c, c + 1, (g->ncomps - at) * sizeof(*c));
+	remove_at(g, (u32)(c - g->comps));
 	return 0;
 }
 
@@ -452,6 +550,10 @@ static void on_opened(void *self, conn_id c, const struct hello *h, const struct
 		g->conns = grown;
 		g->room_conns = room;
 	}
+	if (!index_put(&g->by_conn, c, g->nconns)) {
+		g->env->close(g->env->ctx, c);
+		return;
+	}
 	g->conns[g->nconns++] = (struct gm_conn){.id = c, .role = h->role, .kind = h->kind};
 }
 
@@ -460,12 +562,14 @@ static void on_closed(void *self, conn_id c)
 	struct gm *g = self;
 	struct gm_conn *conn = conn_find(g, c);
 	struct gm_component *comp = gm_by_conn(g, c);
-	if (conn)
-		*conn = g->conns[--g->nconns];
 	if (comp) {
-		comp->conn = 0;
+		set_line(g, comp, 0);
 		comp->closed_ns = gm_now(g);
+		g->doom_ns = MIN(g->doom_ns, MAX(comp->closed_ns + GM_GRACE_NS, g->silent_until_ns));
+		gm_touch(g, comp);
 	}
+	if (conn)
+		conn_forget(g, conn);
 }
 
 static bool role_may(const struct gm_conn *conn, const struct op_row *row)
@@ -553,7 +657,7 @@ static void load_component(void *arg, const struct stored_component *s)
 {
 	struct gm *g = arg;
 	if (g->ncomps < GM_MAX_COMPONENTS)
-		insert(g, (struct gm_component){.s = *s, .life = GM_PRESUMED, .said_state = COMP_UP});
+		(void)insert(g, (struct gm_component){.s = *s, .life = GM_PRESUMED, .said_state = COMP_UP});
 }
 
 static void load_vnode(void *arg, const struct stored_vnode *v)
@@ -595,9 +699,8 @@ struct gm *gm_new(const struct node_env *env, struct gm_store *store, const stru
 	snprintf(g->addr, sizeof(g->addr), "%s", cfg->addr);
 	g->start_ns = env->now_ns(env->ctx);
 	g->comps = calloc(GM_MAX_COMPONENTS, sizeof(*g->comps));
-	g->cands = calloc(GM_MAX_COMPONENTS, sizeof(*g->cands));
 	g->events = calloc(GM_EVENTS_KEPT, sizeof(*g->events));
-	if (!g->comps || !g->cands || !g->events || !load(g, err, err_len)) {
+	if (!g->comps || !g->events || !load(g, err, err_len)) {
 		gm_free(g);
 		return NULL;
 	}
@@ -612,7 +715,10 @@ void gm_free(struct gm *g)
 	for (u32 i = 0; g->comps && i < g->ncomps; i++)
 		free(g->comps[i].procs);
 	free(g->comps);
-	free(g->cands);
+	for (u32 k = 0; k < ARRAY_SIZE(g->kind); k++)
+		free(g->kind[k].cand);
+	index_free(&g->names);
+	index_free(&g->by_conn);
 	free(g->events);
 	free(g->vnodes);
 	free(g->chains);

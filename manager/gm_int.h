@@ -3,8 +3,9 @@
 #define LEGO_MANAGER_GM_INT_H
 
 #include "manager/gm.h"
+#include "manager/index.h"
 
-#define GM_MAX_COMPONENTS 1024u
+#define GM_MAX_COMPONENTS 65536u
 #define GM_MAX_VNODES 16384u
 #define GM_MAX_IDS 65536u
 #define GM_GRACE_NS (200 * NSEC_PER_MSEC) /* after a closed connection, before the component is declared down: time to dial again. It is shown as down at once */
@@ -32,6 +33,7 @@ struct gm_component {
 	u64 closed_ns;   /* when conn closed */
 	u64 used_bytes;
 	u32 channels, spaces, files; /* of its last beat */
+	u32 cand;	 /* place among its kind */
 	bool go;	 /* removed: told so with its next beat */
 	u32 seat_1;      /* processor: its seat + 1; 0: not asked of the store yet */
 	u64 committed_bytes; /* memory: promised, as it said */
@@ -51,6 +53,13 @@ struct gm_chain {
 struct gm_conn {
 	conn_id id;
 	u8 role, kind;
+	u32 comp_1; /* whose line it is: place in comps + 1; 0: nobody's yet */
+};
+
+/* The components of one kind, as placement looks at them: one after another in memory, figures brought up to date when looked at. */
+struct gm_kind {
+	struct place_candidate *cand;
+	u32 n, room;
 };
 
 struct gm {
@@ -61,9 +70,13 @@ struct gm {
 	u64 term, cluster_id;
 	u64 start_ns;
 	u64 silent_until_ns; /* nobody is declared down before: one lease after a restart; at once in a cluster that is new */
-	struct gm_component *comps; /* in the order they are shown */
+	struct gm_component *comps; /* in no order; the last one takes the place of one that leaves */
 	u32 ncomps;
-	struct place_candidate *cands; /* scratch of gm_pick, GM_MAX_COMPONENTS long */
+	struct gm_index names;	 /* hash of the name → place in comps */
+	struct gm_index by_conn; /* id of the connection → place in conns */
+	struct gm_kind kind[KIND_STORAGE + 1];
+	u64 doom_ns;	/* nobody is to be declared down before */
+	u64 silence_ns; /* no memory node has been silent too long for its chains before */
 	struct stored_vnode *vnodes;
 	u32 nvnodes;
 	struct gm_chain *chains;
@@ -84,6 +97,10 @@ u64 gm_now(const struct gm *g);
 u64 gm_lease_ns(const struct gm *g); /* of a component's silence */
 u64 gm_memory_lease_ns(const struct gm *g);
 void gm_declare_down(struct gm *g, struct gm_component *c);
+/* Something that placement looks at may have changed. */
+void gm_touch(struct gm *g, const struct gm_component *c);
+/* The places in comps in the order to be shown: p2 before p10. malloced; NULL: no memory. */
+u32 *gm_shown_order(const struct gm *g);
 /* What `status` shows: COMP_DOWN, or what it said of itself. */
 u32 gm_state(const struct gm *g, const struct gm_component *c);
 /* May something new be put on it? */

@@ -19,6 +19,7 @@ static void measure(const struct gm_component *c, struct place_candidate *cand)
 {
 	cand->total = c->s.total_bytes;
 	cand->used = promised(c);
+	cand->count = c->spaces + c->placed;
 	cand->load = c->load + (u32)(c->handed_bytes / MIB); /* what was just given will be used */
 }
 
@@ -77,6 +78,7 @@ bool gmm_regions_msg(struct gm *g, conn_id conn, const struct msg *m)
 			break;
 		gm_ref(&refs[rep.count], c);
 		c->handed_bytes += req.bytes;
+		gm_touch(g, c);
 	}
 	struct wire_seg seg = {refs, rep.count * (u32)sizeof(refs[0])};
 

@@ -9,6 +9,7 @@ static void measure(const struct gm_component *c, struct place_candidate *cand)
 {
 	u64 cores = MAX(c->s.cores, 1u);
 	cand->total = 1ull << 32;
+	cand->count = c->nproc + c->placed;
 	cand->used = (u64)(c->nproc + c->placed) * SLOTS_PER_CORE / cores;
 }
 

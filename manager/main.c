@@ -72,7 +72,7 @@ static const struct daemon_option own_options[] = {
 	{"--beat-ms", "N", "how often components beat (default 1000)", set_beat},
 	{"--lease-ms", "N", "silence after which a component is down (default 3000)", set_lease},
 	{"--fresh", NULL, "forget the components known before: none of them runs any more", set_fresh},
-	{"--gpm", "POLICY", "placing of programs: most-free (default), round-robin, least-loaded or pack", set_gpm},
+	{"--gpm", "POLICY", "placing of programs: most-free (default), round-robin, least-loaded, pack or spread", set_gpm},
 	{"--gmm", "POLICY", "placing of their memory: homes, and vRegions elsewhere", set_gmm},
 	{"--near", "SIZE", "so much of a process stays at its home while that has room; 0: nothing (default 1G)", set_near},
 	{"--region", "SIZE", "of a vRegion, a power of two from 2M (default: a sixteenth of the smallest memory node, at most 1G)", set_region},

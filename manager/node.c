@@ -24,6 +24,7 @@ static s32 remove_node(struct gm *g, struct gm_component *c, bool force)
 	if (gm_state(g, c) == COMP_DOWN || !c->conn)
 		return gm_forget(g, c);
 	c->go = true;
+	gm_touch(g, c);
 	gm_event(g, LOG_INFO, "is to leave", c->s.name, "%s", force ? "by force" : "");
 	return 0;
 }
@@ -36,6 +37,7 @@ static s32 drain(struct gm *g, struct gm_component *c, bool draining)
 	if (status)
 		return status;
 	c->s.draining = draining;
+	gm_touch(g, c);
 	gm_event(g, LOG_INFO, draining ? "drains" : "takes work again", c->s.name, "%s", "");
 	return 0;
 }

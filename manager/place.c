@@ -5,30 +5,45 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void refresh(struct gm *g, struct place_candidate *cand, void (*measure)(const struct gm_component *c, struct place_candidate *cand))
+{
+	const struct gm_component *c = &g->comps[cand->index];
+	*cand = (struct place_candidate){.index = cand->index, .out = !gm_placeable(g, c)};
+	measure(c, cand);
+}
+
+/* Leaves out what the filter does; undone by refreshing. */
+static void filter_out(struct gm *g, struct gm_kind *k, const struct gm_filter *filter)
+{
+	for (u32 i = 0; i < k->n; i++)
+		if (!k->cand[i].out && filter->out(&g->comps[k->cand[i].index], filter->arg))
+			k->cand[i].out = k->cand[i].stale = true;
+}
+
+static bool any_presumed(const struct gm *g, u8 kind)
+{
+	for (u32 i = 0; i < g->ncomps; i++)
+		if (g->comps[i].s.kind == kind && g->comps[i].life == GM_PRESUMED)
+			return true;
+	return false;
+}
+
 struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u64 need,
 			     const struct gm_filter *filter, void (*measure)(const struct gm_component *c, struct place_candidate *cand),
 			     s32 *why)
 {
-	u32 n = 0;
-	bool presumed = false;
-	for (u32 i = 0; i < g->ncomps; i++) {
-		struct gm_component *c = &g->comps[i];
-		if (c->s.kind != kind)
-			continue;
-		presumed |= c->life == GM_PRESUMED;
-		if (!gm_placeable(g, c) || (filter && filter->out(c, filter->arg)))
-			continue;
-		memset(&g->cands[n], 0, sizeof(g->cands[n]));
-		g->cands[n].index = i;
-		measure(c, &g->cands[n]);
-		n++;
-	}
-	int choice = place_pick(policy, g->cands, n, need, &g->turn[kind]);
+	struct gm_kind *k = &g->kind[kind];
+	for (u32 i = 0; i < k->n; i++)
+		if (k->cand[i].stale)
+			refresh(g, &k->cand[i], measure);
+	if (filter)
+		filter_out(g, k, filter);
+	int choice = place_pick(policy, k->cand, k->n, need, &g->turn[kind]);
 	if (choice < 0) {
-		*why = presumed ? -WIRE_WAIT : -EHOSTDOWN;
+		*why = any_presumed(g, kind) ? -WIRE_WAIT : -EHOSTDOWN;
 		return NULL;
 	}
-	return &g->comps[g->cands[choice].index];
+	return &g->comps[k->cand[choice].index];
 }
 
 static s32 check_place(const struct gm_place_req *req)
@@ -44,9 +59,11 @@ static void count_choices(struct gm *g, u8 role, const u32 turn[5], struct gm_co
 {
 	if (role == ROLE_ADMIN) {
 		p->placed++;
+		gm_touch(g, p);
 		g->turn[KIND_MEMORY] = turn[KIND_MEMORY];
 	} else {
 		m->placed++;
+		gm_touch(g, m);
 		g->turn[KIND_PROCESSOR] = turn[KIND_PROCESSOR];
 	}
 }

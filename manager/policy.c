@@ -16,18 +16,23 @@ static s64 balance(const struct place_candidate *c)
 
 static int most_free(const struct place_candidate *cands, u32 n)
 {
-	u32 best = 0;
-	for (u32 i = 1; i < n; i++)
-		if (balance(&cands[i]) > balance(&cands[best]))
-			best = i;
-	return (int)best;
+	int best = -1;
+	s64 most = 0;
+	for (u32 i = 0; i < n; i++) {
+		s64 b = balance(&cands[i]);
+		if (cands[i].out || (best >= 0 && b <= most))
+			continue;
+		best = (int)i;
+		most = b;
+	}
+	return best;
 }
 
 static int pack(const struct place_candidate *cands, u32 n, u64 need)
 {
 	int best = -1;
 	for (u32 i = 0; i < n; i++)
-		if (left(&cands[i]) >= need && (best < 0 || left(&cands[i]) < left(&cands[best])))
+		if (!cands[i].out && left(&cands[i]) >= need && (best < 0 || left(&cands[i]) < left(&cands[best])))
 			best = (int)i;
 	return best;
 }
@@ -36,8 +41,22 @@ static int least_loaded(const struct place_candidate *cands, u32 n, u64 need)
 {
 	int best = -1;
 	for (u32 i = 0; i < n; i++)
-		if (left(&cands[i]) >= need && (best < 0 || cands[i].load < cands[best].load))
+		if (!cands[i].out && left(&cands[i]) >= need && (best < 0 || cands[i].load < cands[best].load))
 			best = (int)i;
+	return best;
+}
+
+/* The one with the fewest things on it; of several, the one with most left. */
+static int spread(const struct place_candidate *cands, u32 n, u64 need)
+{
+	int best = -1;
+	for (u32 i = 0; i < n; i++) {
+		const struct place_candidate *c = &cands[i], *b = best < 0 ? NULL : &cands[best];
+		if (c->out || left(c) < need)
+			continue;
+		if (!b || c->count < b->count || (c->count == b->count && left(c) > left(b)))
+			best = (int)i;
+	}
 	return best;
 }
 
@@ -46,7 +65,7 @@ static int round_robin(const struct place_candidate *cands, u32 n, u64 need, u32
 {
 	for (u32 i = 0; i < n; i++) {
 		u32 at = (*turn)++ % n;
-		if (left(&cands[at]) >= need)
+		if (!cands[at].out && left(&cands[at]) >= need)
 			return (int)at;
 	}
 	return -1;
@@ -61,6 +80,8 @@ int place_pick(enum place_policy policy, const struct place_candidate *cands, u3
 		choice = round_robin(cands, n, need, turn);
 	else if (policy == PLACE_PACK)
 		choice = pack(cands, n, need);
+	else if (policy == PLACE_SPREAD)
+		choice = spread(cands, n, need);
 	else if (policy == PLACE_LEAST_LOADED)
 		choice = least_loaded(cands, n, need);
 	return choice >= 0 ? choice : most_free(cands, n);
@@ -68,7 +89,7 @@ int place_pick(enum place_policy policy, const struct place_candidate *cands, u3
 
 bool place_policy_parse(const char *text, enum place_policy *policy)
 {
-	static const char *const names[PLACE_POLICIES] = {"most-free", "round-robin", "least-loaded", "pack"};
+	static const char *const names[PLACE_POLICIES] = {"most-free", "round-robin", "least-loaded", "pack", "spread"};
 	for (u32 i = 0; i < PLACE_POLICIES; i++)
 		if (!strcmp(text, names[i])) {
 			*policy = (enum place_policy)i;

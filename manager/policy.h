@@ -9,21 +9,25 @@ enum place_policy {
 	PLACE_ROUND_ROBIN, /* each in turn */
 	PLACE_LEAST_LOADED, /* the one that had least to do lately */
 	PLACE_PACK,        /* the fullest that still has room: keeps nodes empty for big ones */
+	PLACE_SPREAD,      /* the one with the fewest processes, address spaces or vNodes on it, however large */
 	PLACE_POLICIES,
 };
 
 struct place_candidate {
 	u32 index;  /* the caller's */
+	bool out;   /* not to be chosen */
+	bool stale; /* the caller's */
 	u64 used, total; /* in one unit; used may exceed total */
 	u32 load;        /* requests lately */
+	u32 count;       /* things on it */
 };
 
-/* Returns the position in cands (not .index) of the choice, or -1 when n is 0. need: what the next one is expected to take.
+/* Returns the position in cands (not .index) of the choice, or -1 when there is none but those that are out. need: what the next one is expected to take.
  * turn: the caller's counter for round robin. Ties go to the first. Only those with room for need are
  * considered; when none has it, the one with most left is taken:
  * a wrong guess must not refuse what may fit. */
 int place_pick(enum place_policy policy, const struct place_candidate *cands, u32 n, u64 need, u32 *turn);
-/* "most-free", "round-robin", "least-loaded", "pack". */
+/* "most-free", "round-robin", "least-loaded", "pack", "spread". */
 bool place_policy_parse(const char *text, enum place_policy *policy);
 
 #endif

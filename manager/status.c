@@ -61,7 +61,7 @@ static json_t *component(const struct gm *g, const struct gm_component *c)
 	return o;
 }
 
-static json_t *components(const struct gm *g)
+static json_t *components(const struct gm *g, const u32 *order)
 {
 	json_t *list = json_array();
 	/* itself: presumed up, rightly */
@@ -70,8 +70,8 @@ static json_t *components(const struct gm *g)
 	memcpy(self.s.name, g->name, sizeof(self.s.name));
 	memcpy(self.s.addr, g->addr, sizeof(self.s.addr));
 	json_array_append_new(list, component(g, &self));
-	for (u32 i = 0; i < g->ncomps; i++)
-		json_array_append_new(list, component(g, &g->comps[i]));
+	for (u32 i = 0; order && i < g->ncomps; i++)
+		json_array_append_new(list, component(g, &g->comps[order[i]]));
 	return list;
 }
 
@@ -114,11 +114,11 @@ static json_t *process(const struct gm *g, const struct gm_component *c, const s
 }
 
 /* The first `most` processes of the nodes that are not down: the programs of a dead pComponent ended with it. */
-static json_t *processes(const struct gm *g, size_t most)
+static json_t *processes(const struct gm *g, const u32 *order, size_t most)
 {
 	json_t *list = json_array();
-	for (u32 i = 0; i < g->ncomps; i++) {
-		const struct gm_component *c = &g->comps[i];
+	for (u32 i = 0; order && i < g->ncomps; i++) {
+		const struct gm_component *c = &g->comps[order[i]];
 		if (gm_state(g, c) == COMP_DOWN)
 			continue;
 		for (u32 k = 0; k < c->nproc && json_array_size(list) < most; k++)
@@ -128,12 +128,12 @@ static json_t *processes(const struct gm *g, size_t most)
 }
 
 /* The text, malloced. With too many processes for one message it holds as many as fit and "truncated":true. */
-static char *status_text(const struct gm *g)
+static char *status_text(const struct gm *g, const u32 *order)
 {
 	for (size_t most = SIZE_MAX;;) {
-		json_t *procs = processes(g, most);
+		json_t *procs = processes(g, order, most);
 		size_t shown = json_array_size(procs);
-		json_t *top = json_pack("{s:o, s:o, s:o}", "components", components(g), "vnodes", vnodes(g), "processes", procs);
+		json_t *top = json_pack("{s:o, s:o, s:o}", "components", components(g, order), "vnodes", vnodes(g), "processes", procs);
 		if (top && most != SIZE_MAX)
 			json_object_set_new(top, "truncated", json_true());
 		char *text = top ? json_dumps(top, JSON_COMPACT) : NULL;
@@ -147,7 +147,8 @@ static char *status_text(const struct gm *g)
 
 void gm_status_msg(struct gm *g, conn_id c, const struct msg *m)
 {
-	char *text = status_text(g);
+	u32 *order = gm_shown_order(g);
+	char *text = status_text(g, order);
 	size_t len = text ? strlen(text) : 0;
 	struct wire_seg seg = {text, (u32)len};
 	if (!text || len > MSG_MAX_DATA)
@@ -155,4 +156,5 @@ void gm_status_msg(struct gm *g, conn_id c, const struct msg *m)
 	else
 		(void)node_reply(g->env, c, &m->hdr, 0, NULL, 0, &seg, 1);
 	free(text);
+	free(order);
 }

@@ -45,6 +45,34 @@ static void pack_takes_fullest_with_room(void **state)
 	assert_int_equal(place_pick(PLACE_PACK, three, 3, 1000, &turn), 0); /* nobody has room: most left */
 }
 
+static void spread_takes_the_one_with_the_fewest(void **state)
+{
+	const struct place_candidate c[] = {
+	    {.total = 100, .used = 0, .count = 3}, {.total = 100, .used = 90, .count = 1}, {.total = 100, .used = 50, .count = 1}, {.total = 9, .count = 0}};
+	u32 turn = 0;
+	assert_int_equal(place_pick(PLACE_SPREAD, c, 4, 10, &turn), 2);
+	assert_int_equal(place_pick(PLACE_SPREAD, c, 4, 60, &turn), 0);
+	assert_int_equal(place_pick(PLACE_SPREAD, c, 4, 1, &turn), 3);
+	assert_int_equal(place_pick(PLACE_SPREAD, c, 4, 1000, &turn), 0); /* nobody has room: most left */
+}
+
+static void who_is_out_is_never_chosen(void **state)
+{
+	struct place_candidate c[] = {{.total = 100, .out = true}, {.total = 50}, {.total = 70, .out = true}, {.total = 60, .used = 20}};
+	for (u32 p = 0; p < PLACE_POLICIES; p++) {
+		u32 turn = 0;
+		for (u64 need = 0; need < 200; need += 10) {
+			int i = place_pick((enum place_policy)p, c, 4, need, &turn);
+			assert_true(i == 1 || i == 3);
+		}
+	}
+	c[1].out = c[3].out = true;
+	for (u32 p = 0; p < PLACE_POLICIES; p++) {
+		u32 turn = 0;
+		assert_int_equal(place_pick((enum place_policy)p, c, 4, 1, &turn), -1);
+	}
+}
+
 static void names(void **state)
 {
 	enum place_policy p;
@@ -61,6 +89,8 @@ int main(void)
 		cmocka_unit_test(most_free_takes_most_left), cmocka_unit_test(most_free_does_not_wrap_when_overfull),
 		cmocka_unit_test(most_free_spreads_what_is_over),
 		cmocka_unit_test(round_robin_takes_turns),   cmocka_unit_test(pack_takes_fullest_with_room),
+		cmocka_unit_test(spread_takes_the_one_with_the_fewest),
+		cmocka_unit_test(who_is_out_is_never_chosen),
 		cmocka_unit_test(names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,7 +71,7 @@ static const struct {
 	{START "[memory]\nmemory = 1K\n", "f:5: memory: '1K' is no size"},
 	{START "[memory]\nlease-ms = 3s\n", "f:5: lease-ms: '3s' is no number from 100 to 600000"},
 	{START "[manager]\nlease-ms = 99999999999999999999\n", "f:5: lease-ms: '99999999999999999999' is no number"},
-	{START "[manager]\ngpm = fast\n", "f:5: gpm: 'fast' is none of: most-free round-robin least-loaded pack"},
+	{START "[manager]\ngpm = fast\n", "f:5: gpm: 'fast' is none of: most-free round-robin least-loaded pack spread"},
 	{START "[manager]\ngpm = robin\n", "f:5: gpm: 'robin' is none of"},
 	{START "[storage]\nlisten = 10.0.0.1:7\n", "f:5: listen: '10.0.0.1:7' is no address"},
 	{START "[storage]\nlisten = tcp:10.0.0.1\n", "f:5: listen: 'tcp:10.0.0.1' is no address"},
