@@ -156,6 +156,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--build", default=TOP + "/build")
     p.add_argument("--quick", action="store_true")
+    p.add_argument("--seconds", type=float, help="of each job (default: 3)")
     p.add_argument("--dir", default="/var/tmp")
     p.add_argument("--modes", default="native,shm,shm0,tcp", help="of native, shm, shm0 (--file-cache off), tcp")
     p.add_argument("--groups", default="read,write,fsync,tar")
@@ -164,6 +165,7 @@ def main():
     args.build = os.path.abspath(args.build)
     args.work = tempfile.mkdtemp(prefix="lego-storage.", dir=args.dir)
     seconds, size, files = (1, "64M", 4000) if args.quick else (3, "256M", 20000)
+    seconds = args.seconds or seconds
     got = {"jobs": {}, "size": size, "files": files, "fio": subprocess.run(["fio", "--version"], capture_output=True, text=True).stdout.strip().replace("fio-", "")}
     wanted, groups = args.modes.split(","), args.groups.split(",")
     modes = []
