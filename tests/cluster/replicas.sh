@@ -32,6 +32,7 @@ standby_of() {
 kill_one() { # COMPONENT
 	local pid
 	pid=$(component_pid "$1")
+	[ -n "$pid" ] || { fail "round $round: no node to kill"; return; }
 	remember "$1" "$pid"
 	killed+=("$1")
 	kill -9 "$pid"
@@ -54,8 +55,8 @@ fault() { # KIND
 	both)
 		kill_one "$owner"
 		start_again "$owner"
-		soon 20 "no new standby is filled" in_sync
-		soon 5 "the process has no home" has_home
+		soon 20 in_sync || fail "no new standby is filled"
+		soon 5 has_home || fail "the process has no home"
 		kill_one "$(home)"
 		;;
 	esac
@@ -67,7 +68,7 @@ round() { # KIND
 	[ "$1" = stop ] || [ "$1" = both ] && length=6
 	timeout 90 "$LEGO" run --cluster "$cluster" --replicas 1 --excache 1M -- "$SYS/failover" $length 12 stall >"$out" 2>"$err" </dev/null &
 	local runner=$!
-	soon 10 "the program has no home" has_home
+	soon 10 has_home || fail "the program has no home"
 	moment
 	fault "$1"
 	wait $runner
@@ -80,8 +81,8 @@ round() { # KIND
 	for id in ${killed[@]+"${killed[@]}"}; do
 		state_is "$cluster" "$id" up || start_again "$id"
 	done
-	soon 30 "round $round, $1: the nodes do not come to be in sync: $(states)" in_sync
-	soon 15 "round $round, $1: memory is held when no program runs" holds_at_most 0
+	soon 30 in_sync || fail "round $round, $1: the nodes do not come to be in sync: $(states)"
+	soon 15 holds_at_most 0 || fail "round $round, $1: memory is held when no program runs"
 }
 
 if [ -z "${LEGO_TEST_FAULT:-}" ]; then
@@ -92,7 +93,7 @@ if [ -z "${LEGO_TEST_FAULT:-}" ]; then
 	# no replica: the process says which node, and which of its regions
 	"$LEGO" run --cluster "$cluster" --excache 1M -- "$SYS/failover" 20 12 >"$out" 2>"$err" </dev/null &
 	runner=$!
-	soon 10 "the program has no home" has_home
+	soon 10 has_home || fail "the program has no home"
 	node=$(home)
 	kill -9 "$(component_pid "$node")"
 	wait $runner
@@ -103,7 +104,7 @@ if [ -z "${LEGO_TEST_FAULT:-}" ]; then
 fi
 
 up -m 3 --memory 96M
-soon 5 "the nodes are not up" in_sync
+soon 5 in_sync || fail "the nodes are not up"
 for ((round = 1; round <= rounds && failures == 0; round++)); do
 	round "${LEGO_TEST_FAULT:-${faults[(round - 1) % 4]}}"
 done

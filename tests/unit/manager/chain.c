@@ -1,0 +1,233 @@
+/* Chains at the manager: who is promoted, who never is, and what a restart of the manager remembers. */
+#include "fake.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "manager/gm.h"
+
+#define GRACE_MS 250u
+#define LEASE_MS 300u
+
+struct rig {
+	struct fake f;
+	struct gm_store *store;
+	struct gm *gm;
+	char path[64];
+	conn_id last, p0, m[3];
+};
+
+static void start_gm(struct rig *r)
+{
+	char err[256] = "";
+	struct gm_config cfg = {.name = "gm0", .addr = "unix:/gm", .beat_ms = 100, .lease_ms = LEASE_MS};
+	r->store = gm_store_open(r->path, 77, err, sizeof(err));
+	assert_non_null(r->store);
+	r->gm = gm_new(&r->f.env, r->store, &cfg, err, sizeof(err));
+	assert_non_null(r->gm);
+}
+
+static void stop_gm(struct rig *r)
+{
+	gm_free(r->gm);
+	gm_store_close(r->store);
+}
+
+/* The reply is the last frame: memory nodes are told first. */
+static s32 ask(struct rig *r, conn_id c, u16 op, const void *req, u32 len, void *rep, u32 rep_len)
+{
+	fake_request(&r->f, &gm_ops, r->gm, c, op, req, len, NULL, 0);
+	assert_true(r->f.nframes);
+	const struct fake_frame *fr = &r->f.frame[r->f.nframes - 1];
+	assert_true(fr->hdr.flags & MSG_REPLY);
+	if (fr->body_len >= rep_len)
+		memcpy(rep, fr->body, rep_len);
+	return fr->hdr.status;
+}
+
+static conn_id join(struct rig *r, u8 kind, const char *name, u64 incarnation)
+{
+	struct hello h = {.role = ROLE_COMPONENT, .kind = kind};
+	struct welcome w = {0};
+	struct gm_register_req q = {.kind = kind, .incarnation = incarnation, .total_bytes = GIB};
+	snprintf(q.name, sizeof(q.name), "%s", name);
+	snprintf(q.addr, sizeof(q.addr), "unix:/%s", name);
+	gm_ops.opened(r->gm, ++r->last, &h, &w, false);
+	fake_request(&r->f, &gm_ops, r->gm, r->last, OP_GM_REGISTER, &q, sizeof(q), NULL, 0);
+	assert_int_equal(r->f.frame[0].hdr.status, 0);
+	return r->last;
+}
+
+static void pass(struct rig *r, u64 ms)
+{
+	r->f.now_ns += ms * NSEC_PER_MSEC;
+	gm_ops.tick(r->gm, r->f.now_ns);
+}
+
+static void beat(struct rig *r, conn_id c, u64 incarnation)
+{
+	struct gm_beat_req q = {.incarnation = incarnation, .total_bytes = GIB, .state = COMP_UP};
+	fake_request(&r->f, &gm_ops, r->gm, c, OP_GM_BEAT, &q, sizeof(q), NULL, 0);
+}
+
+static s32 place(struct rig *r, struct gm_place_rep *rep)
+{
+	struct gm_place_req q = {.replicas = 1};
+	return ask(r, r->p0, OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+}
+
+static struct chain_info chain(struct rig *r, u32 id, u32 epoch, u32 flags)
+{
+	struct gm_chain_req q = {.id = id, .epoch = epoch, .flags = flags};
+	struct chain_info info = {0};
+	assert_int_equal(ask(r, r->p0, OP_GM_CHAIN, &q, sizeof(q), &info, sizeof(info)), 0);
+	return info;
+}
+
+static int setup(void **state)
+{
+	struct rig *r = calloc(1, sizeof(*r));
+	snprintf(r->path, sizeof(r->path), "/tmp/gm-chain-%d.db", (int)getpid());
+	unlink(r->path);
+	fake_init(&r->f);
+	start_gm(r);
+	r->p0 = join(r, KIND_PROCESSOR, "p0", 1);
+	(void)join(r, KIND_STORAGE, "s0", 2);
+	r->m[0] = join(r, KIND_MEMORY, "m0", 10);
+	*state = r;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct rig *r = *state;
+	char side[80];
+	stop_gm(r);
+	fake_clear(&r->f);
+	unlink(r->path);
+	snprintf(side, sizeof(side), "%s-wal", r->path);
+	unlink(side);
+	snprintf(side, sizeof(side), "%s-shm", r->path);
+	unlink(side);
+	free(r);
+	return 0;
+}
+
+static void die(struct rig *r, u32 m)
+{
+	gm_ops.closed(r->gm, r->m[m]);
+}
+
+static void needs_a_second_node(void **state)
+{
+	struct rig *r = *state;
+	struct gm_place_rep rep;
+	assert_int_equal(place(r, &rep), -ENODEV);
+	r->m[1] = join(r, KIND_MEMORY, "m1", 11);
+	assert_int_equal(place(r, &rep), 0);
+	assert_int_equal(rep.chain.epoch, 1);
+	assert_true(rep.chain.flags & CHAIN_SYNC);
+	assert_string_equal(rep.chain.owner.name, rep.memory.name);
+	assert_string_not_equal(rep.chain.owner.name, rep.chain.standby.name);
+}
+
+/* A chain whose owner is m0, and m1 its standby. */
+static u32 m0_m1(struct rig *r)
+{
+	struct gm_place_rep rep;
+	r->m[1] = join(r, KIND_MEMORY, "m1", 11);
+	do
+		assert_int_equal(place(r, &rep), 0);
+	while (strcmp(rep.chain.owner.name, "m0"));
+	return rep.chain.id;
+}
+
+static void standby_takes_over_at_once_when_both_lines_broke(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	die(r, 0);
+	assert_int_equal(chain(r, id, 1, 0).epoch, 1); /* it may dial again */
+	struct chain_info info = chain(r, id, 1, CHAIN_BROKEN);
+	assert_int_equal(info.epoch, 2);
+	assert_string_equal(info.owner.name, "m1");
+	assert_string_equal(info.standby.name, "");
+	assert_false(info.flags);
+}
+
+static void report_alone_moves_nothing(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	assert_int_equal(chain(r, id, 1, CHAIN_BROKEN).epoch, 1);
+}
+
+static void silent_owner_is_left_behind(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	pass(r, LEASE_MS - 50);
+	beat(r, r->m[1], 11);
+	pass(r, 60);
+	struct chain_info info = chain(r, id, 1, 0);
+	assert_int_equal(info.epoch, 2);
+	assert_string_equal(info.owner.name, "m1");
+}
+
+static void half_filled_standby_is_never_promoted(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	die(r, 0);
+	pass(r, GRACE_MS);
+	beat(r, r->m[1], 11);
+	r->m[2] = join(r, KIND_MEMORY, "m2", 12);
+	pass(r, 150);
+	struct chain_info info = chain(r, id, 3, 0);
+	assert_int_equal(info.epoch, 3);
+	assert_string_equal(info.standby.name, "m2");
+	assert_false(info.flags & CHAIN_SYNC);
+	assert_int_equal(chain(r, id, 2, CHAIN_FILLED).flags, 0); /* of another epoch */
+	die(r, 1);
+	info = chain(r, id, 3, CHAIN_BROKEN);
+	assert_int_equal(info.flags, CHAIN_LOST);
+}
+
+static void filled_standby_is_promoted_also_by_a_manager_that_started_again(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	die(r, 0);
+	pass(r, GRACE_MS);
+	beat(r, r->m[1], 11);
+	r->m[2] = join(r, KIND_MEMORY, "m2", 12);
+	pass(r, 150);
+	assert_int_equal(chain(r, id, 3, CHAIN_FILLED).flags, CHAIN_SYNC);
+	stop_gm(r);
+	start_gm(r);
+	r->p0 = join(r, KIND_PROCESSOR, "p0", 1);
+	r->m[2] = join(r, KIND_MEMORY, "m2", 12);
+	assert_int_equal(chain(r, id, 3, CHAIN_BROKEN).epoch, 3); /* m1 may be alive */
+	r->m[1] = join(r, KIND_MEMORY, "m1", 21);		   /* a new start: what it held is gone */
+	struct chain_info info = chain(r, id, 3, 0);
+	assert_int_equal(info.epoch, 4);
+	assert_string_equal(info.owner.name, "m2");
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(needs_a_second_node),
+		TEST(standby_takes_over_at_once_when_both_lines_broke),
+		TEST(report_alone_moves_nothing),
+		TEST(silent_owner_is_left_behind),
+		TEST(half_filled_standby_is_never_promoted),
+		TEST(filled_standby_is_promoted_also_by_a_manager_that_started_again),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
