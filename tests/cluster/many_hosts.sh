@@ -101,12 +101,14 @@ name, mine, other = socket.gethostname(), sys.argv[1], sys.argv[2]
 open(f"/root/{mine}", "w").write(name)
 print(name, ip, mem, os.getpid(), flush=True)
 deadline = time.monotonic() + 30
-while not os.path.exists(f"/root/{other}"):  # both hosts' programs of the vNode run at once, and see one tree
+def theirs():
+    return os.path.exists(f"/root/{other}") and open(f"/root/{other}").read()  # made first, then written
+while not theirs():  # both hosts' programs of the vNode run at once, and see one tree
     if time.monotonic() > deadline:
         sys.exit(f"{mine} never saw {other}")
     time.sleep(0.05)
 # what the other vNode's sibling wrote under the same name is not ours
-assert open(f"/root/{other}").read() == name
+assert theirs() == name
 PY
 there() { # there HOST VNODE OUT CMD...: in the background
 	local h=$1 v=$2 to=$3
