@@ -9,7 +9,13 @@ up
 holds() {
 	"$LEGO" status --cluster "$cluster" --json >"$TMP/status" || fail "no status"
 	jq '([.components[] | select(.kind != "manager") | .channels + .spaces + .open_files, (select(.kind == "memory") | .used_bytes)] | add) + (.processes | length)' "$TMP/status"
-	jq -r '.components[] | select(.kind != "manager") | .pid' "$TMP/status" | while read -r pid; do ls "/proc/$pid/fd"; done | wc -l
+	descriptors | wc -l
+}
+
+descriptors() { # of the daemons that the last status named: id, and what it is
+	jq -r '.components[] | select(.kind != "manager") | "\(.id) \(.pid)"' "$TMP/status" | while read -r id pid; do
+		find "/proc/$pid/fd" -type l -printf "$id %l\n"
+	done | sed -E 's/\[[0-9]+\]//' | sort
 }
 
 settled() { # until they hold nothing, and no more descriptors than $before
@@ -19,6 +25,7 @@ settled() { # until they hold nothing, and no more descriptors than $before
 		[ "${held% *}" = 0 ] && [ "${held#* }" -le "$before" ] && return 0
 		sleep 0.1
 	done
+	descriptors | diff descriptors.before - || true
 	fail "held at the end, in all and as descriptors (of $before before): $held; $(jq -c '[.components[] | {id, used_bytes, channels, spaces, open_files}], .processes' "$TMP/status")"
 }
 
@@ -27,6 +34,7 @@ expect_status 0
 before=1000000
 settled
 before=$(holds | tail -1)
+descriptors >descriptors.before
 said=$("$SYS/mix" 0)
 for k in $(seq "$times"); do
 	run 150 --excache 8M -- "$SYS/mix" "${LEGO_MIX_SECONDS:-1}"
