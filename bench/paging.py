@@ -69,11 +69,14 @@ class Zram(Native):
 
 
 class Lego(Native):
-    def __init__(self, args, transport):
+    """system: shm, tcp, or twice (shm, a second copy of all memory on another node)."""
+
+    def __init__(self, args, system):
         super().__init__(args)
-        self.name, self.transport = "LegoOS " + transport, transport
+        transport, self.copies = ("shm", ["--replicas", "1"]) if system == "twice" else (system, [])
+        self.name = "LegoOS " + ("shm, second copy" if system == "twice" else system)
         self.home = tempfile.mkdtemp(prefix="lego-bench.")
-        r = self.lego("up", "bench", "--memory", f"{args.mib * 2 + 256}M", "--transport", transport)
+        r = self.lego("up", "bench", "--memory", f"{args.mib * 2 + 256}M", "--transport", transport, "-m", "2" if self.copies else "1")
         if r.returncode:
             raise OSError("lego up failed: " + (r.stderr or r.stdout).strip())
 
@@ -82,7 +85,7 @@ class Lego(Native):
 
     def prefix(self):
         return [self.args.build + "/cli/lego", "run", "--cluster", "bench", "--excache", f"{int(self.args.mib * self.args.local / 100)}M",
-                *self.args.lego_args.split(), "--"]
+                *self.copies, *self.args.lego_args.split(), "--"]
 
     def env(self):
         return dict(os.environ, LEGO_HOME=self.home)
@@ -139,6 +142,10 @@ def report(args, got):
         if name.startswith("LegoOS"):
             ratios = [f"{MODES[m]} {median(base[m], 'mean_us') / median(got[name][m], 'mean_us'):.2f}" for m in args.modes.split(",")]
             lines += ["", f"zram swap's time over {name}'s: " + ", ".join(ratios) + "."]
+    once, twice = got.get("LegoOS shm"), got.get("LegoOS shm, second copy")
+    if once and twice:
+        more = [f"{MODES[m]} {median(twice[m], 'mean_us') / median(once[m], 'mean_us'):.2f}" for m in args.modes.split(",")]
+        lines += ["", "Time with a second copy over the time with one: " + ", ".join(more) + "."]
     return "\n".join(lines) + "\n"
 
 
@@ -150,7 +157,7 @@ def main():
     p.add_argument("--count", type=int, default=100000)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--modes", default="rr,rw,sr,sw")
-    p.add_argument("--systems", default="native,zram,shm,tcp")
+    p.add_argument("--systems", default="native,zram,shm,twice,tcp")
     p.add_argument("--lego-args", default="")
     p.add_argument("--write", help="a Markdown file to make")
     args = p.parse_args()
