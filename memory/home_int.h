@@ -87,6 +87,7 @@ s32 op_plan(struct home_op *op);
 /* Queues one step that does the operation's share in a piece of the target, or takes away what lies in a piece of the source. */
 s32 op_step_target(struct home_op *op, struct part *p, u64 lo, u64 hi);
 s32 op_step_source(struct home_op *op, struct part *p, u64 lo, u64 hi);
+struct as_vma home_vma_record(const struct vma *v); /* as the steps carry it */
 /* Queues the step that gives a want's addresses to its part, with the layout's ranges in them. */
 s32 op_step_take(struct home_op *op, const struct want *w);
 /* Is there one part that source and target lie in wholly? */

@@ -16,19 +16,6 @@
 
 /* ---- what there is */
 
-static struct as_vma record(const struct vma *v)
-{
-	return (struct as_vma){
-		.start = v->start,
-		.end = v->end,
-		.prot = v->prot,
-		.flags = v->flags,
-		.file_off = v->file_off,
-		.file_end = v->file_end,
-		.file = v->file,
-	};
-}
-
 /* Ranges from *v on, which is moved on. */
 static bool queue_ranges(struct part *p, const struct vma **v)
 {
@@ -39,7 +26,7 @@ static bool queue_ranges(struct part *p, const struct vma **v)
 		return false;
 	s->req.lo = (*v)->start;
 	for (; *v && n < RANGES_A_STEP; *v = (*v)->next, n++) {
-		struct as_vma rec = record(*v);
+		struct as_vma rec = home_vma_record(*v);
 
 		memcpy(s->data + n * sizeof(rec), &rec, sizeof(rec));
 		s->req.hi = (*v)->end;

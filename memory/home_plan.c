@@ -206,7 +206,7 @@ static s32 queue_layout(struct home_op *op, struct part *p, u16 what, const void
 	return 0;
 }
 
-static struct as_vma record(const struct vma *v)
+struct as_vma home_vma_record(const struct vma *v)
 {
 	return (struct as_vma){
 		.start = v->start,
@@ -254,7 +254,7 @@ static s32 installer_add(struct installer *in, const struct vma *v)
 		in->lo = piece.start;
 		in->n = 0;
 	}
-	in->rec[in->n++] = record(&piece);
+	in->rec[in->n++] = home_vma_record(&piece);
 	return 0;
 }
 
