@@ -86,7 +86,8 @@ struct daemon *daemon_start(const struct daemon_opts *o)
 	}
 	d->incarnation |= 1; /* never 0 */
 	struct host_driver_config cfg = {
-	    .name = d->opts.name, .kind = o->kind, .incarnation = d->incarnation, .log_level = o->log_level, .log_format = o->log_format, .spin_us = o->spin_us};
+	    .name = d->opts.name, .kind = o->kind, .incarnation = d->incarnation, .log_level = o->log_level, .log_format = o->log_format, .spin_us = o->spin_us,
+	    .defers = o->kind == KIND_STORAGE};
 	memcpy(cfg.listen, d->opts.listen, sizeof(cfg.listen));
 	memcpy(cfg.key, o->key, sizeof(cfg.key));
 	d->driver = host_driver_new(&cfg, err, sizeof(err));

@@ -128,6 +128,7 @@ u32 conn_visit(struct host_driver *d, struct conn *c);		      /* hot connections
 u32 conn_readable(struct host_driver *d, struct conn *c, u32 events); /* open connections, on an epoll event */
 
 /* workers.c */
+bool workers_start(struct host_driver *d);
 bool workers_defer(struct host_driver *d, struct node_job *j);
 u32 workers_reap(struct host_driver *d);   /* calls done of what is finished; how many */
 bool workers_sleep(struct host_driver *d); /* about to block. False: something is finished, do not */

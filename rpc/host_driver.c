@@ -200,6 +200,10 @@ static int open_fds(struct host_driver *d, char *err, size_t err_len)
 	for (u32 i = 0; i < ARRAY_SIZE(d->listen) && d->cfg.listen[i]; i++)
 		if (hello_listen(d, d->cfg.listen[i], err, err_len) || add_epoll(d, d->listen[i].fd, TAG_LISTEN | i))
 			return -1;
+	if (d->cfg.defers && !workers_start(d)) {
+		snprintf(err, err_len, "cannot start: no memory or descriptors for its workers");
+		return -1;
+	}
 	return 0;
 }
 

@@ -130,6 +130,7 @@ struct host_driver_config {
 	u32 spin_us;	/* poll this long without an event before sleeping; 0: 200 */
 	u32 log_level;
 	u8 log_format; /* enum log_format */
+	bool defers;   /* its logic uses env->defer: what that needs is made at the start, not when descriptors may be short */
 };
 struct host_driver;
 /* Returns NULL with a message in err (err_len bytes). */

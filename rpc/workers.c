@@ -108,9 +108,15 @@ static void one_more(struct workers *w)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+bool workers_start(struct host_driver *d)
+{
+	d->workers = workers_new(d);
+	return d->workers;
+}
+
 bool workers_defer(struct host_driver *d, struct node_job *j)
 {
-	struct workers *w = d->workers ? d->workers : (d->workers = workers_new(d));
+	struct workers *w = d->workers;
 
 	if (!w || w->outstanding >= JOBS_MAX)
 		return false;

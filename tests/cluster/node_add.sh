@@ -90,6 +90,7 @@ try 20 "$LEGO" run -- true
 expect_status 0
 try 5 "$LEGO" node undrain m1
 has m1:up || fail "m1 is not up again: $(nodes)"
+soon 10 runs_exactly 0 || fail "programs that ended are still shown"
 "$LEGO" run --node p7 -- sleep 1000 >/dev/null 2>&1 </dev/null &
 sleeper=$!
 soon 10 runs_exactly 1 || fail "the program is not seen"
