@@ -142,7 +142,9 @@ declare -A seen
 while read -r _ b; do seen[$((b %% 50))]=$((${seen[$((b %% 50))]:-0} + 1)); done < <(head -2000 numbers)
 for k in "${!seen[@]}"; do echo "$k ${seen[$k]}"; done | sort -n | md5sum
 for f in $(seq 1 40); do /bin/echo "process $f" | cat | tr a-z A-Z; done | tail -2
-sleep 30 & kill $!; wait $! ; echo "killed: $?"
+sleep 30 & p=$!
+until [ "${name:-}" = sleep ]; do read -r name </proc/$p/comm; done # bash loses a signal between fork and exec
+kill $p; wait $p; echo "killed: $?"
 cat <<END | rev
 here $(echo document)
 END
