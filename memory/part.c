@@ -31,6 +31,10 @@ static struct vma vma_of(const struct as_vma *r)
 /* The ranges of a message, in order and inside [lo, hi); NULL with *rc: they are not, or no memory. */
 static struct vma *ranges_of(const struct part_req *r, const u8 *data, u32 len, s32 *rc)
 {
+	if (!range_ok(r->lo, r->hi)) {
+		*rc = -EINVAL;
+		return NULL;
+	}
 	struct vma *v = (u64)r->count * sizeof(struct as_vma) == len ? calloc(r->count + 1, sizeof(*v)) : NULL;
 	u64 at = r->lo;
 
@@ -54,9 +58,6 @@ static struct vma *ranges_of(const struct part_req *r, const u8 *data, u32 len, 
 static s32 install(struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
 {
 	s32 rc;
-
-	if (!range_ok(r->lo, r->hi))
-		return -EINVAL;
 	struct vma *v = ranges_of(r, data, len, &rc);
 
 	if (!v)
@@ -199,9 +200,6 @@ static s32 clone(struct md *md, struct md_space *ms, u64 child)
 static s32 fill(struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
 {
 	s32 rc;
-
-	if (!range_ok(r->lo, r->hi))
-		return -EINVAL;
 	struct vma *v = ranges_of(r, data, len, &rc);
 
 	if (!v)
