@@ -51,6 +51,8 @@ struct cli_usage {
 #define CLI_GO_ON (-1)
 /* Parses; --help and -h are built in. Returns CLI_GO_ON with *first = index of the first operand, or the exit status. */
 int cli_options(const struct cli_usage *u, int argc, char **argv, int *first);
+/* The same for a command that takes no operand. */
+int cli_options_only(const struct cli_usage *u, int argc, char **argv);
 
 /* ---- local clusters. State is in one directory: cluster.json, key, lock, NAME.sock, NAME.log, NAME/ (data). */
 #define CLUSTER_MAX_COMPONENTS 64u

@@ -98,12 +98,8 @@ static int show_all(const struct cluster *c)
 int cmd_events(int argc, char **argv)
 {
 	static struct cluster c;
-	int first, rc = cli_options(&usage, argc, argv, &first);
+	int rc = cli_options_only(&usage, argc, argv);
 	if (rc != CLI_GO_ON)
 		return rc;
-	if (first < argc) {
-		cli_error("events: unexpected '%s' (see lego events --help)", argv[first]);
-		return CLI_USAGE;
-	}
 	return cluster_need(name, &c) ? CLI_FAILED : show_all(&c);
 }

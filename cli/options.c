@@ -165,3 +165,9 @@ int cli_options(const struct cli_usage *u, int argc, char **argv, int *first)
 	*first = optind;
 	return CLI_GO_ON;
 }
+
+int cli_options_only(const struct cli_usage *u, int argc, char **argv)
+{
+	int first, rc = cli_options(u, argc, argv, &first);
+	return rc == CLI_GO_ON && first < argc ? complain(u, "unexpected", argv[first], NULL) : rc;
+}

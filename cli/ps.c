@@ -43,13 +43,9 @@ static json_t *get(void)
 
 int cmd_ps(int argc, char **argv)
 {
-	int first, rc = cli_options(&ps_usage, argc, argv, &first);
+	int rc = cli_options_only(&ps_usage, argc, argv);
 	if (rc != CLI_GO_ON)
 		return rc;
-	if (first < argc) {
-		cli_error("ps: unexpected '%s' (see lego ps --help)", argv[first]);
-		return CLI_USAGE;
-	}
 	json_t *status = get();
 	if (!status)
 		return CLI_FAILED;

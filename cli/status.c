@@ -81,13 +81,9 @@ static int show_text(json_t *status)
 int cmd_status(int argc, char **argv)
 {
 	static struct cluster c;
-	int first, rc = cli_options(&usage, argc, argv, &first);
+	int rc = cli_options_only(&usage, argc, argv);
 	if (rc != CLI_GO_ON)
 		return rc;
-	if (first < argc) {
-		cli_error("status: unexpected '%s' (see lego status --help)", argv[first]);
-		return CLI_USAGE;
-	}
 	rc = cluster_need(name, &c);
 	json_t *status = rc ? NULL : view_status(&c);
 	if (!status)

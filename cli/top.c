@@ -165,13 +165,9 @@ static int on_screen(const struct cluster *c)
 int cmd_top(int argc, char **argv)
 {
 	static struct cluster c;
-	int first, rc = cli_options(&usage, argc, argv, &first);
+	int rc = cli_options_only(&usage, argc, argv);
 	if (rc != CLI_GO_ON)
 		return rc;
-	if (first < argc) {
-		cli_error("top: unexpected '%s' (see lego top --help)", argv[first]);
-		return CLI_USAGE;
-	}
 	if (cluster_need(name, &c))
 		return CLI_FAILED;
 	if (!batch && (!isatty(0) || !isatty(1))) {

@@ -28,7 +28,7 @@ static const struct cli_opt create_options[] = {
 	{"memory", 0, OPT_SIZE, "SIZE", "memory of each process, and of all before no more are placed (default: no limit)", &want.memory},
 	{"excache", 0, OPT_SIZE, "SIZE", "ExCache of its processes on one pComponent (default: no limit)", &want.excache},
 	{"cpus", 0, OPT_U32, "N", "cores of each pComponent that its programs use (default: all)", &want.cpus, .min = 1, .max = 4096},
-	{"replicas", 0, OPT_U32, "K", "copies of its memory beside the first (default: 0)", &want.replicas, .max = 8},
+	{"replicas", 0, OPT_U32, "K", "second copies of its memory: 0 (default) or 1", &want.replicas, .max = 1},
 	{"storage", 0, OPT_STRING, "S", "storage node that holds its files (default: chosen)", &want.storage},
 	{"storage-quota", 0, OPT_SIZE, "SIZE", "what its private files may take there, whole MiB (default: no limit)", &want.quota},
 	{"net", 0, OPT_STRING, "own|host", "a network of its own, or the host's (default: own; needs pComponents run by root)", &want.net},

@@ -23,29 +23,28 @@ struct ucred {
 	u32 uid, gid;
 };
 
-/* Steps through control messages; NULL at the end. */
-static struct cmsg *cmsg_next(u8 *buf, u64 len, u64 *at)
+/* The next control message of the socket level, its payload's length in *n; NULL at the end. */
+static struct cmsg *cmsg_next(u8 *buf, u64 len, u64 *at, u64 *n)
 {
-	if (*at + sizeof(struct cmsg) > len)
-		return NULL;
-	struct cmsg *c = (void *)(buf + *at);
+	while (*at + sizeof(struct cmsg) <= len) {
+		struct cmsg *c = (void *)(buf + *at);
 
-	if (c->len < sizeof(*c) || c->len > len - *at)
-		return NULL;
-	*at += ALIGN_UP(c->len, 8);
-	return c;
+		if (c->len < sizeof(*c) || c->len > len - *at)
+			return NULL;
+		*at += ALIGN_UP(c->len, 8);
+		*n = c->len - sizeof(*c);
+		if (c->level == SOL_SOCKET)
+			return c;
+	}
+	return NULL;
 }
 
 static s64 control_to_host(u8 *buf, u64 len)
 {
-	u64 at = 0;
+	u64 at = 0, n;
 	struct cmsg *c;
 
-	while ((c = cmsg_next(buf, len, &at))) {
-		if (c->level != SOL_SOCKET)
-			continue;
-		u64 n = c->len - sizeof(*c);
-
+	while ((c = cmsg_next(buf, len, &at, &n))) {
 		if (c->type == SCM_RIGHTS)
 			for (u64 i = 0; i + 4 <= n; i += 4)
 				if (!fd_ok(*(u32 *)((u8 *)(c + 1) + i)))
@@ -65,14 +64,10 @@ static s64 control_to_host(u8 *buf, u64 len)
 
 static void control_from_host(struct thread *t, u8 *buf, u64 len)
 {
-	u64 at = 0;
+	u64 at = 0, n;
 	struct cmsg *c;
 
-	while ((c = cmsg_next(buf, len, &at))) {
-		if (c->level != SOL_SOCKET)
-			continue;
-		u64 n = c->len - sizeof(*c);
-
+	while ((c = cmsg_next(buf, len, &at, &n))) {
 		if (c->type == SCM_RIGHTS)
 			for (u64 i = 0; i + 4 <= n; i += 4)
 				fd_forget(t, *(int *)((u8 *)(c + 1) + i)); /* looked at when used */

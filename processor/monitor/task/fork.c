@@ -237,17 +237,9 @@ s64 clone_vfork(struct thread *parent, const struct clone_request *c)
 		return r == -ENOMEM ? r : -EAGAIN;
 	}
 	fd_place(call.fds[0], MON_FD_CHILD_CTL);
-	struct kucontext *uc = thread_copy_frame(t, parent->uc);
+	struct kucontext *uc = thread_inherit(t, parent, c);
 
-	uc->regs.rax = 0;
-	if (c->stack)
-		uc->regs.rsp = c->stack;
-	t->uc = uc;
-	t->clone = *c;
-	t->virtual_mask_sync = parent->virtual_mask_sync;
-	t->clear_tid = c->flags & CLONE_CHILD_CLEARTID ? c->child_tid : 0;
 	t->altstack = c->flags & CLONE_VFORK ? parent->altstack : (struct kstack){0};
-	t->host_tid_word = 1;
 	threads_add(t);
 	int pidfd = -1;
 	u64 flags = CLONE_VM | CLONE_CHILD_CLEARTID | (c->flags & (CLONE_VFORK | CLONE_SETTLS | CLONE_PARENT | CLONE_PIDFD)) | c->exit_signal;

@@ -140,7 +140,7 @@ void thread_arm(void)
 }
 
 /* The child's first context: a copy of the parent's frame, on the child's own monitor stack. */
-struct kucontext *thread_copy_frame(struct thread *t, const struct kucontext *uc)
+static struct kucontext *copy_frame(struct thread *t, const struct kucontext *uc)
 {
 	u64 xbytes = xstate_bytes(uc->regs.fpstate);
 	u64 fp = ALIGN_DOWN((u64)t->stack_hi - xbytes, 64);
@@ -183,13 +183,10 @@ static void thread_main(void *arg)
 	exit_frame(uc);
 }
 
-s64 clone_thread(struct thread *parent, const struct clone_request *c)
+/* What a new thread, or a child in the parent's address space, starts with: the parent's registers, 0 from the call, its own stack if it was given one. */
+struct kucontext *thread_inherit(struct thread *t, const struct thread *parent, const struct clone_request *c)
 {
-	struct thread *t = thread_alloc(parent->task);
-
-	if (!t)
-		return -EAGAIN;
-	struct kucontext *uc = thread_copy_frame(t, parent->uc);
+	struct kucontext *uc = copy_frame(t, parent->uc);
 
 	uc->regs.rax = 0;
 	if (c->stack)
@@ -197,9 +194,19 @@ s64 clone_thread(struct thread *parent, const struct clone_request *c)
 	t->uc = uc;
 	t->clone = *c;
 	t->virtual_mask_sync = parent->virtual_mask_sync;
-	if (c->flags & CLONE_CHILD_CLEARTID)
-		t->clear_tid = c->child_tid;
+	t->clear_tid = c->flags & CLONE_CHILD_CLEARTID ? c->child_tid : 0;
 	t->host_tid_word = 1;
+	return uc;
+}
+
+s64 clone_thread(struct thread *parent, const struct clone_request *c)
+{
+	struct thread *t = thread_alloc(parent->task);
+
+	if (!t)
+		return -EAGAIN;
+	struct kucontext *uc = thread_inherit(t, parent, c);
+
 	__atomic_fetch_add(&parent->task->nthreads, 1, __ATOMIC_ACQ_REL);
 	list_add(t);
 	u64 flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID |
