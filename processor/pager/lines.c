@@ -112,7 +112,7 @@ static void protect(const struct object *o, u64 line, u64 n, bool wp)
 
 /* ---- going */
 
-static bool read_pages(const struct object *o, u64 line, u64 n, u8 *buf)
+static void read_pages(const struct object *o, u64 line, u64 n, u8 *buf)
 {
 	u64 want = n * LINE_SIZE, done = 0;
 
@@ -124,87 +124,132 @@ static bool read_pages(const struct object *o, u64 line, u64 n, u8 *buf)
 		done += (u64)got;
 	}
 	memset(buf + done, 0, want - done);
-	return true;
 }
 
-/* Which of n lines, whose bytes are in buf, the node does not have as they are; *sum gets their hashes. */
-static u64 dirty_ones(const struct object *o, u64 line, u64 n, const u8 *buf, u64 *sum)
+/* Lines whose bytes are in `bytes`, one after another: on their way to the node, or out. Neighbours that follow each other in an object are handled
+ * together (a run). */
+struct batch {
+	struct object *object[RUN_MAX];
+	u64 line[RUN_MAX], sum[RUN_MAX];
+	u64 dirty; /* which differ from what the node has */
+	u32 n;
+	u8 *bytes;
+};
+
+/* The lines from i on that follow each other. */
+static u32 run_at(const struct batch *b, u32 i)
 {
-	u64 dirty = 0;
+	u32 n = 1;
 
-	for (u64 i = 0; i < n; i++) {
-		const struct chunk *c = chunk_find(o, line + i);
-		u32 k = (line + i) % CHUNK_LINES;
-
-		sum[i] = lines_sum(buf + i * LINE_SIZE);
-		if (!(c->known & 1ull << k) || c->sum[k] != sum[i])
-			dirty |= 1ull << i;
-	}
-	return dirty;
+	while (i + n < b->n && b->object[i + n] == b->object[i] && b->line[i + n] == b->line[i] + n)
+		n++;
+	return n;
 }
 
-static s32 send_to_file(struct pager *p, struct object *o, u64 line, u64 dirty, const u8 *buf)
+static void batch_add(struct batch *b, struct object *o, u64 line, u64 n)
 {
-	while (dirty) {
-		u32 first = (u32)__builtin_ctzll(dirty), n = (u32)__builtin_ctzll(~(dirty >> first));
-		u64 off = (line + first) * LINE_SIZE, len = (u64)n * LINE_SIZE;
-
-		if (off >= o->file_size)
-			return 0; /* past the end: of no file */
-		len = MIN(len, o->file_size - off);
-		s32 rc = store_file_io(&p->store, OP_SD_WRITE, &o->file, off, len, 0, buf + (u64)first * LINE_SIZE, NULL, NULL);
-
-		if (rc)
-			return rc;
-		dirty &= ~(((1ull << n) - 1) << first);
+	for (u64 i = 0; i < n; i++, b->n++) {
+		b->object[b->n] = o;
+		b->line[b->n] = line + i;
 	}
-	return 0;
 }
 
-static s32 send_to_memory(struct pager *p, struct object *o, u64 line, u64 dirty, u64 n, const u8 *buf)
+static void find_dirty(struct batch *b)
+{
+	b->dirty = 0;
+	for (u32 i = 0; i < b->n; i++) {
+		const struct chunk *c = chunk_find(b->object[i], b->line[i]);
+		u32 k = b->line[i] % CHUNK_LINES;
+
+		b->sum[i] = lines_sum(b->bytes + (u64)i * LINE_SIZE);
+		if (!(c->known & 1ull << k) || c->sum[k] != b->sum[i])
+			b->dirty |= 1ull << i;
+	}
+}
+
+/* n dirty lines from i on, of one file. */
+static s32 send_to_file(struct pager *p, const struct batch *b, u32 i, u32 n)
+{
+	const struct object *o = b->object[i];
+	u64 off = b->line[i] * LINE_SIZE, len = (u64)n * LINE_SIZE;
+
+	if (off >= o->file_size)
+		return 0; /* past the end: of no file */
+	len = MIN(len, o->file_size - off);
+	return store_file_io(&p->store, OP_SD_WRITE, &o->file, off, len, 0, b->bytes + (u64)i * LINE_SIZE, NULL, NULL);
+}
+
+/* One message for all lines of the batch that are memory's. */
+static s32 send_to_memory(struct pager *p, const struct batch *b, u64 dirty)
 {
 	u32 slot[RUN_MAX];
 
-	for (u64 i = 0; i < n; i++)
-		slot[i] = chunk_find(o, line + i)->slot[(line + i) % CHUNK_LINES];
-	s32 rc = store_write(&p->store, slot, dirty, (u32)n, buf);
+	for (u32 i = 0; i < b->n; i++)
+		slot[i] = chunk_find(b->object[i], b->line[i])->slot[b->line[i] % CHUNK_LINES];
+	s32 rc = store_write(&p->store, slot, dirty, b->n, b->bytes);
 
-	for (u64 i = 0; i < n; i++)
-		chunk_find(o, line + i)->slot[(line + i) % CHUNK_LINES] = slot[i];
+	for (u32 i = 0; i < b->n; i++)
+		if (dirty & 1ull << i)
+			chunk_find(b->object[i], b->line[i])->slot[b->line[i] % CHUNK_LINES] = slot[i];
 	return rc;
 }
 
-/* n lines in place, whose bytes are in buf: the node gets what it lacks. */
-static s32 send_lines(struct pager *p, struct object *o, u64 line, u64 n, const u8 *buf)
+/* The nodes get what they lack of the batch's lines, which are in place. */
+static s32 send_batch(struct pager *p, struct batch *b)
 {
-	u64 sum[RUN_MAX], dirty = dirty_ones(o, line, n, buf, sum);
+	u64 memory = 0;
 	s32 rc = 0;
 
-	if (dirty)
-		rc = o->is_file ? send_to_file(p, o, line, dirty, buf) : send_to_memory(p, o, line, dirty, n, buf);
-	if (rc)
-		return rc;
-	for (u64 i = 0; i < n; i++) {
-		struct chunk *c = chunk_find(o, line + i);
-		u32 k = (line + i) % CHUNK_LINES;
+	find_dirty(b);
+	for (u32 i = 0, n; i < b->n && !rc; i += n) {
+		n = 1;
+		if (!(b->dirty & 1ull << i))
+			continue;
+		if (!b->object[i]->is_file) {
+			memory |= 1ull << i;
+			continue;
+		}
+		for (u32 run = run_at(b, i); n < run && b->dirty & 1ull << (i + n);)
+			n++;
+		rc = send_to_file(p, b, i, n);
+	}
+	if (!rc && memory)
+		rc = send_to_memory(p, b, memory);
+	for (u32 i = 0; i < b->n && !rc; i++) {
+		struct chunk *c = chunk_find(b->object[i], b->line[i]);
+		u32 k = b->line[i] % CHUNK_LINES;
 
 		c->known |= 1ull << k;
-		c->sum[k] = sum[i];
+		c->sum[k] = b->sum[i];
 	}
-	return 0;
+	return rc;
 }
 
-static s32 evict(struct pager *p, struct object *o, u64 line, u64 n)
+/* All of the batch leaves, or what cannot stays and is the oldest no more. */
+static s32 evict(struct pager *p, struct batch *b)
 {
-	protect(o, line, n, true);
-	read_pages(o, line, n, p->buf);
-	s32 rc = send_lines(p, o, line, n, p->buf);
+	for (u32 i = 0, n; i < b->n; i += n) {
+		n = run_at(b, i);
+		protect(b->object[i], b->line[i], n, true);
+		read_pages(b->object[i], b->line[i], n, b->bytes + (u64)i * LINE_SIZE);
+	}
+	s32 sent = send_batch(p, b), rc = sent;
 
-	if (!rc && fallocate(o->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(line * LINE_SIZE), (off_t)(n * LINE_SIZE)))
-		rc = -errno;
-	protect(o, line, n, false);
-	if (!rc)
-		mark_absent(p, o, line, n);
+	for (u32 i = 0, n; i < b->n; i += n) {
+		struct object *o = b->object[i];
+		const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+		n = run_at(b, i);
+		bool gone = !sent && !fallocate(o->fd, mode, (off_t)(b->line[i] * LINE_SIZE), (off_t)(n * LINE_SIZE));
+
+		if (!gone && !rc)
+			rc = -errno;
+		protect(o, b->line[i], n, false);
+		if (gone)
+			mark_absent(p, o, b->line[i], n);
+		for (u32 k = 0; k < n && !gone; k++)
+			(void)mark_resident(p, o, b->line[i + k]);
+	}
 	return rc;
 }
 
@@ -220,13 +265,13 @@ static bool kept(const struct pager *p, const struct queued *q)
 	return q->object == p->keep.object && q->line - p->keep.line < p->keep.n;
 }
 
-/* The oldest line that is in place, and those that came right after it and lie right behind it. 0: there is none, but what the request
- * under way needs. */
-static u64 oldest_run(struct pager *p, struct object **o, u64 *line)
+/* The oldest line that is in place, and those that came right after it and lie right behind it, at most `most`. 0: there is none, but what the
+ * request under way needs. */
+static u64 oldest_run(struct pager *p, u64 most, struct object **o, u64 *line)
 {
 	u64 n = 0, end = p->queue_tail;
 
-	while (p->queue_head != end && n < RUN_MAX) {
+	while (p->queue_head != end && n < most) {
 		const struct queued *q = &p->queue[p->queue_head % p->queue_cap];
 		struct object *at = object_by_number(p, q->object);
 		struct chunk *c = at ? chunk_find(at, q->line) : NULL;
@@ -250,21 +295,25 @@ static u64 oldest_run(struct pager *p, struct object **o, u64 *line)
 	return n;
 }
 
+/* Some more leave than must, so that one message serves several misses. */
+#define BATCH_MAX 16u
+
 s32 lines_room(struct pager *p, u64 n)
 {
 	while (p->resident + n > p->bound) {
+		struct batch b = {.bytes = p->buf};
+		u64 want = MIN(MAX(p->resident + n - p->bound, MIN(p->bound / 16, BATCH_MAX)), RUN_MAX), run;
 		struct object *o = NULL;
-		u64 line = 0, run = oldest_run(p, &o, &line);
+		u64 line = 0;
 
-		if (!run)
+		while (b.n < want && (run = oldest_run(p, want - b.n, &o, &line)))
+			batch_add(&b, o, line, run);
+		if (!b.n)
 			return 0;
-		s32 rc = evict(p, o, line, run);
+		s32 rc = evict(p, &b);
 
-		if (rc) { /* they stay */
-			for (u64 i = 0; i < run; i++)
-				(void)mark_resident(p, o, line + i);
+		if (rc)
 			return rc;
-		}
 	}
 	return 0;
 }
@@ -430,8 +479,11 @@ s32 lines_sync(struct pager *p, struct object *o, u64 from, u64 to)
 					continue;
 				while (n < RUN_MAX && k + n < CHUNK_LINES && c->resident & 1ull << (k + n) && base + k + n < to)
 					n++;
-				read_pages(o, base + k, n, p->buf);
-				s32 r = send_lines(p, o, base + k, n, p->buf);
+				struct batch run = {.bytes = p->buf};
+
+				batch_add(&run, o, base + k, n);
+				read_pages(o, base + k, n, run.bytes);
+				s32 r = send_batch(p, &run);
 
 				rc = rc ? rc : r;
 			}
