@@ -72,9 +72,32 @@ static void watch_over(struct daemon *d)
 		(void)host_driver_watch(d->driver, d->watchdog_fd, on_watchdog, d);
 }
 
-struct daemon *daemon_start(const struct daemon_opts *o)
+static bool open_driver(struct daemon *d, const struct daemon_opts *o)
 {
 	char err[256] = "";
+	struct host_driver_config cfg = {
+	    .name = d->opts.name, .kind = o->kind, .incarnation = d->incarnation, .log_level = o->log_level, .log_format = o->log_format, .spin_us = o->spin_us,
+	    .defers = o->kind == KIND_STORAGE};
+	const char *before = same_addr_before(o);
+	memcpy(cfg.listen, d->opts.listen, sizeof(cfg.listen));
+	memcpy(cfg.key, o->key, sizeof(cfg.key));
+	if (before) {
+		cfg.listen[0] = before;
+		d->driver = host_driver_new(&cfg, err, sizeof(err));
+		cfg.listen[0] = d->opts.listen[0];
+	}
+	if (!d->driver)
+		d->driver = host_driver_new(&cfg, err, sizeof(err));
+	if (!d->driver) {
+		say(o, "cannot start", err);
+		return false;
+	}
+	same_addr_keep(o, host_driver_addr(d->driver, 0));
+	return true;
+}
+
+struct daemon *daemon_start(const struct daemon_opts *o)
+{
 	struct daemon *d = calloc(1, sizeof(*d));
 	if (!d)
 		return NULL;
@@ -85,14 +108,7 @@ struct daemon *daemon_start(const struct daemon_opts *o)
 		return NULL;
 	}
 	d->incarnation |= 1; /* never 0 */
-	struct host_driver_config cfg = {
-	    .name = d->opts.name, .kind = o->kind, .incarnation = d->incarnation, .log_level = o->log_level, .log_format = o->log_format, .spin_us = o->spin_us,
-	    .defers = o->kind == KIND_STORAGE};
-	memcpy(cfg.listen, d->opts.listen, sizeof(cfg.listen));
-	memcpy(cfg.key, o->key, sizeof(cfg.key));
-	d->driver = host_driver_new(&cfg, err, sizeof(err));
-	if (!d->driver) {
-		say(o, "cannot start", err);
+	if (!open_driver(d, o)) {
 		free(d);
 		return NULL;
 	}

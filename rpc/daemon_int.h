@@ -24,4 +24,8 @@ struct daemon {
 /* Starts /metrics and /healthz where they are wanted. false after a message. */
 bool daemon_watch(struct daemon *d);
 
+/* same_addr.c: the address it had before, where it may choose its port, or NULL; and keeping it for the next start. */
+const char *same_addr_before(const struct daemon_opts *o);
+void same_addr_keep(const struct daemon_opts *o, const char *addr);
+
 #endif

@@ -124,7 +124,7 @@ int main(int argc, char **argv)
 {
 	uint64_t end = now_us() + strtoull(argv[1], NULL, 10) * 1000000, longest = 0;
 	pages = strtoull(argv[2], NULL, 10) * 256;
-	region = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	region = MUST(mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	version = calloc(pages, sizeof(*version));
 	for (uint64_t at = now_us(), then; at < end; at = then) {
 		step();
