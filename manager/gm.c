@@ -175,9 +175,24 @@ static void look_for_the_doomed(struct gm *g, u64 now_ns)
 	}
 }
 
+/* A manager that stood still (stopped, starved, its machine suspended) has missed beats and closed lines: it knows no more than one that
+ * restarts, and declares nobody down for a lease either. It is called at least every GM_GRACE_NS. */
+static void notice_pause(struct gm *g)
+{
+	u64 now = gm_now(g);
+	if (g->looked_ns && now - g->looked_ns > GM_PAUSE_NS) {
+		u64 until = now + gm_lease_ns(g);
+		g->env->log(g->env->ctx, LOG_WARN, "stood still for %llu ms: nobody is declared down for a lease",
+			    (unsigned long long)((now - g->looked_ns) / NSEC_PER_MSEC));
+		g->silent_until_ns = MAX(g->silent_until_ns, until);
+	}
+	g->looked_ns = now;
+}
+
 static u64 on_tick(void *self, u64 now_ns)
 {
 	struct gm *g = self;
+	notice_pause(g);
 	if (now_ns >= g->doom_ns)
 		look_for_the_doomed(g, now_ns);
 	/* A line that closes moves a doom nearer than the one told: look often enough for the grace. */
@@ -560,6 +575,7 @@ static void on_opened(void *self, conn_id c, const struct hello *h, const struct
 static void on_closed(void *self, conn_id c)
 {
 	struct gm *g = self;
+	notice_pause(g);
 	struct gm_conn *conn = conn_find(g, c);
 	struct gm_component *comp = gm_by_conn(g, c);
 	if (comp) {
@@ -639,6 +655,7 @@ static void on_message(void *self, conn_id c, const struct msg *m)
 	struct gm *g = self;
 	struct gm_conn *conn = conn_find(g, c);
 	const struct op_row *row = op_row(m->hdr.op);
+	notice_pause(g);
 	if (!conn || (m->hdr.flags & MSG_REPLY)) /* the manager asks nobody anything: a reply is no answer to it */
 		return;
 	if (!row || m->fixed_len != row->req_len || m->data_len > row->max_req_data)

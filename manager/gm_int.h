@@ -9,6 +9,7 @@
 #define GM_MAX_VNODES 16384u
 #define GM_MAX_IDS 65536u
 #define GM_GRACE_NS (200 * NSEC_PER_MSEC) /* after a closed connection, before the component is declared down: time to dial again. It is shown as down at once */
+#define GM_PAUSE_NS (700 * NSEC_PER_MSEC) /* not called for so long: it stood still */
 #define GM_HOME_GUESS (64 * MIB)          /* what a program just placed is expected to take, until the next beat tells */
 #define GM_DEFAULT_EXCACHE (256 * MIB)
 
@@ -69,7 +70,8 @@ struct gm {
 	char name[WIRE_NAME_MAX], addr[WIRE_ADDR_MAX];
 	u64 term, cluster_id;
 	u64 start_ns;
-	u64 silent_until_ns; /* nobody is declared down before: one lease after a restart; at once in a cluster that is new */
+	u64 looked_ns;	     /* when it was called last */
+	u64 silent_until_ns; /* nobody is declared down before: one lease after a restart or a pause; at once in a cluster that is new */
 	struct gm_component *comps; /* in no order; the last one takes the place of one that leaves */
 	u32 ncomps;
 	struct gm_index names;	 /* hash of the name → place in comps */

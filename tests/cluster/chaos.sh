@@ -6,5 +6,9 @@ command -v python3 >/dev/null || {
 	echo "skipped: needs python3"
 	exit 77
 }
+[ -n "${LEGO_TEST_SECONDS:-}" ] || {
+	echo "skipped: a long test, run with LEGO_TEST_SECONDS=900"
+	exit 77
+}
 trap - EXIT
 exec python3 "$TOP/tests/cluster/chaos.py"

@@ -281,6 +281,23 @@ static void nobody_is_down_within_the_first_lease_of_a_restart(void **state)
 	assert_state(r, "m0", "down");
 }
 
+/* Stopped for longer than a lease: beats were missed and lines closed meanwhile, which says nothing about the nodes. */
+static void nobody_is_down_within_the_first_lease_after_a_pause(void **state)
+{
+	struct rig *r = *state;
+	conn_id s0 = join(r, KIND_STORAGE, "s0", 4, NULL), m0 = join(r, KIND_MEMORY, "m0", 5, NULL);
+	pass(r, 100);
+	r->f.now_ns += 3ull * MAX(LEASE_MS, 1000) * NSEC_PER_MSEC;
+	gm_ops.closed(r->gm, m0);
+	pass(r, LEASE_MS - 10);
+	assert_state(r, "m0", "up");
+	assert_state(r, "s0", "up");
+	beat(r, s0, 4, 0);
+	pass(r, 20);
+	assert_state(r, "m0", "down");
+	assert_state(r, "s0", "up");
+}
+
 static void new_cluster_tells_at_once_who_is_down(void **state)
 {
 	struct rig *r = *state;
@@ -852,6 +869,7 @@ int main(void)
 		TEST(leaving_is_not_dying),
 		TEST(restart_takes_a_new_term_and_presumes_all_up),
 		TEST(nobody_is_down_within_the_first_lease_of_a_restart),
+		TEST(nobody_is_down_within_the_first_lease_after_a_pause),
 		TEST(new_cluster_tells_at_once_who_is_down),
 		TEST(asids_are_never_handed_out_twice),
 		TEST(each_start_of_a_memory_node_is_a_new_epoch),
