@@ -51,7 +51,8 @@ struct cli_usage {
 #define CLI_GO_ON (-1)
 /* Parses; --help and -h are built in. Returns CLI_GO_ON with *first = index of the first operand, or the exit status. */
 int cli_options(const struct cli_usage *u, int argc, char **argv, int *first);
-/* The same for a command that takes no operand. */
+/* The same for a command that takes one operand, with options before and after it (NULL: there is none), and for one that takes none. */
+int cli_options_around(const struct cli_usage *u, int argc, char **argv, const char **operand);
 int cli_options_only(const struct cli_usage *u, int argc, char **argv);
 
 /* ---- local clusters. State is in one directory: cluster.json, key, lock, NAME.sock, NAME.log, NAME/ (data). */

@@ -40,15 +40,15 @@ static int down_locked(struct cluster *c)
 int cmd_down(int argc, char **argv)
 {
 	static struct cluster c;
-	int first, rc = cli_options(&usage, argc, argv, &first);
+	const char *word;
+	int rc = cli_options_around(&usage, argc, argv, &word);
 	if (rc != CLI_GO_ON)
 		return rc;
-	if (first < argc && !name)
-		name = argv[first++];
-	if (first < argc) {
-		cli_error("down: unexpected '%s' (see lego down --help)", argv[first]);
+	if (word && name) {
+		cli_error("down: is it '%s' or --cluster %s? (see lego down --help)", word, name);
 		return CLI_USAGE;
 	}
+	name = word ? word : name;
 	if (!cluster_place(name ? name : CLI_DEFAULT_CLUSTER, &c))
 		return CLI_FAILED;
 	if (access(c.dir, F_OK)) {

@@ -109,18 +109,11 @@ static int kill_one(u32 pid, int sig)
 int cmd_kill(int argc, char **argv)
 {
 	u32 pid = 0;
-	int first, rc = cli_options(&usage, argc, argv, &first);
+	const char *word;
+	int rc = cli_options_around(&usage, argc, argv, &word);
 	if (rc != CLI_GO_ON)
 		return rc;
-	bool named = first < argc && cli_parse_u32(argv[first], 1, INT32_MAX, &pid);
-	if (named && first + 1 < argc) { /* options after the number */
-		int more;
-		rc = cli_options(&usage, argc - first, argv + first, &more);
-		if (rc != CLI_GO_ON)
-			return rc;
-		named = first + more == argc;
-	}
-	if (!named) {
+	if (!word || !cli_parse_u32(word, 1, INT32_MAX, &pid)) {
 		cli_error("kill: one process number is needed (see lego kill --help)");
 		return CLI_USAGE;
 	}

@@ -166,6 +166,16 @@ int cli_options(const struct cli_usage *u, int argc, char **argv, int *first)
 	return CLI_GO_ON;
 }
 
+int cli_options_around(const struct cli_usage *u, int argc, char **argv, const char **operand)
+{
+	int first, rc = cli_options(u, argc, argv, &first);
+	*operand = NULL;
+	if (rc != CLI_GO_ON || first == argc)
+		return rc;
+	*operand = argv[first];
+	return cli_options_only(u, argc - first, argv + first);
+}
+
 int cli_options_only(const struct cli_usage *u, int argc, char **argv)
 {
 	int first, rc = cli_options(u, argc, argv, &first);

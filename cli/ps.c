@@ -71,10 +71,11 @@ static int show_one(json_t *status, u32 pid)
 int cmd_stats(int argc, char **argv)
 {
 	u32 pid;
-	int first, rc = cli_options(&stats_usage, argc, argv, &first);
+	const char *word;
+	int rc = cli_options_around(&stats_usage, argc, argv, &word);
 	if (rc != CLI_GO_ON)
 		return rc;
-	if (first + 1 != argc || !cli_parse_u32(argv[first], 1, INT32_MAX, &pid)) {
+	if (!word || !cli_parse_u32(word, 1, INT32_MAX, &pid)) {
 		cli_error("stats: one process number is needed (see lego ps)");
 		return CLI_USAGE;
 	}

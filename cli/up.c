@@ -37,23 +37,15 @@ static void tell(const struct cluster *c)
 int cmd_up(int argc, char **argv)
 {
 	static struct cluster c;
-	int first, rc = cli_options(&usage, argc, argv, &first);
+	const char *word;
+	int rc = cli_options_around(&usage, argc, argv, &word);
 	if (rc != CLI_GO_ON)
 		return rc;
-	if (first < argc && !opts.name)
-		opts.name = argv[first++];
-	/* options may also follow the name */
-	if (first < argc) {
-		int more, shift = first - 1;
-		rc = cli_options(&usage, argc - shift, argv + shift, &more);
-		if (rc != CLI_GO_ON)
-			return rc;
-		first = shift + more;
-	}
-	if (first < argc) {
-		cli_error("up: unexpected '%s' (see lego up --help)", argv[first]);
+	if (word && opts.name) {
+		cli_error("up: is it '%s' or --cluster %s? (see lego up --help)", word, opts.name);
 		return CLI_USAGE;
 	}
+	opts.name = word ? word : opts.name;
 	rc = cluster_up(&opts, &c);
 	if (!rc)
 		tell(&c);

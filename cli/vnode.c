@@ -140,14 +140,18 @@ static bool fits(char *to, size_t room, const char *text, const char *what)
 	return true;
 }
 
-/* argv[0] is the vNode's name, options follow. */
-static int create_request(int argc, char **argv, struct gm_vnode_req *req)
+/* argv[0] is "create"; *vnode gets the name. */
+static int create_request(int argc, char **argv, const char **vnode, struct gm_vnode_req *req)
 {
-	int first, rc = cli_options(&create_usage, argc, argv, &first);
+	int rc = cli_options_around(&create_usage, argc, argv, vnode);
 	if (rc != CLI_GO_ON)
 		return rc;
-	if (first != argc || (want.net && strcmp(want.net, "own") && strcmp(want.net, "host"))) {
-		cli_error("vnode: '%s' is not understood (see lego vnode create V --help)", first != argc ? argv[first] : want.net);
+	if (!*vnode) {
+		cli_error("vnode: its name is missing (see lego vnode create --help)");
+		return CLI_USAGE;
+	}
+	if (want.net && strcmp(want.net, "own") && strcmp(want.net, "host")) {
+		cli_error("vnode: bad value '%s' for --net (see lego vnode create --help)", want.net);
 		return CLI_USAGE;
 	}
 	req->what = VNODE_CREATE;
@@ -171,13 +175,13 @@ int cmd_vnode(int argc, char **argv)
 	if (rc != CLI_GO_ON)
 		return rc;
 	const char *word = first < argc ? argv[first] : "", *vnode = first + 1 < argc ? argv[first + 1] : NULL;
-	bool ls = (!strcmp(word, "ls") || !strcmp(word, "list")) && !vnode, create = !strcmp(word, "create") && vnode;
+	bool ls = (!strcmp(word, "ls") || !strcmp(word, "list")) && !vnode, create = !strcmp(word, "create");
 	bool one = first + 2 == argc, rm = !strcmp(word, "rm") && one, show = !strcmp(word, "inspect") && one;
 	if (!ls && !create && !rm && !show) {
 		cli_error("vnode: '%s' is not understood, or a name is missing (see lego vnode --help)", word);
 		return CLI_USAGE;
 	}
-	if (create && (rc = create_request(argc - first - 1, argv + first + 1, &req)) != CLI_GO_ON)
+	if (create && (rc = create_request(argc - first, argv + first, &vnode, &req)) != CLI_GO_ON)
 		return rc;
 	if (vnode && !fits(req.name, sizeof(req.name), vnode, "name"))
 		return CLI_USAGE;
