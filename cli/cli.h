@@ -86,6 +86,7 @@ struct cluster_opts {
 	u64 excache_bytes; /* of one process; 0: default */
 	u32 replicas;
 	const char *transport; /* "shm" (default), "tcp" */
+	bool encrypt;
 	bool is_private;       /* own temporary directory, ends with the caller */
 	bool quiet;            /* no progress */
 };

@@ -277,6 +277,8 @@ const char *cli_status_text(s32 status)
 		return "not allowed";
 	case WIRE_BAD_SEQ:
 		return "message out of sequence";
+	case WIRE_PLAIN:
+		return "it encrypts, this side does not";
 	case WIRE_DOWN:
 		return "connection broken";
 	case WIRE_BUSY:

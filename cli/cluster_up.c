@@ -138,6 +138,8 @@ static bool build_args(struct args *a, const struct up *u, const struct cluster_
 		arg(a, "--exit-fd");
 		arg(a, "%d", exit_fd);
 	}
+	if (u->opts->encrypt)
+		option(a, "--encrypt", "yes");
 	arg(a, "--metrics");
 	arg(a, "unix:%s/%s.http", u->c->dir, k->name);
 	kind_options(a, u, k);
@@ -311,6 +313,10 @@ static int check(struct up *u)
 	}
 	if (strcmp(u->transport, "shm") && strcmp(u->transport, "tcp")) {
 		cli_error("up: unknown transport '%s': use shm or tcp", u->transport);
+		return CLI_USAGE;
+	}
+	if (o->encrypt && strcmp(u->transport, "tcp")) {
+		cli_error("up: --encrypt is for --transport tcp: shared memory and unix sockets do not leave this host");
 		return CLI_USAGE;
 	}
 	if (o->replicas > 1 || o->replicas >= memories) {

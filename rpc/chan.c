@@ -264,13 +264,19 @@ static s32 stream_frames(struct chan *c)
 		__builtin_memcpy(&len, c->stream_buf, sizeof(len));
 		if (len < sizeof(struct msg_hdr) || len > MSG_MAX_LEN)
 			return -1;
-		if (c->stream_have < len)
+		u32 whole = len + (c->seal_buf ? SEAL_EXTRA : 0);
+
+		if (c->stream_have < whole)
 			break;
+		if (c->seal_buf && !seal_open(&c->seal_in, c->stream_buf, len)) {
+			c->forged = true;
+			return -1;
+		}
 		if (deliver(c, len))
 			return -1;
-		c->stream_have -= len;
+		c->stream_have -= whole;
 		if (c->stream_have)
-			__builtin_memmove(c->stream_buf, c->stream_buf + len, c->stream_have);
+			__builtin_memmove(c->stream_buf, c->stream_buf + whole, c->stream_have);
 		frames++;
 	}
 	return frames;
@@ -605,6 +611,23 @@ static s32 send_stream(struct chan *c, struct chan_slot *s, struct wire_seg *seg
 	return 0;
 }
 
+/* A request that was given up half-way ends the channel; one of which nothing left must not have taken a number. */
+static s32 send_sealed(struct chan *c, struct chan_slot *s, const struct wire_seg *segs, u32 nsegs, u32 len)
+{
+	u32 at = 0;
+
+	for (u32 i = 0; i < nsegs; i++) {
+		__builtin_memcpy(c->seal_buf + at, segs[i].base, segs[i].len);
+		at += segs[i].len;
+	}
+	seal_frame(&c->seal_out, c->seal_buf, len);
+	s32 rc = send_stream(c, s, &(struct wire_seg){c->seal_buf, len + SEAL_EXTRA}, 1);
+
+	if (rc && rc != -WIRE_DOWN)
+		c->seal_out.frames--;
+	return rc;
+}
+
 static struct chan_slot *slot_open(struct chan *c, u16 op, struct chan_reply *reply, u64 timeout_ns)
 {
 	u32 at;
@@ -653,8 +676,12 @@ static s32 transmit(struct chan *c, struct chan_slot *s, struct msg_hdr *h, cons
 	lock_take(c, &c->send_lock);
 	if (is_down(c))
 		rc = -WIRE_DOWN;
+	else if (c->ring)
+		rc = send_ring(c, s, all, nsegs + 1);
+	else if (c->seal_buf)
+		rc = send_sealed(c, s, all, nsegs + 1, h->len);
 	else
-		rc = c->ring ? send_ring(c, s, all, nsegs + 1) : send_stream(c, s, all, nsegs + 1);
+		rc = send_stream(c, s, all, nsegs + 1);
 	lock_drop(c, &c->send_lock);
 	return rc;
 }
@@ -727,9 +754,18 @@ void chan_reopen(struct chan *c, int sock, void *ring, u32 ring_len, void *strea
 	c->ring = ring;
 	c->ring_len = ring_len;
 	c->stream_buf = stream_buf;
+	c->seal_buf = NULL;
+	c->forged = false;
 	c->down = 0;
 	if (ring && ring_attach(&c->end, ring, ring_len, RING_DIALLER))
 		c->down = 1;
+}
+
+void chan_seal(struct chan *c, const struct chan_keys *keys, void *buf)
+{
+	c->seal_buf = buf;
+	seal_start(&c->seal_out, keys->out);
+	seal_start(&c->seal_in, keys->in);
 }
 
 void chan_init(struct chan *c, const struct chan_host *host, int sock, void *ring, u32 ring_len, void *stream_buf, u64 session)

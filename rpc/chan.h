@@ -8,6 +8,7 @@
 #define LEGO_RPC_CHAN_H
 
 #include "rpc/node.h"
+#include "rpc/seal.h"
 #include "rpc/shm/ring.h"
 
 #define CHAN_SLOTS    64u
@@ -69,6 +70,9 @@ struct chan {
 	struct chan_slot slot[CHAN_SLOTS];
 	u8 *stream_buf; /* stream: reassembly, MSG_MAX_LEN bytes, given by the owner */
 	u32 stream_have;
+	u8 *seal_buf; /* stream: a frame on its way out, MSG_MAX_LEN + 64 bytes, given by the owner; NULL: frames are not sealed */
+	struct seal seal_out, seal_in; /* under send_lock, recv_lock */
+	bool forged; /* it is down because a frame did not open */
 	u64 spun_ns, calls, blocked, stale; /* counters; stale: replies that found no one */
 };
 
@@ -76,6 +80,8 @@ struct chan {
 void chan_init(struct chan *c, const struct chan_host *host, int sock, void *ring, u32 ring_len, void *stream_buf, u64 session);
 /* The same session over a new connection (the node restarted): ONCE numbering goes on. No thread may be using the channel. */
 void chan_reopen(struct chan *c, int sock, void *ring, u32 ring_len, void *stream_buf);
+/* After either: its frames are sealed. buf: MSG_MAX_LEN + 64 bytes. */
+void chan_seal(struct chan *c, const struct chan_keys *keys, void *buf);
 /* In a fork child, before anything else: forgets every slot and lock (the channel itself is replaced by chan_init after). */
 void chan_abandon(struct chan *c);
 

@@ -101,45 +101,62 @@ static int recv_welcome(int sock, const struct hello *h, const u8 key[32], struc
 	return n == sizeof(*w) ? handshake_check_welcome(w, h, key) : -WIRE_DOWN;
 }
 
-static int shake_hands(int sock, const struct hello *wanted, const u8 key[32], struct welcome *w, int *ring_fd)
+/* What a dial comes to. */
+struct dialled {
+	struct welcome w;
+	int ring_fd;
+	bool sealed;
+	struct chan_keys keys;
+};
+
+static int shake_hands(int sock, const struct hello *wanted, const u8 key[32], struct dialled *to)
 {
 	struct greeting g;
 	struct hello h = *wanted;
+	u8 secret[32] = {0};
 
-	*ring_fd = -1;
+	to->ring_fd = -1;
 	if (recv(sock, &g, sizeof(g), MSG_WAITALL) != sizeof(g) || handshake_check_greeting(&g))
 		return -WIRE_DOWN;
-	handshake_sign(&h, &g, key);
+	handshake_sign(&h, &g, key, secret);
 	if (send(sock, &h, sizeof(h), MSG_NOSIGNAL) != sizeof(h))
 		return -WIRE_DOWN;
-	return recv_welcome(sock, &h, key, w, ring_fd);
+	int rc = recv_welcome(sock, &h, key, &to->w, &to->ring_fd);
+
+	to->sealed = h.seal;
+	if (!rc && h.seal && !handshake_keys(&to->keys, secret, &h, &to->w, key, true))
+		rc = -WIRE_BAD_MESSAGE;
+	return rc;
 }
 
-static int attach(struct chan *c, int sock, int ring_fd, const struct welcome *w)
+int chan_libc_open(struct chan *c, int sock, int ring_fd, u32 ring_len, u64 session, const struct chan_keys *keys)
 {
+	static const size_t room = MSG_MAX_LEN + 64;
 	struct ring_map map = {0};
 	u8 *buf = NULL;
 
 	if (ring_fd >= 0) {
-		int rc = ring_fd_map(ring_fd, w->ring_len, &map);
+		int rc = ring_fd_map(ring_fd, ring_len, &map);
 
 		close(ring_fd);
 		if (rc)
 			return rc;
 	} else {
-		buf = malloc(MSG_MAX_LEN + 64);
+		buf = malloc(keys ? 2 * room : room);
 		if (!buf)
 			return -ENOMEM;
 	}
-	chan_init(c, &chan_libc_host, sock, map.base, (u32)map.len, buf, w->session);
+	chan_init(c, &chan_libc_host, sock, map.base, (u32)map.len, buf, session);
+	if (keys && buf)
+		chan_seal(c, keys, buf + room);
 	return 0;
 }
 
 int chan_libc_dial(struct chan *c, const char *addr, const struct hello *h, const u8 key[32], char *err, size_t err_len)
 {
 	struct addr a;
-	struct welcome w;
-	int ring_fd = -1, one = 1, rc = addr_parse(addr, &a, err, err_len);
+	struct dialled to;
+	int one = 1, rc = addr_parse(addr, &a, err, err_len);
 
 	if (rc)
 		return rc;
@@ -149,9 +166,9 @@ int chan_libc_dial(struct chan *c, const char *addr, const struct hello *h, cons
 		return -errno;
 	if (a.family != AF_UNIX)
 		setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	rc = connect(sock, (struct sockaddr *)&a.ss, a.len) ? -errno : shake_hands(sock, h, key, &w, &ring_fd);
+	rc = connect(sock, (struct sockaddr *)&a.ss, a.len) ? -errno : shake_hands(sock, h, key, &to);
 	if (!rc)
-		rc = attach(c, sock, ring_fd, &w);
+		rc = chan_libc_open(c, sock, to.ring_fd, to.w.ring_len, to.w.session, to.sealed ? &to.keys : NULL);
 	if (rc) {
 		snprintf(err, err_len, "cannot connect to %s (%d)", addr, rc);
 		close(sock);

@@ -1,5 +1,6 @@
 /* The host driver's table of connections: ids, life and death, and what epoll watches for each. */
 #include <assert.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -142,6 +143,7 @@ void conn_free(struct host_driver *d, struct conn *c)
 	ring_map_drop(&c->map);
 	free(c->in);
 	d->conns[(u32)c->id - 1] = NULL;
+	sodium_memzero(c, sizeof(*c)); /* its keys */
 	free(c);
 }
 

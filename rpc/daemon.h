@@ -39,6 +39,7 @@ struct daemon_opts {
 	u32 log_level;
 	u8 log_format;
 	u32 spin_us; /* 0: the driver's default */
+	bool encrypt;
 };
 
 /* An option of one daemon beyond the common ones. set returns false for a bad value. */

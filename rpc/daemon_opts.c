@@ -143,6 +143,12 @@ static bool set_log_format(struct common *c, const char *v)
 	return false;
 }
 
+static bool set_encrypt(struct common *c, const char *v)
+{
+	c->o->encrypt = !strcmp(v, "yes");
+	return c->o->encrypt || !strcmp(v, "no");
+}
+
 static bool set_spin(struct common *c, const char *v)
 {
 	long n;
@@ -167,6 +173,7 @@ static const struct {
     {"--exit-fd", "N", "stop at end of file there", set_exit_fd},
     {"--log", "LEVEL", "error, warn, info (default) or debug; on stderr", set_log},
     {"--log-format", "WORD", "text (default), json (an object a line), or journal (text after a priority, for systemd)", set_log_format},
+    {"--encrypt", "WORD", "yes: TCP connections are encrypted, and who does not encrypt is refused; no (default)", set_encrypt},
     {"--spin-us", "N", "poll this long without an event before sleeping", set_spin},
 };
 
@@ -358,6 +365,9 @@ static bool cluster_defaults(struct common *c, int argc, char **argv)
 	}
 	if (!c->o->gm && c->o->kind != KIND_MANAGER)
 		c->o->gm = gm;
+	const char *encrypt = given(argc, argv, "--encrypt") ? NULL : conf_cluster(c->conf, "encrypt");
+	if (encrypt)
+		set_encrypt(c, encrypt); /* one of its two words */
 	if (!c->o->have_key && !set_key(c, conf_cluster(c->conf, "key")))
 		return false;
 	if (!c->o->data && c->o->kind != KIND_MEMORY) {

@@ -52,6 +52,7 @@ static void driver_metrics(const struct host_driver_stats *s, struct metrics *m)
 	metric(m, METRIC_COUNTER, "lego_connections_refused_total", "Handshakes refused: wrong key or malformed.", NULL, (double)s->refused);
 	metric(m, METRIC_COUNTER, "lego_bad_frames_total", "Malformed messages; each ended its channel.", NULL, (double)s->bad);
 	metric(m, METRIC_COUNTER, "lego_unauthorised_frames_total", "Messages beyond a channel's rights; each ended it.", NULL, (double)s->unauthorised);
+	metric(m, METRIC_COUNTER, "lego_forged_frames_total", "Encrypted messages that did not authenticate; each ended its channel.", NULL, (double)s->forged);
 	metric(m, METRIC_COUNTER, "lego_received_bytes_total", "Bytes in messages received.", NULL, (double)s->bytes_in);
 	metric(m, METRIC_COUNTER, "lego_sent_bytes_total", "Bytes in messages sent.", NULL, (double)s->bytes_out);
 	metric(m, METRIC_COUNTER, "lego_backlogged_total", "Messages that a peer did not take at once.", NULL, (double)s->backlogged);

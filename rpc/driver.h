@@ -8,6 +8,7 @@
 #include "rpc/addr.h"
 #include "rpc/dispatch.h"
 #include "rpc/node.h"
+#include "rpc/seal.h"
 #include "rpc/shm/ring_fd.h"
 
 #define CONN_MAX_FDS	 16u
@@ -53,8 +54,11 @@ struct conn {
 	struct greeting greeting;
 	struct hello hello;
 	struct welcome welcome;
-	u8 hand[128]; /* handshake bytes so far */
+	u8 hand[sizeof(struct hello)]; /* handshake bytes so far */
 	u32 hand_have;
+	u8 secret[32]; /* of our share, until the keys are made */
+	bool sealed;
+	struct seal seal_out, seal_in;
 	struct frame_rights rights;
 	struct ring_map map;
 	struct ring_end ring;
@@ -103,6 +107,7 @@ struct host_driver {
 	bool tick_due; /* an event came since the last tick */
 	struct host_driver_stats stats;
 	u64 frame[(MSG_MAX_LEN + 64) / 8]; /* one received frame, private */
+	u64 sealed[(MSG_MAX_LEN + 64) / 8]; /* one frame on its way out */
 };
 
 /* conn.c */

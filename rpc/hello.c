@@ -164,7 +164,7 @@ void hello_accept(struct host_driver *d, struct listener *l)
 	}
 	c->addr.family = l->family;
 	randombytes_buf(nonce, sizeof(nonce));
-	handshake_greeting(&c->greeting, d->cfg.incarnation, nonce);
+	handshake_greeting(&c->greeting, d->cfg.incarnation, nonce, d->cfg.encrypt && l->family != AF_UNIX);
 	if (hand_send(c, &c->greeting, sizeof(c->greeting), -1))
 		conn_watch(d, c);
 	else
@@ -200,8 +200,10 @@ static void complete_hello(const struct host_driver *d, struct conn *c, const st
 		c->hello.incarnation = d->cfg.incarnation;
 	if (!c->hello.name[0])
 		wire_name_set(c->hello.name, d->name);
-	if (c->addr.family != AF_UNIX)
+	if (c->addr.family != AF_UNIX) {
 		c->hello.want_ring = 0;
+		c->hello.seal = d->cfg.encrypt;
+	}
 }
 
 conn_id hello_dial(struct host_driver *d, const char *addr, const struct hello *h, bool for_other)
@@ -302,29 +304,59 @@ static s32 make_ring(struct host_driver *d, struct conn *c, int *fd)
 	return 0;
 }
 
+static const char *refusal(s32 status)
+{
+	switch (status) {
+	case -WIRE_UNAUTHORISED:
+		return "wrong cluster key";
+	case -WIRE_PLAIN:
+		return "it does not encrypt, and this node does (--encrypt; encrypt = yes in lego.conf)";
+	default:
+		return "bad hello";
+	}
+}
+
+/* Frames are sealed from here on, if the hello says so. */
+static bool take_keys(struct host_driver *d, struct conn *c, const struct hello *h, struct chan_keys *keys)
+{
+	c->sealed = h->seal;
+	if (!c->sealed)
+		return true;
+	if (!handshake_keys(keys, c->secret, h, &c->welcome, d->cfg.key, c->outgoing))
+		return false;
+	seal_start(&c->seal_out, keys->out);
+	seal_start(&c->seal_in, keys->in);
+	return true;
+}
+
 static void got_hello(struct host_driver *d, struct conn *c)
 {
 	int fd = -1;
 	struct hello sent_to_us;
+	struct chan_keys keys;
 
 	memcpy(&c->hello, c->hand, sizeof(c->hello));
 	sent_to_us = c->hello;
 	s32 status = handshake_check_hello(&c->hello, &c->greeting, d->cfg.key);
 
+	if (!status && c->hello.seal && c->addr.family == AF_UNIX)
+		status = -WIRE_BAD_MESSAGE;
 	if (!status)
 		status = make_ring(d, c, &fd);
 	if (!status && !c->hello.session)
 		c->hello.session = random_session();
 	handshake_welcome(&c->welcome, status, d->name, d->cfg.incarnation, status ? 0 : c->hello.session, (u32)c->map.len);
 	if (!status) /* who does not know the key gets nothing made with it */
-		handshake_seal_welcome(&c->welcome, &sent_to_us, d->cfg.key);
-	bool sent = hand_send(c, &c->welcome, sizeof(c->welcome), fd);
+		handshake_finish_welcome(&c->welcome, &sent_to_us, d->cfg.key, c->secret);
+	bool sent = hand_send(c, &c->welcome, sizeof(c->welcome), fd) && (status || take_keys(d, c, &sent_to_us, &keys));
+
+	sodium_memzero(&keys, sizeof(keys));
 
 	if (fd >= 0)
 		close(fd);
 	if (status) {
 		d->stats.refused++;
-		driver_log(d, LOG_WARN, "refused a connection: %s", status == -WIRE_UNAUTHORISED ? "wrong cluster key" : "bad hello");
+		driver_log(d, LOG_WARN, "refused a connection: %s", refusal(status));
 	}
 	if (status || !sent) {
 		conn_kill(d, c);
@@ -337,19 +369,19 @@ static void got_hello(struct host_driver *d, struct conn *c)
 static void got_greeting(struct host_driver *d, struct conn *c)
 {
 	memcpy(&c->greeting, c->hand, sizeof(c->greeting));
-	if (handshake_check_greeting(&c->greeting)) {
+	if (handshake_check_greeting(&c->greeting) || (c->greeting.seal && c->addr.family == AF_UNIX)) {
 		driver_log(d, LOG_WARN, "the node dialled speaks another protocol version");
 		conn_kill(d, c);
 		return;
 	}
-	handshake_sign(&c->hello, &c->greeting, d->cfg.key);
+	handshake_sign(&c->hello, &c->greeting, d->cfg.key, c->secret);
 	c->state = CS_WELCOME;
 	if (!hand_send(c, &c->hello, sizeof(c->hello), -1))
 		conn_kill(d, c);
 }
 
 /* The finished channel is somebody else's: its descriptors leave this driver. */
-static void give_away(struct host_driver *d, struct conn *c)
+static void give_away(struct host_driver *d, struct conn *c, const struct chan_keys *keys)
 {
 	int sock = c->sock, ring_fd = c->ring_fd;
 	conn_id id = c->id;
@@ -360,7 +392,7 @@ static void give_away(struct host_driver *d, struct conn *c)
 	c->sock = c->ring_fd = -1;
 	d->nhalf--;
 	conn_free(d, c);
-	d->ops->dialled(d->self, id, &w, sock, ring_fd);
+	d->ops->dialled(d->self, id, &w, sock, ring_fd, keys);
 }
 
 static bool attach_ring(struct conn *c)
@@ -386,14 +418,22 @@ static void got_welcome(struct host_driver *d, struct conn *c)
 		conn_kill(d, c);
 		return;
 	}
+	struct chan_keys keys;
+
+	if (!take_keys(d, c, &c->hello, &keys)) {
+		driver_log(d, LOG_WARN, "the node dialled has no keys to encrypt with");
+		conn_kill(d, c);
+		return;
+	}
 	c->hello.session = c->welcome.session;
 	d->tick_due = true;
 	if (c->for_other)
-		give_away(d, c);
+		give_away(d, c, c->sealed ? &keys : NULL);
 	else if (attach_ring(c))
 		conn_opened(d, c);
 	else
 		conn_kill(d, c);
+	sodium_memzero(&keys, sizeof(keys));
 }
 
 static void connected(struct host_driver *d, struct conn *c)

@@ -82,7 +82,12 @@ static u32 visit_ring(struct host_driver *d, struct conn *c)
 	return frames;
 }
 
-/* Length of the whole frame at the buffer's front; 0: not all there; -1: no frame may look so. */
+static u32 extra_bytes(const struct conn *c)
+{
+	return c->sealed ? SEAL_EXTRA : 0;
+}
+
+/* Length of the whole frame at the buffer's front, its tag not counted; 0: not all there; -1: no frame may look so. */
 static s64 stream_next(const struct conn *c)
 {
 	u32 have = c->in_have - c->in_pos, len;
@@ -92,7 +97,7 @@ static s64 stream_next(const struct conn *c)
 	memcpy(&len, c->in + c->in_pos, sizeof(len));
 	if (len < sizeof(struct msg_hdr) || len > MSG_MAX_LEN)
 		return -1;
-	return have < len ? 0 : len;
+	return have < len + extra_bytes(c) ? 0 : len;
 }
 
 static void stream_align(struct conn *c)
@@ -100,6 +105,15 @@ static void stream_align(struct conn *c)
 	memmove(c->in, c->in + c->in_pos, c->in_have - c->in_pos);
 	c->in_have -= c->in_pos;
 	c->in_pos = 0;
+}
+
+/* A frame that does not open was changed, repeated or left out on the way, or is of somebody without the keys: nothing after it means anything. */
+static void refuse_forged(struct host_driver *d, struct conn *c)
+{
+	d->stats.forged++;
+	driver_log(d, LOG_WARN, "closing channel of %s: a frame does not authenticate (changed, repeated or missing on the way)",
+		   c->outgoing ? c->welcome.name : c->hello.name);
+	conn_kill(d, c);
 }
 
 /* Hands on whole frames, up to the budget; what is left keeps the connection hot. */
@@ -116,8 +130,13 @@ static u32 visit_stream(struct host_driver *d, struct conn *c)
 			stream_align(c);
 		frames++;
 		bytes += (u32)len;
-		c->in_pos += (u32)len;
-		hand_on(d, c, c->in + c->in_pos - len, (u32)len, NULL, 0);
+		u8 *frame = c->in + c->in_pos;
+
+		c->in_pos += (u32)len + extra_bytes(c);
+		if (c->sealed && !seal_open(&c->seal_in, frame, (u32)len))
+			refuse_forged(d, c);
+		else
+			hand_on(d, c, frame, (u32)len, NULL, 0);
 	}
 	if (c->state == CS_OPEN && stream_next(c) < 0) {
 		d->stats.bad++;
@@ -178,6 +197,8 @@ static u32 read_stream(struct host_driver *d, struct conn *c)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n <= 0) {
+		if (c->sealed && c->in_have > c->in_pos)
+			driver_log(d, LOG_WARN, "channel of %s ends in the middle of a frame", c->outgoing ? c->welcome.name : c->hello.name);
 		conn_kill(d, c);
 		return 0;
 	}

@@ -69,8 +69,8 @@ struct metrics; /* rpc/metrics.h */
 struct node_ops {
 	/* A peer completed HELLO (accepted: outgoing = 0), or our dial did. h: the peer's hello (accepted) or ours (dialled). */
 	void (*opened)(void *self, conn_id c, const struct hello *h, const struct welcome *w, bool outgoing);
-	/* The fds are the logic's (ring_fd -1: none; sock is blocking); the id is finished, no closed follows. */
-	void (*dialled)(void *self, conn_id c, const struct welcome *w, int sock, int ring_fd);
+	/* The fds are the logic's (ring_fd -1: none; sock is blocking); the id is finished, no closed follows. keys: of its frames, NULL: not sealed. */
+	void (*dialled)(void *self, conn_id c, const struct welcome *w, int sock, int ring_fd, const struct chan_keys *keys);
 	void (*message)(void *self, conn_id c, const struct msg *m);
 	/* Exactly once for every id that was opened or returned by a dial, whoever ended it; never from within an env call. */
 	void (*closed)(void *self, conn_id c);
@@ -130,6 +130,7 @@ struct host_driver_config {
 	u32 spin_us;	/* poll this long without an event before sleeping; 0: 200 */
 	u32 log_level;
 	u8 log_format; /* enum log_format */
+	bool encrypt;  /* what is not a unix socket is sealed, or refused */
 	bool defers;   /* its logic uses env->defer: what that needs is made at the start, not when descriptors may be short */
 };
 struct host_driver;
@@ -144,7 +145,7 @@ void host_driver_stop(struct host_driver *d);
 struct host_driver_stats {
 	u64 opened, refused; /* connections; hellos */
 	u64 frames_in, frames_out, bytes_in, bytes_out;
-	u64 bad, unauthorised; /* frames that ended their channel */
+	u64 bad, unauthorised, forged; /* frames that ended their channel */
 	u64 backlogged;	       /* frames that did not fit at once */
 	u64 op[HOST_DRIVER_OPS]; /* frames in, by row of spec/ops.def */
 	u32 open;		 /* connections now */

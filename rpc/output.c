@@ -141,6 +141,20 @@ static int send_segs(struct host_driver *d, struct conn *c, const struct wire_se
 	return 0;
 }
 
+/* The frame as it goes over the wire, in one piece. */
+static struct wire_seg seal_segs(struct host_driver *d, struct conn *c, const struct wire_seg *segs, u32 nsegs, u32 total)
+{
+	u8 *frame = (u8 *)d->sealed;
+	u32 at = 0;
+
+	for (u32 i = 0; i < nsegs; i++) {
+		memcpy(frame + at, segs[i].base, segs[i].len);
+		at += segs[i].len;
+	}
+	seal_frame(&c->seal_out, frame, total);
+	return (struct wire_seg){frame, total + SEAL_EXTRA};
+}
+
 int conn_send(struct host_driver *d, struct conn *c, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs, const int *fds, u32 nfds)
 {
 	struct wire_seg all[SEND_SEGS], *list = all;
@@ -164,7 +178,15 @@ int conn_send(struct host_driver *d, struct conn *c, struct msg_hdr *hdr, const 
 	list[0] = (struct wire_seg){hdr, sizeof(*hdr)};
 	if (nsegs)
 		memcpy(list + 1, segs, nsegs * sizeof(*segs));
-	int rc = send_segs(d, c, list, nsegs + 1, (u32)total, fds, nfds);
+	int rc;
+
+	if (c->sealed) {
+		struct wire_seg one = seal_segs(d, c, list, nsegs + 1, (u32)total);
+
+		rc = send_segs(d, c, &one, 1, one.len, fds, nfds);
+	} else {
+		rc = send_segs(d, c, list, nsegs + 1, (u32)total, fds, nfds);
+	}
 
 	if (list != all)
 		free(list);

@@ -16,6 +16,7 @@
 #include "rpc/addr.h"
 #include "rpc/handshake.h"
 #include "rpc/node.h"
+#include "rpc/seal.h"
 
 #define MAX_FDS 16u
 
@@ -25,6 +26,8 @@ struct sync_client {
 	u64 session;
 	u64 next_tag;
 	u32 once_seq;
+	bool sealed;
+	struct seal seal_out, seal_in;
 	int fds[MAX_FDS]; /* came with the reply being read */
 	u32 nfds;
 };
@@ -151,6 +154,8 @@ static s32 shake_hands(struct sync_client *c, const struct hello *wanted, const 
 	struct greeting g;
 	struct hello h = *wanted;
 	struct welcome w;
+	struct chan_keys keys;
+	u8 secret[32] = {0};
 	s32 rc = read_exact(c, &g, sizeof(g), deadline_ns);
 
 	if (!rc)
@@ -158,14 +163,24 @@ static s32 shake_hands(struct sync_client *c, const struct hello *wanted, const 
 	if (rc)
 		return rc;
 	h.want_ring = 0;
-	handshake_sign(&h, &g, key);
+	handshake_sign(&h, &g, key, secret);
 	rc = write_exact(c, &h, sizeof(h), deadline_ns);
 	if (!rc)
 		rc = read_exact(c, &w, sizeof(w), deadline_ns);
 	if (!rc)
 		rc = handshake_check_welcome(&w, &h, key);
+	if (!rc && h.seal && !handshake_keys(&keys, secret, &h, &w, key, true))
+		rc = -WIRE_BAD_MESSAGE;
+	if (rc)
+		return rc;
 	c->session = w.session;
-	return rc;
+	c->sealed = h.seal;
+	if (c->sealed) {
+		seal_start(&c->seal_out, keys.out);
+		seal_start(&c->seal_in, keys.in);
+		sodium_memzero(&keys, sizeof(keys));
+	}
+	return 0;
 }
 
 static const char *explain(s32 status)
@@ -175,6 +190,8 @@ static const char *explain(s32 status)
 		return "it has another cluster key";
 	case WIRE_BAD_MESSAGE:
 		return "it speaks another protocol version";
+	case WIRE_PLAIN:
+		return "it encrypts, this side does not";
 	case WIRE_TIMEOUT:
 		return "it did not answer in time";
 	case WIRE_DOWN:
@@ -220,7 +237,7 @@ static s32 send_request(struct sync_client *c, const struct op_row *row, const v
 {
 	struct msg_hdr h = {.op = row->op, .tag = ++c->next_tag};
 	u64 len = sizeof(h) + (u64)fixed_len + data_len;
-	u8 *frame = len > MSG_MAX_LEN ? NULL : malloc(len);
+	u8 *frame = len > MSG_MAX_LEN ? NULL : malloc(len + SEAL_EXTRA);
 
 	if (!frame)
 		return -EMSGSIZE;
@@ -235,32 +252,51 @@ static s32 send_request(struct sync_client *c, const struct op_row *row, const v
 		memcpy(frame + sizeof(h), fixed, fixed_len);
 	if (data_len)
 		memcpy(frame + sizeof(h) + fixed_len, data, data_len);
-	s32 rc = write_exact(c, frame, len, deadline_ns);
+	if (c->sealed)
+		seal_frame(&c->seal_out, frame, (u32)len);
+	s32 rc = write_exact(c, frame, len + (c->sealed ? SEAL_EXTRA : 0), deadline_ns);
 
 	free(frame);
 	return rc;
 }
 
-/* Reads frames until the reply to the last request. *body is malloc'ed. */
-static s32 read_reply(struct sync_client *c, struct msg_hdr *h, u8 **body, u32 *body_len, u64 deadline_ns)
+/* One frame, opened where it is sealed. *frame is malloc'ed, also on failure. */
+static s32 read_frame(struct sync_client *c, u8 **frame, u64 deadline_ns)
+{
+	u32 len, extra = c->sealed ? SEAL_EXTRA : 0;
+	s32 rc = read_exact(c, &len, sizeof(len), deadline_ns);
+
+	*frame = NULL;
+	if (rc)
+		return rc;
+	if (len < sizeof(struct msg_hdr) || len > MSG_MAX_LEN)
+		return -WIRE_BAD_MESSAGE;
+	*frame = malloc(len + SEAL_EXTRA);
+	if (!*frame)
+		return -ENOMEM;
+	memcpy(*frame, &len, sizeof(len));
+	rc = read_exact(c, *frame + sizeof(len), len + extra - sizeof(len), deadline_ns);
+	if (!rc && c->sealed && !seal_open(&c->seal_in, *frame, len))
+		rc = -WIRE_BAD_MESSAGE;
+	return rc;
+}
+
+/* Reads frames until the reply to the last request. *frame is malloc'ed, also on failure. */
+static s32 read_reply(struct sync_client *c, struct msg_hdr *h, u8 **frame, u64 deadline_ns)
 {
 	for (;;) {
-		s32 rc = read_exact(c, h, sizeof(*h), deadline_ns);
+		s32 rc = read_frame(c, frame, deadline_ns);
 
 		if (rc)
 			return rc;
-		if (h->len < sizeof(*h) || h->len > MSG_MAX_LEN || !(h->flags & MSG_REPLY))
+		memcpy(h, *frame, sizeof(*h));
+		if (!(h->flags & MSG_REPLY))
 			return -WIRE_BAD_MESSAGE;
-		*body_len = h->len - (u32)sizeof(*h);
-		*body = malloc(*body_len + 1);
-		rc = *body ? read_exact(c, *body, *body_len, deadline_ns) : -ENOMEM;
-		if (!rc && h->tag == c->next_tag)
+		if (h->tag == c->next_tag)
 			return 0;
-		free(*body);
-		*body = NULL;
+		free(*frame);
+		*frame = NULL;
 		drop_fds(c);
-		if (rc)
-			return rc;
 	}
 }
 
@@ -304,8 +340,7 @@ s32 sync_client_call(struct sync_client *c, u16 op, const void *fixed, u32 fixed
 {
 	const struct op_row *row = op_row(op);
 	struct msg_hdr h;
-	u8 *body = NULL;
-	u32 body_len = 0;
+	u8 *frame = NULL;
 
 	if (!row || fixed_len != row->req_len || data_len > row->max_req_data)
 		return -EINVAL;
@@ -313,10 +348,10 @@ s32 sync_client_call(struct sync_client *c, u16 op, const void *fixed, u32 fixed
 	s32 rc = c->broken ? -WIRE_DOWN : send_request(c, row, fixed, fixed_len, data, data_len, deadline_ns);
 
 	if (!rc)
-		rc = read_reply(c, &h, &body, &body_len, deadline_ns);
+		rc = read_reply(c, &h, &frame, deadline_ns);
 	if (!rc)
-		rc = unpack(row, &h, body, body_len, rep, rep_len, rep_data, rep_data_len);
-	free(body);
+		rc = unpack(row, &h, frame + sizeof(h), h.len - (u32)sizeof(h), rep, rep_len, rep_data, rep_data_len);
+	free(frame);
 	if (!rc) {
 		give_fds(c, fds, nfds);
 		return h.status;
@@ -338,5 +373,6 @@ void sync_client_close(struct sync_client *c)
 	drop_fds(c);
 	if (c->sock >= 0)
 		close(c->sock);
+	sodium_memzero(c, sizeof(*c));
 	free(c);
 }

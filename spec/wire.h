@@ -13,7 +13,7 @@
 #include "base/types.h"
 
 #define LEGO_WIRE_MAGIC 0x4f47454cu /* "LEGO" */
-#define LEGO_WIRE_VERSION 2u
+#define LEGO_WIRE_VERSION 3u
 
 #define MSG_MAX_DATA (256u * 1024u)                   /* largest variable part, bytes */
 #define MSG_MAX_LEN (MSG_MAX_DATA + 4096u)            /* largest frame, bytes */
@@ -57,6 +57,7 @@ enum wire_status {
 	WIRE_BAD_MESSAGE = 4128,
 	WIRE_UNAUTHORISED = 4129,
 	WIRE_BAD_SEQ = 4130,
+	WIRE_PLAIN = 4131, /* the node encrypts, the hello does not */
 	/* this node */
 	WIRE_DOWN = 4160, /* connection broken */
 	WIRE_BUSY = 4161,
@@ -75,15 +76,18 @@ enum channel_role {
 };
 
 /* First frames of a connection. The acceptor sends struct greeting, the dialler struct hello, the acceptor
- * struct welcome; they are raw, not in msg_hdr. mac = keyed BLAKE2b-32 (cluster key): hello's over the greeting's nonce and the hello, welcome's
- * over hello's mac (and so over the nonce of either side) and the welcome, each with mac zero. Both sides know then that the other knows the key. */
+ * struct welcome; they are raw, not in msg_hdr. mac = keyed BLAKE2b-32 (cluster key): hello's over the greeting and the hello, welcome's
+ * over hello's mac (and so over the nonce of either side) and the welcome, each with mac zero. Both sides know then that the other knows the key.
+ * Where hello.seal is 1, every frame after the welcome is sealed (rpc/seal.h), by keys from the two shares and the cluster key. */
 struct greeting {
 	u32 magic;
 	u32 version;
 	u8 nonce[16];
 	u64 incarnation;
+	u32 seal; /* 1: who does not seal is refused */
+	u32 pad0;
 };
-_Static_assert(sizeof(struct greeting) == 32, "wire");
+_Static_assert(sizeof(struct greeting) == 40, "wire");
 
 struct hello {
 	u32 magic;
@@ -91,7 +95,7 @@ struct hello {
 	u8 kind;      /* enum component_kind of the dialler */
 	u8 role;      /* enum channel_role */
 	u8 want_ring; /* 1: serve this connection through a shared-memory ring (unix sockets only) */
-	u8 pad0;
+	u8 seal;      /* 1: frames are sealed (not on unix sockets) */
 	u32 vnode;       /* ROLE_SPACE, ROLE_VNODE: bound vNode */
 	u64 asid;        /* ROLE_SPACE: bound address space */
 	u32 uid;         /* bound user */
@@ -100,21 +104,23 @@ struct hello {
 	u64 session;     /* session to resume or open; unique per process and node */
 	char name[WIRE_NAME_MAX]; /* of the dialler: "p0" */
 	u8 nonce[16];
+	u8 share[32]; /* seal: an X25519 public key, made for this connection; else 0 */
 	u8 mac[32];
 };
-_Static_assert(sizeof(struct hello) == 128, "wire");
+_Static_assert(sizeof(struct hello) == 160, "wire");
 
 struct welcome {
 	u32 magic;
 	s32 status;    /* 0 or as in msg_hdr */
 	u32 ring_len;  /* bytes of the ring memfd that comes with this frame by SCM_RIGHTS; 0: stream */
-	u32 pad0;
+	u32 seal; /* as the hello said */
 	u64 incarnation;
 	u64 session;
 	char name[WIRE_NAME_MAX]; /* of the acceptor: "m0" */
+	u8 share[32];		  /* as in hello */
 	u8 mac[32];		  /* meaningless when status is not 0: the keys may differ */
 };
-_Static_assert(sizeof(struct welcome) == 96, "wire");
+_Static_assert(sizeof(struct welcome) == 128, "wire");
 
 /* ------------------------------------------------------------------ manager */
 
@@ -743,15 +749,25 @@ struct pd_run_req {
 };
 _Static_assert(sizeof(struct pd_run_req) == 64, "wire");
 
-/* A pair of fds that makes one channel, as the broker hands it over: socket, and ring memfd where ring_len is not 0. */
+struct chan_keys {
+	u8 out[32]; /* of what its holder sends */
+	u8 in[32];
+};
+_Static_assert(sizeof(struct chan_keys) == 64, "wire");
+
+/* A pair of fds that makes one channel, as the broker hands it over: socket, and ring memfd where ring_len is not 0; with the keys, where its frames
+ * are sealed. They are of this connection alone: what a program can read in its monitor opens nobody else's. */
 struct chan_desc {
 	u64 session;
 	u64 incarnation;
 	u32 ring_len;
 	u32 epoch;
 	char name[WIRE_NAME_MAX];
+	u32 seal; /* 1: keys count */
+	u32 pad0;
+	struct chan_keys keys;
 };
-_Static_assert(sizeof(struct chan_desc) == 56, "wire");
+_Static_assert(sizeof(struct chan_desc) == 128, "wire");
 
 /* PD_RUN, PD_FORK, PD_EXEC reply: a new (or the same) address space and channels to its home and its storage.
  * PD_FORK: data of the request empty; fds: control socket of the child, md channel, sd channel (socket, then memfd if ring).
@@ -768,7 +784,7 @@ struct pd_space_rep {
 	u32 chain; /* of the space; 0: one node alone */
 	u32 pad0;
 };
-_Static_assert(sizeof(struct pd_space_rep) == 144, "wire");
+_Static_assert(sizeof(struct pd_space_rep) == 288, "wire");
 struct pd_space_req { /* PD_FORK, PD_VFORK, PD_EXEC, PD_EXEC_DONE, PD_SPACE_ABORT */
 	u64 asid; /* the caller's, for a check; EXEC_DONE: the new one; ABORT: the one to drop */
 	u64 lseq;

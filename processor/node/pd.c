@@ -130,9 +130,9 @@ static void opened(void *self, conn_id c, const struct hello *h, const struct we
 		pd->env->close(pd->env->ctx, c);
 }
 
-static void dialled(void *self, conn_id c, const struct welcome *w, int sock, int ring_fd)
+static void dialled(void *self, conn_id c, const struct welcome *w, int sock, int ring_fd, const struct chan_keys *keys)
 {
-	pd_op_dialled(self, c, w, sock, ring_fd);
+	pd_op_dialled(self, c, w, sock, ring_fd, keys);
 }
 
 static void closed(void *self, conn_id c)

@@ -284,7 +284,7 @@ bool pd_decode_run(struct op *op, const struct msg *m);
 /* pd_op.c */
 void pd_op_start(struct pd *pd, conn_id c, const struct msg *m, struct process *p);
 void pd_op_fail(struct pd *pd, struct op *op, s32 status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-void pd_op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd);
+void pd_op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd, const struct chan_keys *keys);
 bool pd_op_dial_closed(struct pd *pd, conn_id c);
 void pd_op_asker_gone(struct pd *pd, conn_id c);
 void pd_op_peer_down(struct pd *pd, struct peer *p);

@@ -117,7 +117,7 @@ static struct op *op_by_dial(struct pd *pd, conn_id c, struct channel **ch)
 	return NULL;
 }
 
-void pd_op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd)
+void pd_op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, int ring_fd, const struct chan_keys *keys)
 {
 	struct channel *ch;
 	struct op *op = op_by_dial(pd, c, &ch);
@@ -134,6 +134,9 @@ void pd_op_dialled(struct pd *pd, conn_id c, const struct welcome *w, int sock, 
 	ch->desc.session = w->session;
 	ch->desc.incarnation = w->incarnation;
 	ch->desc.ring_len = ring_fd != PD_NO_FD ? w->ring_len : 0;
+	ch->desc.seal = keys != NULL;
+	if (keys)
+		ch->desc.keys = *keys;
 	pd_step_all(pd);
 }
 

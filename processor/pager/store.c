@@ -9,7 +9,6 @@
 
 #include "base/crc.h"
 #include "processor/pager/pager_int.h"
-#include "rpc/shm/ring_fd.h"
 
 #define STORE_BASE  0x100000000ull
 #define SLOTS_MAX   (1u << 31)
@@ -20,22 +19,11 @@
 
 static s32 channel_open(struct chan *c, const struct pager_channel *given)
 {
-	struct ring_map map = {0};
-	u8 *buf = NULL;
-	int rc = 0;
+	int rc = chan_libc_open(c, given->sock, given->ring, given->desc.ring_len, given->desc.session, given->desc.seal ? &given->desc.keys : NULL);
 
-	if (given->ring >= 0)
-		rc = ring_fd_map(given->ring, given->desc.ring_len, &map);
-	else
-		buf = malloc(MSG_MAX_LEN + 64);
-	if (given->ring >= 0)
-		close(given->ring);
-	if (rc || (!map.base && !buf)) {
+	if (rc)
 		close(given->sock);
-		return rc ? rc : -ENOMEM;
-	}
-	chan_init(c, &chan_libc_host, given->sock, map.base, (u32)map.len, buf, given->desc.session);
-	return 0;
+	return rc;
 }
 
 s32 store_open(struct store *s, const struct pager_config *cfg)

@@ -368,7 +368,7 @@ void link_dialled(struct loop *l, u32 index)
 	link_opened(l, index, 1);
 	if (k->for_other) {
 		k->end[0].node = NOBODY;
-		from->ops->dialled(from->self, k->end[0].id, &k->welcome, LOOP_FD_FIRST + (int)index * 2, -1);
+		from->ops->dialled(from->self, k->end[0].id, &k->welcome, LOOP_FD_FIRST + (int)index * 2, -1, NULL);
 	} else if (!k->cut && !k->end[0].shut) {
 		link_opened(l, index, 0);
 	}

@@ -15,6 +15,8 @@ expect_status 2
 try 10 "$LEGO" up --transport pigeon x
 expect_status 2
 grep -q pigeon "$err" || fail "does not name the transport: $(cat "$err")"
+try 10 "$LEGO" up --encrypt x
+expect 2 "--encrypt is for --transport tcp"
 try 10 "$LEGO" nonsense
 expect_status 2
 grep -q nonsense "$err" || fail "does not name the command: $(cat "$err")"

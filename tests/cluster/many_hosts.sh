@@ -1,5 +1,6 @@
 # Seven daemons on five hosts (network namespaces joined by a bridge): one lego.conf, one command a node. The programs of two vNodes run at once;
-# each vNode's ps, /proc/meminfo, hostname, address and files are its own, on every host; kill and sockets cross hosts.
+# each vNode's ps, /proc/meminfo, hostname, address and files are its own, on every host; kill and sockets cross hosts. All that the daemons say is
+# encrypted.
 # timeout: 120
 . "$TOP/tests/cluster/lib.sh"
 [ "$(id -u)" = 0 ] && ip netns list >/dev/null 2>&1 || {
@@ -61,6 +62,7 @@ for h in 1 2 3 4 5; do # the file is the same but for what the namespaces share:
 		key = $TMP/key
 		data = $TMP/d
 		run = $TMP/r$h
+		encrypt = yes
 		[manager]
 		beat-ms = 200
 		lease-ms = 2000

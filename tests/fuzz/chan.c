@@ -1,7 +1,7 @@
 /* The process monitor's client against a hostile server: its replies over a stream or a ring are the fuzzer's bytes. The client may end
  * with an error, but it must end, write nothing outside the caller's buffers, and never hand out what the rules refuse.
  *
- * fuzz-sources: rpc/chan.c rpc/shm/ring.c spec/ops.c
+ * fuzz-sources: rpc/chan.c rpc/shm/ring.c spec/ops.c rpc/seal.c rpc/aead.c rpc/chacha_four.c rpc/chacha_vector.S
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -85,7 +85,8 @@ static void *make_ring(const u8 *input, size_t size)
 int LLVMFuzzerTestOneInput(const u8 *input, size_t size)
 {
 	static struct chan c;
-	static u8 stream[MSG_MAX_LEN + 64];
+	static u8 stream[MSG_MAX_LEN + 64], sealed[MSG_MAX_LEN + 64];
+	static const struct chan_keys keys = {{1}, {2}};
 	struct mem_fetch_req q = {.want = 1};
 	struct wire_seg seg = {&q, sizeof(q)};
 	void *ring = size && input[0] & 1 ? make_ring(input + 1, MIN(size - 1, (size_t)RING_MIN_BYTES)) : NULL;
@@ -96,13 +97,15 @@ int LLVMFuzzerTestOneInput(const u8 *input, size_t size)
 	feed_len = size - 1;
 	clock_ns = 1;
 	chan_init(&c, &host, 3, ring, ring ? (u32)ring_total(RING_MIN_BYTES) : 0, ring ? NULL : stream, 1);
+	if (!ring && size > 1 && input[0] & 2)
+		chan_seal(&c, &keys, sealed); /* nothing of the fuzzer's opens */
 	for (u32 i = 0; i < 3; i++) {
 		struct mem_fetch_rep *rep = malloc(sizeof(*rep));
 		u8 *data = malloc(100);
 		struct chan_reply r = {.fixed = rep, .fixed_len = sizeof(*rep), .data = data, .data_cap = 100};
 
 		chan_call(&c, OP_MEM_FETCH, &seg, 1, &r, NSEC_PER_MSEC);
-		if (r.data_len > 100 || c.free_slots != ~0ull)
+		if ((c.seal_buf && !r.status) || r.data_len > 100 || c.free_slots != ~0ull)
 			abort();
 		free(rep);
 		free(data);

@@ -47,15 +47,16 @@ static void hellos(const u8 *input, size_t size)
 	struct greeting g = {0};
 	struct hello h = {0};
 	struct welcome w = {0};
+	u8 secret[32];
 
 	memcpy(&h, input, MIN(size, sizeof(h)));
 	memcpy(&w, input, MIN(size, sizeof(w)));
 	if (!handshake_check_hello(&h, &g, key))
 		abort(); /* nobody guesses the mac */
-	handshake_sign(&h, &g, key);
+	handshake_sign(&h, &g, key, secret);
 	if (!handshake_check_hello(&h, &g, key) && (strnlen(h.name, sizeof(h.name)) == sizeof(h.name) || h.role > ROLE_ADMIN))
 		abort();
-	handshake_sign(&h, &g, key); /* a fresh nonce */
+	handshake_sign(&h, &g, key, secret); /* a fresh nonce */
 	if (!handshake_check_welcome(&w, &h, key))
 		abort(); /* nor this one */
 }

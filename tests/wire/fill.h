@@ -34,6 +34,7 @@ static void fill_greeting(void *at)
 	NUM(version);
 	EACH(nonce);
 	NUM(incarnation);
+	NUM(seal);
 }
 
 static void fill_hello(void *at)
@@ -45,6 +46,7 @@ static void fill_hello(void *at)
 	NUM(kind);
 	NUM(role);
 	NUM(want_ring);
+	NUM(seal);
 	NUM(vnode);
 	NUM(asid);
 	NUM(uid);
@@ -53,6 +55,7 @@ static void fill_hello(void *at)
 	NUM(session);
 	TEXT(name);
 	EACH(nonce);
+	EACH(share);
 	EACH(mac);
 }
 
@@ -63,9 +66,11 @@ static void fill_welcome(void *at)
 	NUM(magic);
 	NUM(status);
 	NUM(ring_len);
+	NUM(seal);
 	NUM(incarnation);
 	NUM(session);
 	TEXT(name);
+	EACH(share);
 	EACH(mac);
 }
 
@@ -645,6 +650,9 @@ static void fill_chan_desc(void *at)
 	NUM(ring_len);
 	NUM(epoch);
 	TEXT(name);
+	NUM(seal);
+	EACH(keys.out);
+	EACH(keys.in);
 }
 
 static void fill_pd_space_rep(void *at)

@@ -163,11 +163,26 @@ static u64 ch_now(void)
 	return (u64)ts[0] * NSEC_PER_SEC + (u64)ts[1];
 }
 
+/* Where the channel's frames are sealed: the buffer that is used again comes first in `had`. */
+static void channel_seal(struct chan *c, const struct chan_desc *d, u8 *had)
+{
+	if (!d->seal || d->ring_len) {
+		if (had)
+			mon_unmap(had, MSG_MAX_LEN + LINE_SIZE);
+		return;
+	}
+	if (!had)
+		had = mon_map(MSG_MAX_LEN + LINE_SIZE);
+	if (!had)
+		mon_fatal("no memory for the channel to %s", d->name);
+	chan_seal(c, &d->keys, had);
+}
+
 static const struct chan_host channel_host = {ch_sendmsg, ch_recv, ch_poll, ch_futex_wait, ch_futex_wake, ch_yield, ch_now};
 
 void channel_attach(struct chan *c, const struct chan_desc *d, int sock, int ring_fd)
 {
-	void *ring = c->ring, *buf = c->stream_buf;
+	void *ring = c->ring, *buf = c->stream_buf, *sealed = c->seal_buf;
 
 	if (ring) {
 		mon_unmap(ring, c->ring_len);
@@ -185,6 +200,7 @@ void channel_attach(struct chan *c, const struct chan_desc *d, int sock, int rin
 	}
 	memset(c, 0, sizeof(*c));
 	chan_init(c, &channel_host, sock, ring, d->ring_len, buf, d->session);
+	channel_seal(c, d, sealed);
 	if (mon.boot.spin_us)
 		c->spin_ns = mon.boot.spin_us * (u32)NSEC_PER_USEC;
 	if (mon.boot.yield_us)
@@ -194,7 +210,7 @@ void channel_attach(struct chan *c, const struct chan_desc *d, int sock, int rin
 /* A new connection below the same session: what it knows of its slots stays. Nobody may be inside. */
 void channel_renew(struct chan *c, const struct chan_desc *d, int sock, int ring_fd)
 {
-	void *ring = NULL, *buf = c->stream_buf;
+	void *ring = NULL, *buf = c->stream_buf, *sealed = c->seal_buf;
 
 	if (c->ring)
 		mon_unmap(c->ring, c->ring_len);
@@ -207,6 +223,7 @@ void channel_renew(struct chan *c, const struct chan_desc *d, int sock, int ring
 	if (!ring && !buf)
 		mon_fatal("no memory for the channel to %s", d->name);
 	chan_reopen(c, sock, ring, d->ring_len, buf);
+	channel_seal(c, d, sealed);
 }
 
 void channel_detach(struct chan *c)
@@ -215,6 +232,8 @@ void channel_detach(struct chan *c)
 		mon_unmap(c->ring, c->ring_len);
 	if (c->stream_buf)
 		mon_unmap(c->stream_buf, MSG_MAX_LEN + LINE_SIZE);
+	if (c->seal_buf)
+		mon_unmap(c->seal_buf, MSG_MAX_LEN + LINE_SIZE);
 	memset(c, 0, sizeof(*c));
 }
 

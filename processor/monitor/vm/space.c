@@ -43,13 +43,19 @@ void vm_wait_layout(void)
 
 /* ---------------------------------------------------------------- home */
 
+/* What a broken channel home means. */
+static const char *home_end(void)
+{
+	return mon.mem.forged ? "sends what does not authenticate (its messages are changed on the way)" : "is gone";
+}
+
 void owner_gone(s32 status, u64 addr)
 {
 	const char *node = owner_name(addr);
 	u64 region = ALIGN_DOWN(addr, GIB);
 
 	if (status == -WIRE_DOWN)
-		mon_fatal("memory node %s is gone, and with it the region at %lx of this process", node, region);
+		mon_fatal("memory node %s %s, and with it the region at %lx of this process", node, home_end(), region);
 	if (status == -WIRE_TIMEOUT)
 		mon_fatal("memory node %s does not answer; region at %lx", node, region);
 	mon_fatal("memory node %s refused a request for the region at %lx (status %d)", node, region, status);
@@ -89,7 +95,7 @@ s32 home_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply 
 				  mon.boot.memory.name);
 		if (status == -WIRE_DOWN || status == -WIRE_TIMEOUT)
 			mon_fatal("memory node %s %s, and with it this process's address space", mon.boot.memory.name,
-				  status == -WIRE_DOWN ? "is gone" : "does not answer");
+				  status == -WIRE_DOWN ? home_end() : "does not answer");
 		return status;
 	}
 }

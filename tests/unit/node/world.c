@@ -312,7 +312,7 @@ static void deliver(struct world *w, struct event *e)
 		if (!l->open)
 			break;
 		l->open = false; /* it is somebody else's now */
-		pd_node_ops.dialled(w->pd, e->conn, &wel, fd_new(w), fd_new(w));
+		pd_node_ops.dialled(w->pd, e->conn, &wel, fd_new(w), fd_new(w), NULL);
 		break;
 	case EV_CLOSED:
 		l->open = false;

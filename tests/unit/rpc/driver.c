@@ -138,9 +138,10 @@ static s32 raw_hello(int s, void (*spoil)(struct hello *h, struct greeting *g))
 	struct greeting g;
 	struct hello h = {.kind = KIND_CLIENT, .role = ROLE_ADMIN};
 	struct welcome w;
+	u8 secret[32];
 
 	assert_int_equal(recv(s, &g, sizeof(g), MSG_WAITALL), sizeof(g));
-	handshake_sign(&h, &g, srv.key);
+	handshake_sign(&h, &g, srv.key, secret);
 	spoil(&h, &g);
 	assert_int_equal(send(s, &h, sizeof(h), 0), sizeof(h));
 	assert_int_equal(recv(s, &w, sizeof(w), MSG_WAITALL), sizeof(w));
@@ -163,8 +164,10 @@ static void spoil_nothing(struct hello *h, struct greeting *g)
 
 static void spoil_role(struct hello *h, struct greeting *g)
 {
+	u8 secret[32];
+
 	h->role = ROLE_PROCESS;
-	handshake_sign(h, g, srv.key);
+	handshake_sign(h, g, srv.key, secret);
 }
 
 static void hello_is_checked(void **state)
@@ -280,12 +283,13 @@ static void *impostor(void *arg)
 	struct greeting g;
 	struct hello h;
 	struct welcome w;
+	u8 secret[32];
 
-	handshake_greeting(&g, 7, nonce);
+	handshake_greeting(&g, 7, nonce, false);
 	send(s, &g, sizeof(g), MSG_NOSIGNAL);
 	if (recv(s, &h, sizeof(h), MSG_WAITALL) == sizeof(h)) {
 		handshake_welcome(&w, 0, "m0", 7, h.session, 0);
-		handshake_seal_welcome(&w, &h, wrong);
+		handshake_finish_welcome(&w, &h, wrong, secret);
 		send(s, &w, sizeof(w), MSG_NOSIGNAL);
 	}
 	close(s);

@@ -75,7 +75,7 @@ static void on_opened(void *self, conn_id c, const struct hello *h, const struct
 	call_next(k);
 }
 
-static void on_dialled(void *self, conn_id c, const struct welcome *w, int sock, int ring_fd)
+static void on_dialled(void *self, conn_id c, const struct welcome *w, int sock, int ring_fd, const struct chan_keys *keys)
 {
 	((struct client *)self)->fd = sock;
 }
