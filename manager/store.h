@@ -1,14 +1,18 @@
-/* The manager's durable state, in SQLite. What is announced to anyone was committed here first: every writing call returns only
- * once the disk has it. Not responsible for what the state means.
+/* The manager's durable state: records by key, in SQLite (store_sqlite.c) or etcd (store_etcd.c). What is announced to anyone was committed
+ * first: with SQLite every writing call returns once the disk has it; with etcd the call returns at once, and the frame that announces it is
+ * held back until the commit (elect.c). Not responsible for what the state means.
  *
- * Tables: meta (cluster_id, term, next numbers), component, vnode, seat (share of pids and addresses of each pComponent), chain (the epoch of
+ * Records: meta (cluster_id, term, next numbers), component, vnode, seat (share of pids and addresses of each pComponent), chain (the epoch of
  * each memory node's starts), pair (the chains of two nodes that keep the same memory). */
 #ifndef LEGO_MANAGER_STORE_H
 #define LEGO_MANAGER_STORE_H
 
 #include "spec/wire.h"
 
-struct gm_store;
+struct gm_store_ops;
+struct gm_store {
+	const struct gm_store_ops *ops;
+};
 
 struct stored_component {
 	u8 kind; /* enum component_kind */
@@ -33,7 +37,7 @@ struct stored_chain { /* struct chain_info without addresses */
 	char owner[WIRE_NAME_MAX], standby[WIRE_NAME_MAX];
 };
 
-/* Opens or makes the database; path may be ":memory:". new_cluster_id is used when there is none yet. NULL with a message in err. */
+/* Opens or makes a SQLite database; path may be ":memory:". new_cluster_id is used when there is none yet. NULL with a message in err. */
 struct gm_store *gm_store_open(const char *path, u64 new_cluster_id, char *err, size_t err_len);
 void gm_store_close(struct gm_store *s);
 
@@ -63,5 +67,29 @@ int gm_store_each_chain(struct gm_store *s, void (*each)(void *arg, const struct
 int gm_store_each_component(struct gm_store *s, void (*each)(void *arg, const struct stored_component *c), void *arg);
 int gm_store_each_vnode(struct gm_store *s, void (*each)(void *arg, const struct stored_vnode *v), void *arg);
 const char *gm_store_error(struct gm_store *s);
+
+/* Where a vNode is when nobody says: of 10.64.0.0/10, 16 bits of vNode, 6 bits of seat. */
+void gm_store_default_ip(struct stored_vnode *v);
+
+/* What a backend does; as above. */
+struct gm_store_ops {
+	void (*close)(struct gm_store *s);
+	const char *(*error)(struct gm_store *s);
+	u64 (*cluster_id)(struct gm_store *s);
+	u64 (*new_term)(struct gm_store *s);
+	u64 (*take_asids)(struct gm_store *s, u32 count);
+	int (*put_component)(struct gm_store *s, const struct stored_component *c);
+	int (*drop_component)(struct gm_store *s, const char *name);
+	int (*drop_components)(struct gm_store *s);
+	int (*add_vnode)(struct gm_store *s, struct stored_vnode *v);
+	int (*drop_vnode)(struct gm_store *s, u32 id);
+	s64 (*seat)(struct gm_store *s, const char *processor);
+	u32 (*next_epoch)(struct gm_store *s, const char *owner);
+	int (*put_chain)(struct gm_store *s, struct stored_chain *c);
+	int (*drop_chains)(struct gm_store *s);
+	int (*each_chain)(struct gm_store *s, void (*each)(void *arg, const struct stored_chain *c), void *arg);
+	int (*each_component)(struct gm_store *s, void (*each)(void *arg, const struct stored_component *c), void *arg);
+	int (*each_vnode)(struct gm_store *s, void (*each)(void *arg, const struct stored_vnode *v), void *arg);
+};
 
 #endif

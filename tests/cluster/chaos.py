@@ -149,13 +149,18 @@ key = {TMP}/key
 data = {TMP}/d
 run = {TMP}/r{h if self.hosts.real else ''}
 [manager]
+log-format = json
 beat-ms = 200
 lease-ms = {int(LEASE * 1000)}
 gmm = round-robin
 [memory]
+log-format = json
 memory = 1G
 lease-ms = 1000
+[storage]
+log-format = json
 [processor]
+log-format = json
 excache = 4M
 """ + ("bridge = br0\n" if self.hosts.real else ""))
             os.makedirs(f"{TMP}/r{h if self.hosts.real else ''}", exist_ok=True)
