@@ -10,6 +10,9 @@ enum rule {
 	RULE_VERSION = 2, /* an image that is not newer than what is held is dropped */
 	RULE_EPOCH = 4,	  /* requests of another epoch are refused */
 	RULE_MIRROR = 8,  /* a layout operation is answered when the standby has done it */
+	RULE_SEAL = 16,	  /* the source of a move takes nothing while its lines are read */
+	RULE_WHOLE = 32,  /* home names the target of a move when that has all lines */
+	RULE_DROP = 64,	  /* the source of a move lets go */
 };
 
 #ifdef LEGO_RULES

@@ -204,27 +204,51 @@ static u64 silence(struct gm *g)
 	return next;
 }
 
+static bool serves(const struct gm_component *c)
+{
+	return c && c->life == GM_ALIVE && c->conn && !c->silent;
+}
+
+static void refill(struct gm *g, struct gm_chain *ch, const struct gm_component *owner)
+{
+	s32 why;
+	const struct gm_component *c = gmm_standby(g, owner, &why);
+	struct stored_chain s = ch->s;
+	ch->refill_ns = gm_now(g) + REFILL_NS;
+	if (!c)
+		return;
+	s.epoch++;
+	set_standby(&s, c);
+	(void)change(g, ch, &s);
+}
+
+/* A member whose node is drained leaves: an owner when its standby holds all, a standby when there is another node for its copy (which is
+ * filled from the owner; until then there is one copy, as after a failure). */
+static void drained(struct gm *g, struct gm_chain *ch, const struct gm_component *owner, const struct gm_component *standby)
+{
+	s32 why;
+	if (owner->s.draining && ch->s.flags & CHAIN_SYNC && !standby->s.draining)
+		owner_gone(g, ch);
+	else if (standby->s.draining && gmm_standby(g, owner, &why))
+		standby_gone(g, ch, 0);
+}
+
 u64 gm_chains_tick(struct gm *g)
 {
 	if (gm_now(g) >= g->silence_ns)
 		g->silence_ns = silence(g);
-	u64 next = g->silence_ns;
 	for (u32 i = 0; i < g->nchains; i++) {
 		struct gm_chain *ch = &g->chains[i];
-		struct gm_component *owner = member(g, ch->s.owner, ch->s.owner_incarnation), *c;
-		s32 why;
-		if (ch->s.standby[0] || ch->s.flags & CHAIN_LOST || gm_now(g) < ch->refill_ns || !owner || !gm_placeable(g, owner))
+		const struct gm_component *owner = member(g, ch->s.owner, ch->s.owner_incarnation);
+		const struct gm_component *standby = member(g, ch->s.standby, ch->s.standby_incarnation);
+		if (ch->s.flags & CHAIN_LOST || !serves(owner))
 			continue;
-		c = gmm_standby(g, owner, &why);
-		ch->refill_ns = gm_now(g) + REFILL_NS;
-		if (!c)
-			continue;
-		struct stored_chain s = ch->s;
-		s.epoch++;
-		set_standby(&s, c);
-		(void)change(g, ch, &s);
+		if (serves(standby))
+			drained(g, ch, owner, standby);
+		if (!ch->s.standby[0] && gm_now(g) >= ch->refill_ns)
+			refill(g, ch, owner);
 	}
-	return next;
+	return g->silence_ns;
 }
 
 bool gm_chain_degraded(const struct gm *g, const struct gm_component *c)

@@ -452,8 +452,10 @@ static void register_msg(struct gm *g, struct gm_conn *conn, const struct msg *m
 	s32 status = do_register(g, conn, &req, &rep);
 	(void)node_reply(g->env, id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
 	const struct gm_component *c = status ? NULL : gm_by_conn(g, id);
-	if (c && c->s.kind == KIND_MEMORY)
-		gm_chains_tell(g, c);
+	if (!c || c->s.kind != KIND_MEMORY)
+		return;
+	gm_chains_tell(g, c);
+	gmm_drains_tell(g, c);
 }
 
 /* ---- beats */

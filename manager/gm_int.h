@@ -148,6 +148,9 @@ void gm_events_msg(struct gm *g, conn_id c, const struct msg *m);
 void gm_node_set_msg(struct gm *g, conn_id c, const struct msg *m);
 /* gmm.c: nodes for vRegions; false: malformed. And what a memory node is told when it registers. */
 bool gmm_regions_msg(struct gm *g, conn_id c, const struct msg *m);
+/* Memory nodes hear which of them are drained: all, of one that changed; one that registered, of all. */
+void gmm_drain_changed(struct gm *g, const struct gm_component *c);
+void gmm_drains_tell(struct gm *g, const struct gm_component *to);
 void gmm_terms(struct gm *g, const struct gm_component *c, struct gm_register_rep *rep);
 
 /* metrics.c */

@@ -87,6 +87,33 @@ bool gmm_regions_msg(struct gm *g, conn_id conn, const struct msg *m)
 	return true;
 }
 
+/* ---- nodes that are drained: homes move what they have there */
+
+static void tell_drain(struct gm *g, const struct gm_component *to, const struct gm_component *c)
+{
+	struct mem_drain_req req = {.on = c->s.draining};
+	struct msg_hdr h = {.op = OP_MEM_DRAIN};
+	struct wire_seg seg = {&req, sizeof(req)};
+
+	if (to->s.kind != KIND_MEMORY || !to->conn)
+		return;
+	memcpy(req.name, c->s.name, sizeof(req.name));
+	(void)g->env->send(g->env->ctx, to->conn, &h, &seg, 1);
+}
+
+void gmm_drain_changed(struct gm *g, const struct gm_component *c)
+{
+	for (u32 i = 0; c->s.kind == KIND_MEMORY && i < g->ncomps; i++)
+		tell_drain(g, &g->comps[i], c);
+}
+
+void gmm_drains_tell(struct gm *g, const struct gm_component *to)
+{
+	for (u32 i = 0; i < g->ncomps; i++)
+		if (g->comps[i].s.kind == KIND_MEMORY && g->comps[i].s.draining)
+			tell_drain(g, to, &g->comps[i]);
+}
+
 /* ---- what a node is told */
 
 static u64 region_bytes(const struct gm *g)

@@ -38,6 +38,7 @@ static s32 drain(struct gm *g, struct gm_component *c, bool draining)
 		return status;
 	c->s.draining = draining;
 	gm_touch(g, c);
+	gmm_drain_changed(g, c);
 	gm_event(g, LOG_INFO, draining ? "drains" : "takes work again", c->s.name, "%s", "");
 	return 0;
 }

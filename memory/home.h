@@ -2,6 +2,7 @@
  * at a time and drives the parts at their owners; its own node's share is a part like the others, but for the messages.
  *
  * home.c, home_op.c, home_plan.c, home_copy.c, home_clone.c   (home_int.h) requests and operations
+ * home_move.c                                                 what changes its owner
  * home_mirror.c                                               the standby's copy
  * parts.c                                                     the ordered stream to each part, and parts that end
  *
@@ -61,6 +62,18 @@ struct home {
 	bool filled, fill_failed;
 	u64 region_bytes;
 	struct home_op *op; /* in progress, or NULL */
+	/* pieces that move */
+	u64 move_ns;	      /* not before */
+	struct part *move_to; /* where the last one went, or NULL */
+	bool refuses;	      /* it found no place */
+	u64 relief_lseq;      /* for this operation … */
+	u32 reliefs;	      /* … so many moved */
+	struct { /* an AS_CLONE that came meanwhile */
+		bool waits;
+		conn_id conn;
+		struct msg_hdr hdr;
+		struct as_clone_req req;
+	} clone;
 };
 
 /* ---- home.c, home_op.c, home_clone.c */
@@ -79,6 +92,11 @@ void home_forget_clone(struct md *md, const struct md_space *child); /* it ends 
 void home_again(struct md *md); /* a tick: what waits for one goes on */
 /* A step has ended. The operation goes on in home_run. */
 void home_sub_done(struct home_op *op, const struct sub *s, s32 status);
+
+/* ---- home_move.c */
+void home_drain(struct md *md, const struct mem_drain_req *r);
+void home_drains_free(struct md *md);
+u64 home_moves_tick(struct md *md, u64 now_ns);
 
 /* ---- home_mirror.c */
 bool home_mirror_start(struct md_space *ms, struct home_op *op); /* op (or NULL) waits until the layout is there; false: no memory */

@@ -131,12 +131,38 @@ static bool clone_repeat(struct md *md, struct md_conn *c, const struct msg *m, 
 	return true;
 }
 
+/* A piece is on the move: the fork comes right after it. */
+static bool hold(struct home *h, const struct md_conn *c, const struct msg *m, const struct as_clone_req *r)
+{
+	if (!h->op || !home_op_moves(h->op))
+		return false;
+	h->clone.waits = true;
+	h->clone.conn = c->id;
+	h->clone.hdr = m->hdr;
+	h->clone.req = *r;
+	return true;
+}
+
+void home_clone_held(struct md *md, struct md_space *ms)
+{
+	struct home *h = ms->home;
+	struct as_clone_req r = h->clone.req;
+	struct msg m = {.hdr = h->clone.hdr, .fixed = &r, .fixed_len = sizeof(r)};
+	struct md_conn *c = h->clone.waits ? idmap_get(&md->conns, h->clone.conn) : NULL;
+
+	h->clone.waits = false;
+	if (c)
+		home_clone(md, c, &m, ms);
+}
+
 void home_clone(struct md *md, struct md_conn *c, const struct msg *m, struct md_space *parent)
 {
 	const struct as_clone_req *r = m->fixed;
 	s32 rc = 0;
 
 	if (clone_repeat(md, c, m, r, parent && parent->home ? parent->home->op : NULL))
+		return;
+	if (parent && parent->home && hold(parent->home, c, m, r))
 		return;
 	if (!parent || !parent->home)
 		rc = -ESRCH;

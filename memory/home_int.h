@@ -4,7 +4,8 @@
  * home_op.c     its phases
  * home_plan.c   what it means for each owner
  * home_copy.c   lines of a mremap over several owners
- * home_clone.c  AS_CLONE */
+ * home_clone.c  AS_CLONE
+ * home_move.c   pieces that change their owner */
 #ifndef LEGO_MEMORY_HOME_INT_H
 #define LEGO_MEMORY_HOME_INT_H
 
@@ -13,7 +14,7 @@
 #define WANTS_MAX 65536u /* vRegions that one operation may bring into use */
 #define AVOID_MAX ARRAY_SIZE(((struct gm_regions_req *)0)->avoid)
 
-enum home_phase { PHASE_OPEN, PHASE_ASK, PHASE_RESERVE, PHASE_MIRROR, PHASE_APPLY, PHASE_COPY, PHASE_FREE, PHASE_UNDO, PHASE_CLONE };
+enum home_phase { PHASE_OPEN, PHASE_ASK, PHASE_RESERVE, PHASE_MIRROR, PHASE_APPLY, PHASE_COPY, PHASE_FREE, PHASE_UNDO, PHASE_CLONE, PHASE_MOVE };
 
 struct want { /* addresses that need an owner for the operation */
 	u64 lo, hi;
@@ -49,10 +50,13 @@ struct home_op {
 	struct as_clone_req clone;
 	struct md_space *child;
 	bool abandoned;
+	u64 full_at, full_by; /* an owner there has no room for so much; 0: not so */
+	struct move *move; /* home_move.c: no request of the process's */
 };
 
 /* ---- home_op.c */
-struct home_op *home_op_new(struct md *md, struct md_space *ms, struct md_conn *c, const struct msg *m); /* NULL: no memory */
+/* c and m: who asked; NULL: nobody did. NULL: no memory */
+struct home_op *home_op_new(struct md *md, struct md_space *ms, struct md_conn *c, const struct msg *m);
 void home_op_free(struct home_op *op);
 void home_start(struct home_op *op); /* one that was checked and is the next by its number */
 /* Sends what was queued; the phase is stepped when all of it has ended. */
@@ -61,6 +65,20 @@ void home_commit(struct home_op *op);
 void home_conclude(struct home_op *op, s32 status); /* answers and frees */
 void home_send_reply(struct md *md, conn_id conn, const struct msg_hdr *hdr, s32 status, const struct as_layout_rep *rep);
 const char *home_part_name(const struct part *p);
+
+struct part *home_part_at(struct home_op *op, const struct node_ref *ref); /* found or made; NULL: no memory */
+bool home_has_runs(const struct home *h, const struct part *p);
+void home_avoid(struct home_op *op, const struct part *p); /* its node is not to be named by the manager */
+
+/* ---- home_move.c */
+bool home_is_leaving(const struct md *md, const struct part *p); /* its node is drained */
+bool home_op_moves(const struct home_op *op);
+void home_move_step(struct home_op *op);
+/* The owner of addr has no room for `need` more, which operation lseq asked for: true: some of what it has is on its way elsewhere. */
+bool home_relieve(struct md_space *ms, u64 addr, u64 need, u64 lseq);
+
+/* ---- home_clone.c: a fork that waited for the end of a move */
+void home_clone_held(struct md *md, struct md_space *ms);
 
 /* ---- home_mirror.c: queues what the standby does of an operation. 0, -ENOMEM; of a clone: false: no memory */
 s32 home_mirror_op(struct home_op *op);
@@ -88,8 +106,8 @@ s32 op_plan(struct home_op *op);
 s32 op_step_target(struct home_op *op, struct part *p, u64 lo, u64 hi);
 s32 op_step_source(struct home_op *op, struct part *p, u64 lo, u64 hi);
 struct as_vma home_vma_record(const struct vma *v); /* as the steps carry it */
-/* Queues the step that gives a want's addresses to its part, with the layout's ranges in them. */
-s32 op_step_take(struct home_op *op, const struct want *w);
+/* Queues the step that gives addresses to a part, with the layout's ranges in them. */
+s32 op_step_take(struct home_op *op, struct part *p, u64 lo, u64 hi, u32 flags);
 /* Is there one part that source and target lie in wholly? */
 bool op_one_part(struct home_op *op);
 

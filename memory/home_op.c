@@ -30,9 +30,11 @@ struct home_op *home_op_new(struct md *md, struct md_space *ms, struct md_conn *
 	list_init(&op->link);
 	op->md = md;
 	op->ms = ms;
-	op->conn = c->id;
-	op->hdr = m->hdr;
-	op->op = m->hdr.op;
+	if (m) {
+		op->conn = c->id;
+		op->hdr = m->hdr;
+		op->op = m->hdr.op;
+	}
 	ms->home->op = op;
 	return op;
 }
@@ -45,6 +47,8 @@ void home_op_free(struct home_op *op)
 	free(op->ranges);
 	free(op->want);
 	free(op->buf);
+	op->md->moving -= op->move != NULL;
+	free(op->move);
 	free(op);
 }
 
@@ -59,13 +63,18 @@ void home_send_reply(struct md *md, conn_id conn, const struct msg_hdr *hdr, s32
 
 void home_conclude(struct home_op *op, s32 status)
 {
-	struct as_layout_rep rep;
+	struct as_layout_rep rep = {0};
 	struct md *md = op->md;
+	struct md_space *ms = op->ms;
 	conn_id conn = op->conn;
 	struct msg_hdr hdr = op->hdr;
+	u64 lseq = op->req.lseq, full_at = op->full_at, full_by = op->full_by;
 
-	space_conclude(op->ms->home->layout, op->op, op->req.lseq, status, &rep);
 	home_op_free(op);
+	if (status == -ENOMEM && full_at && home_relieve(ms, full_at, full_by, lseq))
+		status = -WIRE_WAIT; /* to be asked again: there may be room then */
+	else
+		space_conclude(ms->home->layout, hdr.op, lseq, status, &rep);
 	home_send_reply(md, conn, &hdr, status, &rep);
 }
 
@@ -94,7 +103,7 @@ void home_go(struct home_op *op, enum home_phase phase)
 
 /* ---- owners */
 
-static bool has_runs(const struct home *h, const struct part *p)
+bool home_has_runs(const struct home *h, const struct part *p)
 {
 	for (u32 i = 0; i < h->map.n; i++)
 		if (h->map.run[i].owner == p)
@@ -102,7 +111,7 @@ static bool has_runs(const struct home *h, const struct part *p)
 	return false;
 }
 
-static struct part *part_at(struct home_op *op, const struct node_ref *ref)
+struct part *home_part_at(struct home_op *op, const struct node_ref *ref)
 {
 	struct home *h = op->ms->home;
 	struct part *p;
@@ -114,8 +123,9 @@ static struct part *part_at(struct home_op *op, const struct node_ref *ref)
 	list_for_each(p, &h->parts, struct part, link) {
 		if (p->peer != peer)
 			continue;
-		if (!p->lost || has_runs(h, p))
+		if (!p->lost || home_has_runs(h, p))
 			return p;
+		h->move_to = h->move_to == p ? NULL : h->move_to;
 		part_end(p); /* nothing was in it */
 	}
 	return peer ? part_new(op->md, h, op->ms->s->asid, peer, &h->own->create) : NULL;
@@ -133,7 +143,7 @@ static void unassign(struct home_op *op, struct want *w)
 	w->part = w->charge ? NULL : w->part;
 }
 
-static void avoid(struct home_op *op, const struct part *p)
+void home_avoid(struct home_op *op, const struct part *p)
 {
 	for (u32 i = 0; i < op->ask.navoid; i++)
 		if (!strncmp(op->ask.avoid[i], home_part_name(p), WIRE_NAME_MAX))
@@ -265,7 +275,7 @@ static void regions_came(void *self, void *arg, s32 status, const struct msg *m)
 			continue;
 		if (k < n) {
 			memcpy(&ref, m->data + k++ * sizeof(ref), sizeof(ref));
-			op->want[i].part = part_at(op, &ref);
+			op->want[i].part = home_part_at(op, &ref);
 		} else if (!n) { /* the manager names nobody: what fits here fits */
 			op->want[i].part = op->ms->home->own;
 		}
@@ -318,7 +328,7 @@ static void choose_near(struct home_op *op)
 		sum += op->want[i].charge;
 	bool near = h->layout->vmas.charged_bytes + sum <= op->md->near_bytes && sum <= core->cap_bytes - core->committed_bytes;
 
-	near |= stays(h);
+	near = (near && !home_is_leaving(op->md, h->own)) || stays(h);
 	const struct as_mremap_req *r = &op->req.mremap;
 
 	for (u32 i = 0; i < op->nwant; i++) {
@@ -331,6 +341,26 @@ static void choose_near(struct home_op *op)
 	}
 }
 
+static s32 note_if_full(struct home_op *op, struct part *p, u64 lo, u64 hi)
+{
+	u64 charge = p->full || op->whole ? op_charge(op, lo, hi) : 0;
+
+	if (!charge)
+		return 0;
+	op->full_at = lo;
+	op->full_by = charge;
+	return 1;
+}
+
+/* Where the target meets an owner that is full. */
+static void note_full(struct home_op *op)
+{
+	u64 lo, hi;
+
+	op_target(op, &lo, &hi);
+	(void)op_each(op, lo, hi, note_if_full);
+}
+
 static void reserved(struct home_op *op)
 {
 	bool full = false, elsewhere = false, lost = false;
@@ -341,7 +371,7 @@ static void reserved(struct home_op *op)
 			full = true;
 			lost |= p->lost;
 			p->reserved = false;
-			avoid(op, p);
+			home_avoid(op, p);
 		}
 	if (op->status || (full && ++op->tries > ASK_TRIES)) {
 		undo(op, op->status ? op->status : -ENOMEM);
@@ -356,10 +386,12 @@ static void reserved(struct home_op *op)
 			unassign(op, &op->want[i]);
 			elsewhere = true;
 		}
-	if (elsewhere)
+	if (elsewhere) {
 		ask(op);
-	else
-		undo(op, lost ? -WIRE_DOWN : -ENOMEM); /* what is full is where the range is already */
+		return;
+	}
+	note_full(op); /* what is full is where the range is already */
+	undo(op, lost ? -WIRE_DOWN : -ENOMEM);
 }
 
 /* ---- apply */
@@ -410,7 +442,7 @@ static void apply(struct home_op *op)
 	if (mirror_first(op))
 		return;
 	for (u32 i = 0; !rc && i < op->nwant; i++)
-		rc = op_step_take(op, &op->want[i]);
+		rc = op_step_take(op, op->want[i].part, op->want[i].lo, op->want[i].hi, 0);
 	op_target(op, &lo, &hi);
 	if (!rc && op->op == OP_AS_MREMAP && !op->across)
 		rc = queue_one_mremap(op);
@@ -445,6 +477,8 @@ void home_commit(struct home_op *op)
 
 static void applied(struct home_op *op)
 {
+	if (op->status == -ENOMEM && op->whole)
+		note_full(op);
 	if (op->status) { /* else than all in one: an owner is gone for good, in the middle */
 		home_conclude(op, op->whole && op->status == -ENOMEM ? -ENOMEM : -WIRE_DOWN);
 		return;
@@ -527,6 +561,9 @@ static void step(struct home_op *op)
 		break;
 	case PHASE_CLONE:
 		home_cloned(op);
+		break;
+	case PHASE_MOVE:
+		home_move_step(op);
 		break;
 	}
 }

@@ -219,28 +219,32 @@ struct as_vma home_vma_record(const struct vma *v)
 	};
 }
 
-static struct sub *install_step(struct home_op *op, struct part *p, u32 kind, u64 lo, u64 hi, const struct as_vma *rec, u32 n)
-{
-	struct sub *s = sub_new(p, op, kind, n * (u32)sizeof(*rec));
-
-	if (!s)
-		return NULL;
-	s->req.count = n;
-	s->req.lo = lo;
-	s->req.hi = hi;
-	memcpy(s->data, rec, n * sizeof(*rec));
-	op->pending++;
-	return s;
-}
-
 /* Ranges of [lo, hi), one after the other, in as many steps as they need. */
 struct installer {
 	struct home_op *op;
 	struct part *part;
-	u32 kind, n;
+	u32 kind, flags, n;
 	u64 lo, hi;
 	struct as_vma rec[RANGES_A_STEP];
 };
+
+/* One step with what has come so far, up to hi. */
+static s32 installer_step(struct installer *in, u64 hi)
+{
+	struct sub *s = sub_new(in->part, in->op, in->kind, in->n * (u32)sizeof(in->rec[0]));
+
+	if (!s)
+		return -ENOMEM;
+	s->req.count = in->n;
+	s->req.flags = in->flags;
+	s->req.lo = in->lo;
+	s->req.hi = hi;
+	memcpy(s->data, in->rec, in->n * sizeof(in->rec[0]));
+	in->op->pending++;
+	in->lo = hi;
+	in->n = 0;
+	return 0;
+}
 
 static s32 installer_add(struct installer *in, const struct vma *v)
 {
@@ -248,20 +252,16 @@ static s32 installer_add(struct installer *in, const struct vma *v)
 		return 0;
 	struct vma piece = vma_part(v, in->lo, in->hi);
 
-	if (in->n == RANGES_A_STEP) {
-		if (!install_step(in->op, in->part, in->kind, in->lo, piece.start, in->rec, in->n))
-			return -ENOMEM;
-		in->lo = piece.start;
-		in->n = 0;
-	}
+	if (in->n == RANGES_A_STEP && installer_step(in, piece.start))
+		return -ENOMEM;
 	in->rec[in->n++] = home_vma_record(&piece);
 	return 0;
 }
 
 static s32 installer_end(struct installer *in, s32 rc)
 {
-	if (!rc && !install_step(in->op, in->part, in->kind, in->lo, in->hi, in->rec, in->n))
-		rc = -ENOMEM;
+	if (!rc)
+		rc = installer_step(in, in->hi);
 	free(in);
 	return rc;
 }
@@ -275,12 +275,14 @@ static struct installer *installer_new(struct home_op *op, struct part *p, u32 k
 	return in;
 }
 
-s32 op_step_take(struct home_op *op, const struct want *w)
+s32 op_step_take(struct home_op *op, struct part *p, u64 lo, u64 hi, u32 flags)
 {
-	struct installer *in = installer_new(op, w->part, PART_TAKE, w->lo, w->hi);
+	struct installer *in = installer_new(op, p, PART_TAKE, lo, hi);
 	s32 rc = in ? 0 : -ENOMEM;
 
-	for (const struct vma *v = vma_find(&op->ms->home->layout->vmas, w->lo); !rc && v && v->start < w->hi; v = v->next)
+	if (in)
+		in->flags = flags;
+	for (const struct vma *v = vma_find(&op->ms->home->layout->vmas, lo); !rc && v && v->start < hi; v = v->next)
 		rc = installer_add(in, v);
 	return in ? installer_end(in, rc) : rc;
 }

@@ -306,7 +306,7 @@ s32 space_remap_ranges(const struct space *s, const struct as_mremap_req *r, str
 
 /* ---- ranges as they are */
 
-s32 space_install(struct space *s, u64 lo, u64 hi, const struct vma *ranges, u32 n)
+s32 space_place(struct space *s, u64 lo, u64 hi, const struct vma *ranges, u32 n)
 {
 	u64 before = s->vmas.charged_bytes, charge = 0;
 
@@ -318,13 +318,21 @@ s32 space_install(struct space *s, u64 lo, u64 hi, const struct vma *ranges, u32
 
 	if (rc)
 		return rc;
-	space_fence(s, lo, hi);
 	vma_remove(&s->vmas, lo, hi);
 	pt_zap(&s->pt, lo, hi);
 	for (u32 i = 0; i < n; i++)
 		vma_insert(&s->vmas, &ranges[i]);
 	space_account(s, before);
 	return 0;
+}
+
+s32 space_install(struct space *s, u64 lo, u64 hi, const struct vma *ranges, u32 n)
+{
+	s32 rc = space_place(s, lo, hi, ranges, n);
+
+	if (!rc)
+		space_fence(s, lo, hi);
+	return rc;
 }
 
 /* ---- numbering */

@@ -459,6 +459,7 @@ static u64 md_tick(void *self, u64 now_ns)
 	next = MIN(next, md_peer_tick(md, now_ns));
 	next = MIN(next, parts_tick(md, now_ns));
 	next = MIN(next, md_chains_tick(md, now_ns));
+	next = MIN(next, home_moves_tick(md, now_ns));
 	home_again(md);
 	home_run(md);
 	if (!list_empty(&md->later))
@@ -517,15 +518,19 @@ static void on_registered(void *self, const struct gm_register_rep *rep)
 	tell_ready(md);
 }
 
-/* The manager speaks: how a chain stands. */
+/* The manager speaks: how a chain stands, or that a node is drained. */
 static void on_told(void *self, const struct msg *m)
 {
+	struct mem_drain_req drain;
 	struct chain_info info;
 
-	if (m->hdr.op != OP_MEM_CHAIN || m->fixed_len != sizeof(info))
-		return;
-	memcpy(&info, m->fixed, sizeof(info));
-	(void)md_chain_learn(self, &info);
+	if (m->hdr.op == OP_MEM_CHAIN && m->fixed_len == sizeof(info)) {
+		memcpy(&info, m->fixed, sizeof(info));
+		(void)md_chain_learn(self, &info);
+	} else if (m->hdr.op == OP_MEM_DRAIN && m->fixed_len == sizeof(drain)) {
+		memcpy(&drain, m->fixed, sizeof(drain));
+		home_drain(self, &drain);
+	}
 }
 
 static void fill_beat(void *self, struct gm_beat_req *beat, const struct proc_report **procs)
@@ -593,6 +598,7 @@ struct md *md_new(const struct node_env *env, const struct md_config *cfg)
 	list_init(&md->chains);
 	list_init(&md->ready);
 	list_init(&md->later);
+	list_init(&md->leaving);
 	list_init(&md->owners);
 	list_init(&md->sds);
 	list_init(&md->parked);
@@ -647,6 +653,7 @@ void md_free(struct md *md)
 	parts_free(md);
 	md_peer_free_all(md);
 	md_chains_free(md);
+	home_drains_free(md);
 	node_calls_free(md->calls);
 	gm_link_free(md->gm);
 	file_cache_free(md->cache);

@@ -31,6 +31,7 @@ struct md_config {
 	X(bad_crc)       /* lines whose checksum was wrong */                                                                              \
 	X(refused_lines) /* lines of no mapping, or with no room charged */                                                                \
 	X(no_lines)      /* demanded lines that were not there */                                                                          \
+	X(moves)         /* pieces of vRegions that changed their owner */                                                                     \
 	X(layout_ops)                                                                                                                      \
 	X(bad_messages)  /* requests that closed their channel */                                                                          \
 	X(leases_lapsed) /* spaces freed because their pd stayed away */

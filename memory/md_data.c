@@ -9,10 +9,26 @@
 
 #define FETCH_DEADLINE_NS (25 * NSEC_PER_SEC) /* of a parked fetch: before the process's own deadline (the row's 30 s) */
 
+/* ---- who owns a line */
+
+static bool is_sealed(const struct md_space *ms, u64 addr)
+{
+	return addr >= ms->sealed_lo && addr < ms->sealed_hi;
+}
+
+/* 0, -WIRE_MOVED, or -WIRE_WAIT: it is on the move. */
+static s32 away_check(const struct md_space *ms, u64 addr)
+{
+	if (is_sealed(ms, addr))
+		return -WIRE_WAIT;
+	return md_owns(ms, addr) ? 0 : -WIRE_MOVED;
+}
+
 /* ---- fetch */
 
 struct gather { /* one fetch being put together */
 	struct md *md;
+	const struct md_space *ms;
 	const struct space *s;
 	const struct mem_fetch_req *req;
 	const struct file_eof *eof;
@@ -99,6 +115,8 @@ static bool gather_lines(struct gather *g)
 		u32 bit = (u32)__builtin_ctzll(want);
 		u64 va = g->req->addr + bit * LINE_SIZE;
 
+		if (unlikely(is_sealed(g->ms, va)))
+			continue; /* asked for in passing */
 		if (ALIGN_DOWN(va, LEAF_SPAN) != leaf_base) {
 			leaf_base = ALIGN_DOWN(va, LEAF_SPAN);
 			leaf = pt_leaf_at(&g->s->pt, va);
@@ -129,8 +147,14 @@ void md_serve_fetch(struct md *md, struct md_conn *c, const struct msg_hdr *hdr,
 		    u64 deadline_ns)
 {
 	struct gather g;
+	s32 away = away_check(c->space, req->addr + req->demand * LINE_SIZE);
 
+	if (away) { /* a parked one may have waited while its line moved */
+		md_refuse(md, c, hdr, away);
+		return;
+	}
 	g.md = md;
+	g.ms = c->space;
 	g.s = c->space->s;
 	g.req = req;
 	g.eof = eof;
@@ -179,8 +203,6 @@ void md_fetch(struct md *md, struct md_conn *c, const struct msg *m)
 
 	if (!refused && c->space->shadow)
 		refused = -WIRE_WAIT; /* who asks knows more than we do */
-	if (!refused && !md_owns(c->space, r->addr + r->demand * LINE_SIZE))
-		refused = -WIRE_MOVED;
 	if (refused) {
 		md_refuse(md, c, &m->hdr, refused);
 		return;
@@ -232,16 +254,18 @@ static void writeback_line(struct md *md, struct space *s, const struct wb_line 
 	}
 }
 
-static bool owns_all(const struct md_space *ms, const u8 *lines, u32 count)
+/* 0: all lines are this node's to take. */
+static s32 any_away(const struct md_space *ms, const u8 *lines, u32 count)
 {
-	for (u32 i = 0; i < count; i++) {
+	s32 away = 0;
+
+	for (u32 i = 0; i < count && !away; i++) {
 		struct wb_line l;
 
 		__builtin_memcpy(&l, lines + i * sizeof(l), sizeof(l));
-		if (!md_owns(ms, l.addr))
-			return false;
+		away = away_check(ms, l.addr);
 	}
-	return true;
+	return away;
 }
 
 void md_writeback(struct md *md, struct md_conn *c, const struct msg *m)
@@ -260,8 +284,8 @@ void md_writeback(struct md *md, struct md_conn *c, const struct msg *m)
 
 	if (!refused && c->space->shadow && !c->space->laid)
 		refused = -WIRE_WAIT; /* its ranges are on their way */
-	if (!refused && !owns_all(c->space, m->data, r->count))
-		refused = -WIRE_MOVED;
+	if (!refused)
+		refused = any_away(c->space, m->data, r->count);
 	if (refused) {
 		md_refuse(md, c, &m->hdr, refused);
 		return;

@@ -62,6 +62,7 @@ struct md_space {
 	struct space *s; /* what this node owns of it */
 	struct home *home; /* this node is its home; else NULL, and home's stream is: */
 	struct region_map owned; /* (owner: the md_space) */
+	u64 sealed_lo, sealed_hi; /* on the move, from here or to here: neither served nor taken; empty: nothing is */
 	u64 part_seq;
 	s32 part_status;
 	struct md_owner *owner;
@@ -112,6 +113,8 @@ struct md {
 	struct list peers, doomed, chains;
 	struct list later; /* home_op.link: at the next tick */
 	struct list ready; /* home_op.link: all steps under way have ended */
+	struct list leaving; /* home_move.c: nodes that are drained */
+	u32 moving;	     /* pieces under way */
 	u64 region_bytes, near_bytes; /* as the manager said */
 	u32 epoch;                    /* of this node's chain */
 	u64 load_seen;                /* requests at the last beat */

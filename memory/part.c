@@ -64,7 +64,9 @@ static s32 install(struct md_space *ms, const struct part_req *r, const u8 *data
 		return rc;
 	if (r->kind == PART_TAKE && !ms->home && region_reserve(&ms->owned, 1))
 		rc = -ENOMEM;
-	if (!rc)
+	if (!rc && r->flags & PART_MOVES)
+		rc = space_place(ms->s, r->lo, r->hi, v, r->count);
+	else if (!rc)
 		rc = space_install(ms->s, r->lo, r->hi, v, r->count);
 	if (!rc && r->kind == PART_TAKE && !ms->home)
 		region_set(&ms->owned, r->lo, r->hi, ms);
@@ -194,6 +196,48 @@ static s32 clone(struct md *md, struct md_space *ms, u64 child)
 	return 0;
 }
 
+/* ---- moving */
+
+static s32 seal(struct md_space *ms, const struct part_req *r)
+{
+	if (r->lo != r->hi && !range_ok(r->lo, r->hi))
+		return -EINVAL;
+	ms->sealed_lo = r->lo;
+	ms->sealed_hi = r->hi;
+	return 0;
+}
+
+static s32 take_fences(struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
+{
+	if (r->count > SPACE_FENCES || len != r->count * sizeof(struct part_fence))
+		return -EINVAL;
+	for (u32 i = 0; i < r->count; i++) {
+		struct part_fence f;
+
+		memcpy(&f, data + i * sizeof(f), sizeof(f));
+		if (!range_ok(f.lo, f.hi))
+			return -EINVAL;
+		space_fence_add(ms->s, &f);
+	}
+	return 0;
+}
+
+static s32 drop(struct md_space *ms, const struct part_req *r)
+{
+	if (!range_ok(r->lo, r->hi))
+		return -EINVAL;
+	if (!ms->home && region_reserve(&ms->owned, 1))
+		return -ENOMEM;
+	s32 rc = space_place(ms->s, r->lo, r->hi, NULL, 0);
+
+	if (rc)
+		return rc;
+	if (!ms->home)
+		region_set(&ms->owned, r->lo, r->hi, NULL);
+	ms->sealed_lo = ms->sealed_hi = 0;
+	return 0;
+}
+
 /* ---- at a standby */
 
 /* Ranges of the whole layout. */
@@ -283,9 +327,13 @@ s32 part_execute(struct md *md, struct md_space *ms, const struct part_req *r, c
 		rc = ms->shadow ? mirror(ms, r, data, len) : -EINVAL;
 		break;
 	case PART_DROP:
-		rc = ms->home ? 0 : region_reserve(&ms->owned, 1);
-		if (!rc && !ms->home)
-			region_set(&ms->owned, r->lo, r->hi, NULL);
+		rc = drop(ms, r);
+		break;
+	case PART_SEAL:
+		rc = seal(ms, r);
+		break;
+	case PART_FENCE:
+		rc = take_fences(ms, r, data, len);
 		break;
 	}
 	if (!rc && r->flags & PART_RELEASE)
@@ -381,10 +429,16 @@ void md_part_read(struct md *md, struct md_conn *c, const struct msg *m)
 	const struct part_read_req *r = m->fixed;
 	struct md_space *ms = part_of(md, c, r->asid);
 	u8 *buf = ms && range_ok(r->lo, r->hi) ? malloc(PART_BUF) : NULL;
-	struct part_read_rep rep = {0};
+	struct part_read_rep rep = {.next = r->hi};
 	s32 rc = !ms ? -ESRCH : buf ? 0 : -ENOMEM;
-	struct wire_seg seg = {buf, buf ? part_gather(md, ms->s, r->lo, r->hi, buf, &rep) : 0};
+	struct wire_seg seg = {buf, 0};
 
+	if (buf && r->what == PART_FENCES) {
+		rep.count = space_fences(ms->s, r->lo, r->hi, (struct part_fence *)(void *)buf);
+		seg.len = rep.count * (u32)sizeof(struct part_fence);
+	} else if (buf) {
+		seg.len = part_gather(md, ms->s, r->lo, r->hi, buf, &rep);
+	}
 	(void)node_reply(md->env, c->id, &m->hdr, rc, &rep, sizeof(rep), &seg, 1);
 	free(buf);
 }

@@ -172,18 +172,43 @@ void space_stat(const struct space *s, struct as_stat_rep *st)
 	};
 }
 
-void space_fence(struct space *s, u64 lo, u64 hi)
+static void fence_put(struct space *s, struct fence f)
 {
 	u32 i = s->next_fence, last = (i + SPACE_FENCES - 1) % SPACE_FENCES;
+	bool covers = s->nfences && f.lo <= s->fence[last].lo && s->fence[last].hi <= f.hi && f.version >= s->fence[last].version;
 
-	if (s->nfences && lo <= s->fence[last].lo && s->fence[last].hi <= hi) {
-		i = last; /* covered by the new one */
+	if (covers) {
+		i = last;
 	} else {
 		s->next_fence = (i + 1) % SPACE_FENCES;
 		s->nfences = MAX(s->nfences, i + 1);
 	}
-	s->fence[i] = (struct fence){lo, hi, s->max_version};
-	s->fenced_version = s->max_version;
+	s->fence[i] = f;
+	s->fenced_version = MAX(s->fenced_version, f.version);
+}
+
+void space_fence(struct space *s, u64 lo, u64 hi)
+{
+	fence_put(s, (struct fence){lo, hi, s->max_version});
+}
+
+void space_fence_add(struct space *s, const struct part_fence *f)
+{
+	fence_put(s, (struct fence){f->lo, f->hi, f->version});
+}
+
+u32 space_fences(const struct space *s, u64 lo, u64 hi, struct part_fence *out)
+{
+	u32 n = 0;
+
+	for (u32 k = 0; k < s->nfences; k++) { /* the oldest first */
+		const struct fence *f = &s->fence[(s->nfences == SPACE_FENCES ? s->next_fence + k : k) % SPACE_FENCES];
+		u64 a = MAX(lo, f->lo), b = MIN(hi, f->hi);
+
+		if (a < b)
+			out[n++] = (struct part_fence){a, b, f->version};
+	}
+	return n;
 }
 
 static bool is_fenced(const struct space *s, u64 va, u64 version)

@@ -84,6 +84,11 @@ s32 space_check(struct space *s, u16 op, const void *req);
 s32 space_apply(struct space *s, u16 op, const void *req);
 /* [lo, hi) holds these ranges (inside it, in order) and no lines. */
 s32 space_install(struct space *s, u64 lo, u64 hi, const struct vma *ranges, u32 n);
+/* The same of a range that comes from another node, or goes to one: nothing in it is over, what is unanswered still counts. */
+s32 space_place(struct space *s, u64 lo, u64 hi, const struct vma *ranges, u32 n);
+/* The fences in [lo, hi), which must go with it: at most SPACE_FENCES. And one that came. */
+u32 space_fences(const struct space *s, u64 lo, u64 hi, struct part_fence *out);
+void space_fence_add(struct space *s, const struct part_fence *f);
 /* The ranges a mremap makes at its target. *ranges: to be freed, also on failure. */
 s32 space_remap_ranges(const struct space *s, const struct as_mremap_req *r, struct vma **ranges, u64 *n);
 /* Sets bytes aside, instead of what was set aside before. False: there is no room, nothing changed. */

@@ -383,6 +383,13 @@ enum file_rights { FILE_R = 1, FILE_W = 2 };
 
 /* MEM_CHAIN, from the manager to memory nodes: struct chain_info, see above; no reply is waited for. */
 
+/* MEM_DRAIN, from the manager to memory nodes: homes move their vRegions away from that node, or no longer; no reply is waited for. */
+struct mem_drain_req {
+	char name[WIRE_NAME_MAX];
+	u32 on;
+	u32 pad0;
+};
+_Static_assert(sizeof(struct mem_drain_req) == 40, "wire");
 /* Owner-side life of an address space: from pd only. Of one that is there and has become the owner's by a change of its chain: pd takes
  * it over from the old owner. */
 struct as_create_req {
@@ -476,13 +483,19 @@ enum part_kind {
 	PART_LAYOUT = 4,  /* count: the opcode; data: its request, cut to what the part owns */
 	PART_WRITE = 5,   /* lines of another part. data: as MEM_WRITEBACK's */
 	PART_CLONE = 6,   /* lo: asid of the copy */
-	PART_DROP = 7,    /* owns [lo, hi) no longer */
+	PART_DROP = 7,    /* owns [lo, hi) no longer, and holds nothing of it */
 	/* To a standby, whose owner has the space as a whole: */
 	PART_MIRROR = 8,  /* the layout operation count, done as at the owner. data: its request. count 0: nothing */
 	PART_FILL = 9,    /* [lo, hi) of the whole layout holds the ranges that follow. data: `count` as_vma */
 	PART_STATE = 10,  /* all of the layout has come. data: struct part_state */
+	/* Of a vRegion, or a piece of one, that moves: */
+	PART_SEAL = 11,  /* [lo, hi) answers -WIRE_WAIT from here on; empty: nothing does any more */
+	PART_FENCE = 12, /* what the source remembers of repeats that are too late. data: `count` part_fence */
 };
-enum part_flags { PART_RELEASE = 1 }; /* give back what is left of the reservation */
+enum part_flags {
+	PART_RELEASE = 1, /* give back what is left of the reservation */
+	PART_MOVES = 2,   /* PART_TAKE: the lines follow, so write-backs that are still unanswered count */
+};
 struct part_req {
 	u64 asid;
 	u64 seq;
@@ -514,12 +527,20 @@ struct as_vma {
 	struct file_ref file;
 };
 _Static_assert(sizeof(struct as_vma) == 88, "wire");
-struct part_read_req { /* PART_READ: the first FETCH_MAX_LINES lines that [lo, hi) holds */
+struct part_fence { /* images of [lo, hi) up to this version are repeats of what is over */
+	u64 lo, hi;
+	u64 version;
+};
+_Static_assert(sizeof(struct part_fence) == 24, "wire");
+enum part_read_what { PART_LINES, PART_FENCES };
+struct part_read_req { /* PART_READ: the first FETCH_MAX_LINES lines that [lo, hi) holds, or the fences in it */
 	u64 asid;
 	u64 lo, hi;
+	u32 what; /* enum part_read_what */
+	u32 pad0;
 };
-_Static_assert(sizeof(struct part_read_req) == 24, "wire");
-struct part_read_rep { /* then count wb_line and their bytes, as MEM_WRITEBACK's */
+_Static_assert(sizeof(struct part_read_req) == 32, "wire");
+struct part_read_rep { /* then count wb_line and their bytes, as MEM_WRITEBACK's; or count part_fence */
 	u64 next; /* where to go on; hi: that was all */
 	u32 count;
 	u32 pad0;

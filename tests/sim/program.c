@@ -13,6 +13,8 @@
 #define BORDER 0x100000000ull /* between the two vRegions */
 #define BASE_ADDR (BORDER - PROGRAM_LINES / 2 * LINE_SIZE)
 #define RESEND_NS (200 * NSEC_PER_MSEC)
+#define AGAIN_NS (2 * NSEC_PER_MSEC)
+#define DOWNS 30u
 #define START_NS (20 * NSEC_PER_SEC) /* longer than pd's own deadline */
 #define ZERO_CONTENT 1u
 #define PROT_RW (AS_READ | AS_WRITE)
@@ -91,6 +93,13 @@ static bool to_memory(const struct program *p, const struct call *k)
 	return p->link.chain && (kind == CALL_WRITEBACK || kind == CALL_WRITEBACK2 || kind == CALL_FETCH || kind == CALL_LAYOUT);
 }
 
+static void region_down(struct program *p, conn_id c);
+
+static bool is_region(const struct program *p, conn_id c)
+{
+	return c && c != p->mem && (p->region[0].conn == c || p->region[1].conn == c);
+}
+
 void program_transmit(struct program *p, struct call *k)
 {
 	if (to_memory(p, k)) {
@@ -111,6 +120,8 @@ void program_transmit(struct program *p, struct call *k)
 	s32 rc = p->crowd->env->send(p->crowd->env->ctx, k->to, &h, &seg, 1);
 	if (rc && to_memory(p, k))
 		(void)program_link_closed(p, k->to);
+	else if (rc && is_region(p, k->to))
+		region_down(p, k->to);
 	else if (rc)
 		program_end(p, PROG_DEAD, "its channel does not take a request");
 }
@@ -180,6 +191,91 @@ void program_end(struct program *p, enum program_state s, const char *why)
 	program_link_end(p);
 }
 
+/* ---- lines on the move */
+
+static u64 addr_of(u32 line)
+{
+	return BASE_ADDR + line * LINE_SIZE;
+}
+
+static u32 region_of(u32 line)
+{
+	return line >= PROGRAM_LINES / 2;
+}
+
+static bool region_ready(struct program *p, u32 r);
+
+static u32 region_called(const struct program *p, const struct call *k)
+{
+	return region_of(k == &p->call[CALL_FETCH] ? (u32)((p->fetch.addr - BASE_ADDR) / LINE_SIZE) + p->fetch.demand : p->wb_first[0]);
+}
+
+static void calls_wait(struct program *p, conn_id c)
+{
+	for (u32 i = CALL_WRITEBACK; i <= CALL_FETCH; i++)
+		if (c && p->call[i].active && p->call[i].to == c) {
+			p->call[i].waits = true;
+			p->call[i].to = 0;
+		}
+}
+
+static void forget_region(struct program *p, u32 r)
+{
+	conn_id c = p->region[r].conn;
+	bool shared = false;
+	p->region[r] = (struct region){0};
+	for (u32 k = 0; k < PROGRAM_REGIONS; k++)
+		shared |= p->region[k].conn == c;
+	if (!c || shared || c == p->mem)
+		return;
+	calls_wait(p, c);
+	close_conn(p, &c);
+}
+
+/* A channel to an owner broke, or could not be had: the owner may have moved all that it had. Home is asked again; a node that is gone is named
+ * again. */
+static void region_down(struct program *p, conn_id c)
+{
+	if (++p->downs > DOWNS)
+		program_end(p, PROG_DEAD, "an owner is gone");
+	for (u32 r = 0; r < PROGRAM_REGIONS; r++)
+		if (c && p->region[r].conn == c)
+			p->region[r] = (struct region){0};
+	calls_wait(p, c);
+}
+
+/* A memory request's answer that is none: its lines are on their way to another node, or there already. */
+static bool again(struct program *p, enum call_kind kind, s32 status)
+{
+	struct call *k = &p->call[kind];
+	bool lines = kind == CALL_WRITEBACK || kind == CALL_FETCH;
+	if (p->link.chain || (!lines && kind != CALL_LAYOUT) || (status != -WIRE_WAIT && (status != -WIRE_MOVED || !lines)))
+		return false;
+	k->deadline_ns = now(p) + AGAIN_NS;
+	if (status != -WIRE_MOVED)
+		return true;
+	p->crowd->did.moved++;
+	forget_region(p, region_called(p, k));
+	k->waits = true;
+	k->to = 0;
+	return true;
+}
+
+/* One that waits for a channel to the new owner. */
+static u64 call_on(struct program *p, struct call *k, u64 now_ns)
+{
+	u32 r = region_called(p, k);
+	if (now_ns < k->deadline_ns)
+		return k->deadline_ns;
+	k->deadline_ns = now_ns + AGAIN_NS;
+	if (!region_ready(p, r))
+		return k->deadline_ns;
+	k->waits = false;
+	k->to = p->region[r].conn;
+	program_transmit(p, k);
+	return UINT64_MAX;
+}
+
 /* ---- layout operations */
 
 static void forget_echo(struct program *p)
@@ -193,16 +289,6 @@ static void layout(struct program *p, u16 op, const void *fixed, u32 len)
 	p->crowd->did.layouts++;
 	forget_echo(p);
 	send_one(p, CALL_LAYOUT, p->mem, op, fixed, len);
-}
-
-static u64 addr_of(u32 line)
-{
-	return BASE_ADDR + line * LINE_SIZE;
-}
-
-static u32 region_of(u32 line)
-{
-	return line >= PROGRAM_LINES / 2;
 }
 
 static void ask_pd_channel(struct program *p, u32 r)
@@ -499,6 +585,7 @@ static void fetch_reply(struct program *p, s32 status, const struct msg *m)
 		return;
 	}
 	u32 first = (u32)((p->fetch.addr - BASE_ADDR) / LINE_SIZE);
+	p->downs = 0;
 	for (u32 i = 0; i < FETCH_MAX_LINES; i++)
 		if (p->fetch.want >> i & 1)
 			p->line[first + i].busy = false;
@@ -631,8 +718,10 @@ static void channel_reply(struct program *p, s32 status, const struct msg *m)
 	struct region *g = &p->region[p->asking];
 	g->conn = !status && m->nfds == 1 ? loop_attach(p->crowd->w->loop, p->crowd->w->node[PROGRAMS], m->fds[0]) : 0;
 	p->crowd->did.channels++;
-	if (!g->conn)
-		program_end(p, PROG_DEAD, "no channel to an owner");
+	if (g->conn)
+		return;
+	g->known = false;
+	region_down(p, 0);
 }
 
 static void ask_pd(struct program *p, u16 op)
@@ -733,12 +822,14 @@ static u64 program_tick(struct program *p, u64 now_ns)
 {
 	u64 next = p->state < PROG_DONE ? program_link_tick(p, now_ns) : UINT64_MAX;
 	for (u32 i = 0; i < CALLS; i++)
-		if (p->call[i].active && now_ns >= p->call[i].deadline_ns)
+		if (p->call[i].active && p->call[i].waits)
+			next = MIN(next, call_on(p, &p->call[i], now_ns));
+		else if (p->call[i].active && now_ns >= p->call[i].deadline_ns)
 			resend(p, &p->call[i]);
 	if ((p->state == PROG_LIVE || p->state == PROG_CHECKING) && now_ns >= p->next_ns)
 		step(p);
 	for (u32 i = 0; i < CALLS; i++)
-		if (p->call[i].active)
+		if (p->call[i].active && !p->call[i].waits)
 			next = MIN(next, p->call[i].deadline_ns);
 	return p->state == PROG_LIVE || p->state == PROG_CHECKING ? MIN(next, p->next_ns) : next;
 }
@@ -747,7 +838,7 @@ static u64 program_tick(struct program *p, u64 now_ns)
 
 static void answered(struct program *p, enum call_kind kind, const struct msg *m)
 {
-	if (program_link_again(p, kind, m->hdr.status))
+	if (program_link_again(p, kind, m->hdr.status) || again(p, kind, m->hdr.status))
 		return;
 	struct call k = p->call[kind];
 	p->call[kind] = (struct call){0};
@@ -820,7 +911,9 @@ static void on_closed(void *self, conn_id c)
 			p->admin = 0;
 		else if (program_link_closed(p, c))
 			continue;
-		else if (p->ctl == c || p->mem == c || p->sto == c || (c && (p->region[0].conn == c || p->region[1].conn == c)))
+		else if (is_region(p, c))
+			region_down(p, c);
+		else if (p->ctl == c || p->mem == c || p->sto == c)
 			program_end(p, PROG_DEAD, p->ctl == c ? "pd hung up" : p->mem == c ? "its memory node hung up" : "its storage node hung up");
 	}
 }

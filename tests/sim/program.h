@@ -17,6 +17,7 @@ enum call_kind { CALL_CTL, CALL_WHERE, CALL_WRITEBACK, CALL_WRITEBACK2, CALL_FET
 
 struct call {
 	bool active;
+	bool waits; /* for a channel to who owns the lines now */
 	u64 tag, deadline_ns, period_ns; /* period 0: not sent again */
 	conn_id to;
 	struct msg_hdr hdr;
@@ -74,6 +75,7 @@ struct program {
 	u32 wb_first[32], wb_count;
 	struct region region[PROGRAM_REGIONS];
 	char home[WIRE_NAME_MAX];
+	u32 downs;  /* of channels to owners, since the last that served */
 	u32 asking; /* CALL_WHERE, PD_CHANNEL: for this one */
 	u32 echo_region;
 	u8 *echo; /* the bytes of an earlier write-back: sent again now and then, as a late repeat over another channel would come */
@@ -107,7 +109,7 @@ struct crowd {
 	u64 asids[1024]; /* given out so far */
 	u32 nasids;
 	struct {
-		u64 channels, full;
+		u64 channels, full, moved;
 		u64 writebacks, lines_written, fetches, lines_read, layouts, appends, forks, execs, resent, files_checked;
 	} did;
 };

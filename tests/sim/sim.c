@@ -23,6 +23,7 @@ struct scenario {
 	bool may_die; /* honest programs */
 	u32 kills;    /* nodes killed and revived meanwhile */
 	struct world_opts world;
+	u32 drains;   /* memory nodes drained meanwhile */
 };
 
 #define MS NSEC_PER_MSEC
@@ -95,6 +96,20 @@ static const struct scenario scenarios[] = {
 	 true, /* owner and standby may be lost together; but no wrong byte */
 	 8,
 	 {.two_faults = true}},
+	{"spread and drained",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 1000, .duplicate = 5000},
+	 {.programs = 8, .steps = 3000, .check_contents = true},
+	 false,
+	 0,
+	 {.spread = true},
+	 10},
+	{"replicated and drained",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 500, .duplicate = 2000},
+	 {.programs = 8, .steps = 3000, .check_contents = true, .replicas = 1},
+	 false,
+	 0,
+	 {0},
+	 8},
 };
 #define SCENARIOS ARRAY_SIZE(scenarios)
 
@@ -178,6 +193,41 @@ static void kill_some(struct world *w, struct crowd *c, u32 kills)
 		}
 		loop_run(w->loop, 300 * MS);
 		crowd_more(c, 4);
+	}
+}
+
+/* ---- drains */
+
+struct watched {
+	const struct world *w;
+	enum who who;
+	bool spaces;
+	const struct crowd *c;
+};
+
+static bool still_held(void *arg)
+{
+	const struct watched *x = arg;
+	struct md_stat st;
+	md_stat(x->w->md[x->who - M0], &st);
+	return st.committed_bytes || (x->spaces && st.spaces);
+}
+
+/* Memory nodes are drained, one at a time, sometimes not to the end. */
+static void drain_some(struct world *w, struct crowd *c, u64 seed, u32 drains)
+{
+	for (u32 i = 0; i < drains && crowd_busy(c); i++) {
+		u32 dice[3];
+		c->env->random(c->env->ctx, dice, sizeof(dice));
+		struct watched x = {w, (enum who)(M0 + dice[0] % WORLD_MEMORIES), c->opts.replicas, c};
+		loop_run(w->loop, dice[1] % 100 * MS);
+		world_drain(w, x.who, true);
+		if (dice[2] & 1)
+			loop_run(w->loop, dice[2] % 500 * MS);
+		else
+			must_hold(loop_run_while(w->loop, still_held, &x, 60 * NSEC_PER_SEC), seed, "a drained node is not empty");
+		world_drain(w, x.who, false);
+		crowd_more(c, 2);
 	}
 }
 
@@ -307,6 +357,7 @@ static struct outcome run(u64 seed, u32 log_level)
 		kill_members(w, c, s->kills);
 	else
 		kill_some(w, c, s->kills);
+	drain_some(w, c, seed, s->drains);
 	bool end = loop_run_while(w->loop, crowd_busy, c, 120 * NSEC_PER_SEC);
 	must_hold(end, seed, "programs hang");
 	if (!end)
@@ -322,12 +373,13 @@ static struct outcome run(u64 seed, u32 log_level)
 		for (u32 i = 0; i < c->nprogs; i++)
 			fprintf(stderr, "program %u: state %d %s\n", i, c->prog[i].state, c->prog[i].why ? c->prog[i].why : "");
 	printf("seed %llu %s: %llu frames (%llu dropped, %llu doubled, %llu corrupted, %llu cut, %llu refused), programs %u done %u failed %u dead, "
-	       "%llu+%llu lines, %llu layouts, %llu forks, %llu execs, %llu appends, %llu files\n",
+	       "%llu+%llu lines, %llu layouts, %llu forks, %llu execs, %llu appends, %llu files, %llu moved\n",
 	       (unsigned long long)seed, s->name, (unsigned long long)o.stats.delivered, (unsigned long long)o.stats.dropped,
 	       (unsigned long long)o.stats.duplicated, (unsigned long long)o.stats.corrupted, (unsigned long long)o.stats.cut,
 	       (unsigned long long)(o.stats.bad + o.stats.unauthorised), o.done, o.failed, o.dead, (unsigned long long)c->did.lines_written,
 	       (unsigned long long)c->did.lines_read, (unsigned long long)c->did.layouts, (unsigned long long)c->did.forks,
-	       (unsigned long long)c->did.execs, (unsigned long long)c->did.appends, (unsigned long long)c->did.files_checked);
+	       (unsigned long long)c->did.execs, (unsigned long long)c->did.appends, (unsigned long long)c->did.files_checked,
+	       (unsigned long long)c->did.moved);
 	crowd_free(c);
 	world_free(w);
 	nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
@@ -347,6 +399,9 @@ static const struct {
 	{"a retry replaces a newer write", RULE_VERSION, "replicated"},
 	{"a paused owner is obeyed", RULE_EPOCH, "replicated and two faults"},
 	{"a layout operation is answered half-done", RULE_MIRROR, "replicated and kills"},
+	{"the source of a move takes lines while they are read", RULE_SEAL, "spread and drained"},
+	{"the target of a move serves before it has all", RULE_WHOLE, "spread and drained"},
+	{"the source of a move goes on serving", RULE_DROP, "spread and drained"},
 };
 
 static bool noticed(u64 seed)

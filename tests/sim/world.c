@@ -256,9 +256,10 @@ static void reaper_opened(void *self, conn_id c, const struct hello *h, const st
 {
 	struct world *w = self;
 	const struct node_env *env = loop_env(w->loop, w->node[REAPER]);
-	struct msg_hdr ask = {.op = OP_GM_STATUS, .tag = 1};
+	struct msg_hdr ask = {.op = w->ordering ? OP_GM_NODE_SET : OP_GM_STATUS, .tag = 1};
+	struct wire_seg seg = {&w->order, sizeof(w->order)};
 	if (h->role == ROLE_ADMIN)
-		(void)env->send(env->ctx, c, &ask, NULL, 0);
+		(void)env->send(env->ctx, c, &ask, &seg, w->ordering ? 1 : 0);
 }
 
 static void reaper_message(void *self, conn_id c, const struct msg *m)
@@ -266,6 +267,8 @@ static void reaper_message(void *self, conn_id c, const struct msg *m)
 	struct world *w = self;
 	for (u32 i = 0; i < m->nfds; i++)
 		world_close_fd(w, m->fds[i]);
+	if (m->hdr.op == OP_GM_NODE_SET)
+		w->ordering = false;
 	if (m->hdr.op == OP_GM_STATUS && !m->hdr.status && !w->status)
 		w->status = strndup((const char *)m->data, m->data_len);
 }
@@ -281,16 +284,36 @@ static bool no_status(void *w)
 	return !((struct world *)w)->status;
 }
 
-const char *world_status(struct world *w)
+static bool ordering(void *w)
+{
+	return ((struct world *)w)->ordering;
+}
+
+static void ask_manager(struct world *w, bool (*wait)(void *w))
 {
 	struct hello h = {.magic = LEGO_WIRE_MAGIC, .version = LEGO_WIRE_VERSION, .kind = KIND_CLIENT, .role = ROLE_ADMIN, .name = "lego"};
 	const struct node_env *env = loop_env(w->loop, w->node[REAPER]);
+	conn_id c = env->dial(env->ctx, addrs[GM], &h);
+	(void)loop_run_while(w->loop, wait, w, NSEC_PER_SEC);
+	env->close(env->ctx, c);
+}
+
+const char *world_status(struct world *w)
+{
 	free(w->status);
 	w->status = NULL;
-	conn_id c = env->dial(env->ctx, addrs[GM], &h);
-	(void)loop_run_while(w->loop, no_status, w, NSEC_PER_SEC);
-	env->close(env->ctx, c);
+	ask_manager(w, no_status);
 	return w->status;
+}
+
+void world_drain(struct world *w, enum who who, bool on)
+{
+	w->order = (struct gm_node_set_req){.what = on ? NODE_DRAIN : NODE_UNDRAIN};
+	strcpy(w->order.name, names[who]);
+	w->ordering = true;
+	for (u32 i = 0; i < 20 && w->ordering; i++) /* frames may be lost */
+		ask_manager(w, ordering);
+	w->ordering = false;
 }
 
 struct world *world_new(u64 seed, const struct world_opts *opts, const struct loop_faults *faults, const char *dir, u32 log_level)

@@ -36,6 +36,8 @@ struct world {
 	u64 incarnations;
 	u32 starting[16], nstarting; /* vNodes whose sandbox is being made */
 	char *status;                /* the manager's last answer to world_status */
+	struct gm_node_set_req order; /* world_drain's, until it is answered */
+	bool ordering;
 	u8 handed[WORLD_HANDLES];    /* by descriptor: pd has sent it to somebody, so pd's own close does not end it */
 };
 
@@ -47,6 +49,8 @@ void world_revive(struct world *w, enum who who); /* a new start of it, with wha
 void world_host(struct world *w);
 /* The manager's status as JSON text, or NULL when it gives none. Time passes. The world's. */
 const char *world_status(struct world *w);
+/* Drains a memory node, or lets it take work again. Time passes. */
+void world_drain(struct world *w, enum who who, bool on);
 /* Closes a descriptor that nobody attached. */
 void world_close_fd(struct world *w, int fd);
 /* The same for every descriptor there is: whoever was to take it is gone. */

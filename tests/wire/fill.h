@@ -189,6 +189,14 @@ static void fill_gm_chain_req(void *at)
 	NUM(flags);
 }
 
+static void fill_mem_drain_req(void *at)
+{
+	struct mem_drain_req *s = at;
+
+	TEXT(name);
+	NUM(on);
+}
+
 static void fill_pd_chain_req(void *at)
 {
 	struct pd_chain_req *s = at;
@@ -838,6 +846,7 @@ static void fill_part_read_req(void *at)
 	NUM(asid);
 	NUM(lo);
 	NUM(hi);
+	NUM(what);
 }
 
 static void fill_part_read_rep(void *at)

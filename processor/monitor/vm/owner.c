@@ -18,6 +18,7 @@
 #define HOME	   1u
 #define VA_LIMIT   (1ull << 47)
 #define TRIES	   3u
+#define DOWNS	   8u /* in a row, of channels to who owns an address */
 #define TIMEOUT_NS (30 * NSEC_PER_SEC)
 #define PAUSE_NS   500000u
 
@@ -29,7 +30,7 @@
 struct owner {
 	char name[WIRE_NAME_MAX];
 	u64 incarnation; /* of a chain's member */
-	bool gone;	 /* it was one, or its channel broke */
+	bool gone;	 /* its channel broke, or it is a member no more */
 	u32 users;	 /* … requests of it that are not waited for yet */
 	u32 epoch;
 	u32 open_no; /* 0: not open; else in which order they were opened */
@@ -141,23 +142,37 @@ void owner_forget(u64 addr)
 	map_set(addr, addr + (1ull << OWNER_SHIFT), 0);
 }
 
+/* A number to be had again: its channel broke or its node is no member any more, and nobody uses it. Addresses that are still mapped to it go
+ * to the wrong node then, which says so. */
+static bool reusable(struct owner *e)
+{
+	if (e == &owners[HOME] || !e->gone || __atomic_load_n(&e->users, __ATOMIC_SEQ_CST))
+		return false;
+	if (e->open_no)
+		channel_detach(&e->ch);
+	memset(e, 0, sizeof(*e));
+	return true;
+}
+
 /* The number of a node; epochs only rise. */
 static u32 number_of(const struct as_where_rep *w)
 {
 	u32 found = 0;
 
 	lock_take(&owners_lock);
-	for (u32 o = HOME; o <= OWNERS && !found; o++) {
-		if (!owners[o].name[0]) {
-			memcpy(owners[o].name, w->name, sizeof(owners[o].name) - 1);
-			owners[o].epoch = w->epoch;
-		}
-		if (owners[o].epoch == w->epoch && !memcmp(owners[o].name, w->name, sizeof(w->name)))
+	if (!memcmp(owners[HOME].name, w->name, sizeof(w->name))) {
+		owners[HOME].epoch = w->epoch;
+		found = HOME; /* home speaks of itself */
+	}
+	for (u32 o = HOME + 1; o <= OWNERS && !found; o++)
+		if (!owners[o].gone && owners[o].epoch == w->epoch && !memcmp(owners[o].name, w->name, sizeof(w->name)))
 			found = o;
-		else if (o == HOME && !memcmp(owners[o].name, w->name, sizeof(w->name))) {
-			owners[o].epoch = w->epoch;
-			found = o; /* home speaks of itself */
-		}
+	for (u32 o = HOME + 1; o <= OWNERS && !found; o++) {
+		if (owners[o].name[0] && !reusable(&owners[o]))
+			continue;
+		memcpy(owners[o].name, w->name, sizeof(owners[o].name) - 1);
+		owners[o].epoch = w->epoch;
+		found = o;
 	}
 	lock_drop(&owners_lock);
 	if (!found)
@@ -197,10 +212,10 @@ static bool channel_new(struct chan *ch, struct owner *o, int to)
 	memcpy(req.name, o->name, sizeof(req.name));
 	s64 r = pd_call(thread_self()->task, &c);
 
-	if (r && mon.boot.chain)
+	if (r)
 		return false;
-	if (r || c.nfds != (desc.ring_len ? 2 : 1))
-		mon_fatal("memory node %s, which holds memory of this process, cannot be reached (status %ld)", o->name, r);
+	if (c.nfds != (desc.ring_len ? 2 : 1))
+		mon_fatal("pd gave no channel to memory node %s, which holds memory of this process", o->name);
 	fd_place(c.fds[0], to);
 	channel_attach(ch, &desc, to, desc.ring_len ? c.fds[1] : -1);
 	return true;
@@ -241,7 +256,7 @@ static struct chan *channel_of(u32 owner)
 /* False: it is no member any more. What is used stays what it is until unused. */
 static bool use(u32 number)
 {
-	if (!mon.boot.chain)
+	if (!mon.boot.chain && number == HOME)
 		return true;
 	__atomic_fetch_add(&owners[number].users, 1, __ATOMIC_SEQ_CST);
 	if (!__atomic_load_n(&owners[number].gone, __ATOMIC_SEQ_CST))
@@ -252,7 +267,7 @@ static bool use(u32 number)
 
 static void unuse(u32 number)
 {
-	if (mon.boot.chain)
+	if (mon.boot.chain || number != HOME)
 		__atomic_fetch_sub(&owners[number].users, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -314,7 +329,7 @@ static s32 guest_call(u32 owner, u32 epoch, u16 op, const struct wire_seg *segs,
 		guest.owner = 0;
 		if (!channel_new(&guest.ch, &owners[owner], MON_FD_OWNER + (int)OWNERS)) {
 			lock_drop(&guest.lock);
-			return -WIRE_TIMEOUT;
+			return mon.boot.chain ? -WIRE_TIMEOUT : -WIRE_DOWN;
 		}
 		guest.owner = owner;
 		guest.pid = pid;
@@ -334,7 +349,7 @@ static s32 call_used(u32 number, u32 epoch, u16 op, const struct wire_seg *segs,
 	rep->data_len = 0;
 	rep->status = 0;
 	if (!ch && !thread_self()->task->parent_vfork)
-		return -WIRE_TIMEOUT;
+		return mon.boot.chain ? -WIRE_TIMEOUT : -WIRE_DOWN;
 	if (!ch)
 		return guest_call(number, epoch, op, segs, nsegs, rep);
 	handle = chan_post(ch, op, epoch, segs, nsegs, rep, mon.boot.chain ? CHAIN_TIMEOUT_NS : TIMEOUT_NS);
@@ -352,17 +367,6 @@ static s32 call_once(u32 number, u32 epoch, u16 op, const struct wire_seg *segs,
 }
 
 /* ---------------------------------------------------------------- a chain that goes on elsewhere */
-
-/* A number to be had again: a member's that was, and nobody uses its channel. */
-static bool reusable(struct owner *e)
-{
-	if (e == &owners[HOME] || !e->gone || __atomic_load_n(&e->users, __ATOMIC_SEQ_CST))
-		return false;
-	if (e->open_no)
-		channel_detach(&e->ch);
-	memset(e, 0, sizeof(*e));
-	return true;
-}
 
 static u32 member_number(const struct node_ref *ref, u64 incarnation)
 {
@@ -524,11 +528,16 @@ void owner_write_both(const struct wire_seg *segs, u32 nsegs, struct mem_writeba
 	}
 }
 
+static void channel_broke(u32 owner)
+{
+	__atomic_store_n(&owners[owner].gone, true, __ATOMIC_SEQ_CST);
+}
+
 s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr)
 {
 	if (mon.boot.chain)
 		return owner_chain_call(op, segs, nsegs, rep, addr);
-	for (u32 tries = 1, moves = 0;;) {
+	for (u32 tries = 1, moves = 0, downs = 0;;) {
 		u32 owner = owner_of(addr);
 		s32 status = call_once(owner, owners[owner].epoch, op, segs, nsegs, rep);
 
@@ -538,6 +547,11 @@ s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply
 				pause_shortly();
 		} else if (status == -WIRE_BUSY || status == -WIRE_WAIT) {
 			pause_shortly();
+		} else if (status == -WIRE_DOWN && owner != HOME && downs++ < DOWNS) {
+			channel_broke(owner); /* it may have moved all that it had: home knows */
+			owner_forget(addr);
+			if (downs > 1)
+				pause_shortly();
 		} else if (status != -WIRE_TIMEOUT || tries++ >= TRIES) { /* every operation here may be repeated */
 			if (status == -WIRE_DOWN || status == -WIRE_TIMEOUT)
 				owner_gone(status, addr);
