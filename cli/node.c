@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cli/cluster.h"
+#include "cli/node_drain.h"
 #include "cli/spawn.h"
 #include "cli/view.h"
 
@@ -20,15 +21,15 @@
 #define ADD_WORDS 64u
 
 static const char *name, *conf_file;
-static bool force;
+static bool force, no_wait;
 
 static const struct cli_opt options[] = {
 	{"cluster", 0, OPT_STRING, "NAME", "which (default: default)", &name},
 };
 static const struct cli_usage node_usage = {
 	"node [--cluster NAME] list | add KIND [NAME] | drain NAME | undrain NAME | remove NAME",
-	"The nodes of a cluster. add: a new one on this host, of the cluster in lego.conf (lego node add --help). drain: nothing new is placed on it.\n"
-	"remove: it ends and is forgotten; refused while it is in use.",
+	"The nodes of a cluster. add: a new one on this host, of the cluster in lego.conf (lego node add --help). drain: nothing new is placed on it,\n"
+	"and what a memory node holds moves to others while the programs run. remove: it ends and is forgotten; refused while it is in use.",
 	options,
 	ARRAY_SIZE(options),
 };
@@ -41,6 +42,16 @@ static const struct cli_usage add_usage = {
 	"one, such as m3). Options after -- are the daemon's and come before lego.conf (lego md --help).",
 	add_options,
 	ARRAY_SIZE(add_options),
+};
+static const struct cli_opt drain_options[] = {
+	{"no-wait", 0, OPT_FLAG, NULL, "return at once; it goes on by itself", &no_wait},
+};
+static const struct cli_usage drain_usage = {
+	"node drain [--no-wait] NAME",
+	"Nothing new is placed on the node any more. What a memory node holds moves to others while the programs run; waits for that, and shows how far\n"
+	"it is. May be broken off and called again. lego node undrain takes it back.",
+	drain_options,
+	ARRAY_SIZE(drain_options),
 };
 static const struct cli_opt remove_options[] = {
 	{"force", 'f', OPT_FLAG, NULL, "also when it is in use: programs that need it end with an error", &force},
@@ -255,6 +266,22 @@ static int set_node(const struct cluster *c, const char *id, u32 what)
 	return what == NODE_REMOVE ? wait_gone(c, id) : CLI_OK;
 }
 
+static int drain_node(int argc, char **argv)
+{
+	static struct cluster c;
+	int first, rc = cli_options(&drain_usage, argc, argv, &first);
+	if (rc != CLI_GO_ON)
+		return rc;
+	if (first + 1 != argc) {
+		cli_error("node: drain which? (see lego node drain --help)");
+		return CLI_USAGE;
+	}
+	if (cluster_need(name, &c))
+		return CLI_FAILED;
+	rc = set_node(&c, argv[first], NODE_DRAIN);
+	return rc || no_wait ? rc : drain_watch(&c, argv[first]);
+}
+
 static int remove_node(int argc, char **argv)
 {
 	static struct cluster c;
@@ -282,12 +309,13 @@ int cmd_node(int argc, char **argv)
 		return add_node(left, argv + first);
 	if (!strcmp(word, "remove"))
 		return remove_node(left, argv + first);
-	bool drain = !strcmp(word, "drain"), undrain = !strcmp(word, "undrain");
-	if ((strcmp(word, "list") || left != 1) && (!(drain || undrain) || left != 2)) {
+	if (!strcmp(word, "drain"))
+		return drain_node(left, argv + first);
+	if ((strcmp(word, "list") || left != 1) && (strcmp(word, "undrain") || left != 2)) {
 		cli_error("node: '%s' is not understood: a word such as list is needed (see lego node --help)", word);
 		return CLI_USAGE;
 	}
 	if (cluster_need(name, &c))
 		return CLI_FAILED;
-	return left == 1 ? list_nodes(&c) : set_node(&c, argv[first + 1], drain ? NODE_DRAIN : NODE_UNDRAIN);
+	return left == 1 ? list_nodes(&c) : set_node(&c, argv[first + 1], NODE_UNDRAIN);
 }

@@ -83,7 +83,7 @@ expect 125 "cluster 'other' is not up"
 try 20 "$LEGO" node add memory m1
 expect 1 "m1 is up already, at tcp:127.0.0.1:"
 # --- drain: nothing new; remove: gone, and not by itself back
-try 5 "$LEGO" node drain m1
+try 30 "$LEGO" node drain m1
 expect_status 0
 has m1:draining || fail "m1 is not draining: $(nodes)"
 try 20 "$LEGO" run -- true
