@@ -83,7 +83,8 @@ struct cluster_opts {
 	u32 processors, memories, storages; /* 0: 1 each */
 	u64 memory_bytes;  /* of each memory node; 0: default */
 	const char *spread, *near, *region; /* the manager's --gmm, --near, --region; NULL: its defaults */
-	u64 excache_bytes; /* of one process; 0: default */
+	u64 excache_bytes, excache_max_bytes; /* of one process; 0: default */
+	u64 budget_bytes; /* of all processes of a processor node; 0: default */
 	u32 replicas;
 	const char *transport; /* "shm" (default), "tcp" */
 	bool encrypt;

@@ -76,6 +76,14 @@ static void option(struct args *a, const char *name, const char *value)
 	arg(a, "%s", value);
 }
 
+static void size_option(struct args *a, const char *name, u64 bytes)
+{
+	if (!bytes)
+		return;
+	arg(a, "%s", name);
+	arg(a, "%llu", (unsigned long long)bytes);
+}
+
 static void listen_option(struct args *a, const struct up *u, const struct cluster_component *k)
 {
 	bool tcp = !strcmp(u->transport, "tcp") && (k->kind == KIND_MEMORY || k->kind == KIND_STORAGE);
@@ -109,9 +117,10 @@ static void kind_options(struct args *a, const struct up *u, const struct cluste
 		arg(a, "--memory");
 		arg(a, "%llu", (unsigned long long)u->memory_bytes);
 	}
-	if (k->kind == KIND_PROCESSOR && u->opts->excache_bytes) {
-		arg(a, "--excache");
-		arg(a, "%llu", (unsigned long long)u->opts->excache_bytes);
+	if (k->kind == KIND_PROCESSOR) {
+		size_option(a, "--excache", u->opts->excache_bytes);
+		size_option(a, "--excache-max", u->opts->excache_max_bytes);
+		size_option(a, "--excache-budget", u->opts->budget_bytes);
 	}
 }
 

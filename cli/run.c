@@ -252,6 +252,7 @@ static int find_cluster(const struct run_request *r, struct cluster *c)
 	}
 	struct cluster_opts opts = {.memory_bytes = r->memory_bytes,
 				    .excache_bytes = r->excache_bytes,
+				    .excache_max_bytes = r->excache_max_bytes,
 				    .transport = r->transport,
 				    .is_private = true,
 				    .quiet = true};
@@ -393,6 +394,11 @@ static bool check(const struct run_request *r)
 		cli_error("run: an ExCache of %llu bytes is too small: at least 64K", (unsigned long long)r->excache_bytes);
 		return false;
 	}
+	if (r->excache_max_bytes && (r->excache_max_bytes < MAX(r->excache_bytes, 16 * LINE_SIZE) ||
+				     (r->excache_bytes && r->excache_max_bytes > 16 * r->excache_bytes))) {
+		cli_error("run: --excache-max must be at least --excache, and at most 16 times it");
+		return false;
+	}
 	if (r->node && (!*r->node || strlen(r->node) >= WIRE_NAME_MAX)) {
 		cli_error("run: '%s' is no name for a processor node", r->node);
 		return CLI_RUN_FAILED;
@@ -430,6 +436,7 @@ int run_program(struct run_request *r)
 	static struct binds binds;
 	struct launch l = {.vnode = r->vnode,
 			   .excache_bytes = r->excache_bytes,
+			   .excache_max_bytes = r->excache_max_bytes,
 			   .replicas = r->replicas,
 			   .argv = r->argv,
 			   .bind = binds.b,

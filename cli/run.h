@@ -10,7 +10,7 @@
 struct run_request {
 	/* options */
 	const char *cluster, *vnode, *node, *stats, *workdir, *transport, *policy, *file_cache;
-	u64 excache_bytes, memory_bytes;
+	u64 excache_bytes, excache_max_bytes, memory_bytes;
 	u32 replicas, assoc;
 	bool no_move, no_rewrite;
 	const char *env[RUN_MAX_ENV]; /* K=V */
@@ -36,6 +36,7 @@ int run_program(struct run_request *r);
 	    {"vnode", 0, OPT_STRING, "V", "the machine to run on (default: default)", &(r).vnode},                                         \
 	    {"node", 0, OPT_STRING, "P", "the processor node to run on (default: the manager's choice)", &(r).node},                       \
 	    {"excache", 0, OPT_SIZE, "SIZE", "local memory of each process (default 256M)", &(r).excache_bytes},                           \
+	    {"excache-max", 0, OPT_SIZE, "SIZE", "what it may grow to while the node has more than others need (default: no more)", &(r).excache_max_bytes}, \
 	    {"replicas", 0, OPT_U32, "K", "second copies of its memory, 0 or 1 (default: the cluster's)", &(r).replicas, NULL, 0, 2},                           \
 	    {"stats", 0, OPT_STRING, "FILE", "write figures as JSON there at exit", &(r).stats},                                           \
 	    {"env", 'e', OPT_CALL, "K=V", "set in the program's environment", &(r), run_add_env},                                          \

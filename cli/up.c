@@ -15,6 +15,8 @@ static const struct cli_opt options[] = {
 	{"near", 0, OPT_STRING, "SIZE", "so much of a program stays on its first memory node; 0: nothing (default 1G)", &opts.near},
 	{"region", 0, OPT_STRING, "SIZE", "piece of a program's memory that one node takes (default: a sixteenth of the smallest)", &opts.region},
 	{"excache", 0, OPT_SIZE, "SIZE", "local memory of one process (default 256M)", &opts.excache_bytes},
+	{"excache-max", 0, OPT_SIZE, "SIZE", "what that may grow to (default 1G where no --excache is said, else no more)", &opts.excache_max_bytes},
+	{"excache-budget", 0, OPT_SIZE, "SIZE", "of all processes of a processor node together (default: half of this host's memory)", &opts.budget_bytes},
 	{"replicas", 0, OPT_U32, "K", "second copies of the memory of every program, 0 or 1 (default 0)", &opts.replicas, NULL, 0, 2},
 	{"transport", 0, OPT_STRING, "WORD", "shm (default), tcp or ucx", &opts.transport},
 	{"encrypt", 0, OPT_FLAG, NULL, "TCP connections are encrypted", &opts.encrypt},

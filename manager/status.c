@@ -106,10 +106,10 @@ static const char *vnode_name(const struct gm *g, u32 id)
 
 static json_t *process(const struct gm *g, const struct gm_component *c, const struct proc_report *p)
 {
-	return json_pack("{s:I, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "pid", (json_int_t)p->pid, "host_pid", (json_int_t)p->host_pid,
+	return json_pack("{s:I, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "pid", (json_int_t)p->pid, "host_pid", (json_int_t)p->host_pid,
 			 "vnode", vnode_name(g, p->vnode), "node", c->s.name, "home", peer_text(p->home, sizeof(p->home)), "command",
-			 peer_text(p->command, sizeof(p->command)), "excache_bytes", (json_int_t)p->excache_bytes, "resident_bytes",
-			 (json_int_t)p->resident_bytes, "remote_bytes", (json_int_t)p->remote_bytes, "misses", (json_int_t)p->misses, "fetches",
+			 peer_text(p->command, sizeof(p->command)), "excache_bytes", (json_int_t)p->excache_bytes, "excache_max_bytes",
+			 (json_int_t)p->excache_max_bytes, "resident_bytes", (json_int_t)p->resident_bytes, "remote_bytes", (json_int_t)p->remote_bytes, "misses", (json_int_t)p->misses, "fetches",
 			 (json_int_t)p->fetches);
 }
 

@@ -72,7 +72,9 @@ struct boot {
 	u32 size;  /* sizeof(struct boot) */
 	u32 flags; /* enum boot_flags */
 	u64 asid;
-	u64 excache_bytes;
+	u64 excache_bytes;	 /* what it is entitled to: its tables are shaped for it */
+	u64 excache_max_bytes;	 /* the most it may ever get */
+	u64 excache_share_bytes; /* what it may use now; 0: excache_bytes */
 	u32 vnode;
 	u32 assoc;       /* lines per set; 0: default; ~0: one set (full) */
 	u32 policy;      /* enum boot_policy */

@@ -173,14 +173,15 @@ struct proc_report {
 	u32 host_pid;
 	u32 vnode;
 	u32 pad0;
-	u64 excache_bytes;  /* its limit */
+	u64 excache_bytes;  /* its share now */
+	u64 excache_max_bytes;
 	u64 resident_bytes; /* lines in ExCache */
 	u64 remote_bytes;   /* held by memory nodes, as home reported to pd */
 	u64 misses, fetches; /* so far */
 	char home[WIRE_NAME_MAX];
 	char command[64];
 };
-_Static_assert(sizeof(struct proc_report) == 160, "wire");
+_Static_assert(sizeof(struct proc_report) == 168, "wire");
 struct gm_beat_rep {
 	u64 term;
 	u32 known; /* 0: register again */
@@ -760,7 +761,8 @@ _Static_assert(sizeof(struct sd_groups_req) == 8, "wire");
  * The connection stays open while the program runs. PD_RUN_END on it: the program ended, what it left in the background stays. When it
  * closes without that, `lego run` was killed: the program and all it started end. */
 struct pd_run_req {
-	u64 excache_bytes;
+	u64 excache_bytes;     /* to begin with, and then whenever it needs it; 0: the node's default */
+	u64 excache_max_bytes; /* the most it may get; 0: excache_bytes, or with that the node's default */
 	u32 replicas;
 	u32 nbind;
 	u32 uid, gid;
@@ -768,7 +770,7 @@ struct pd_run_req {
 	u32 name_len;
 	u32 pad0;
 };
-_Static_assert(sizeof(struct pd_run_req) == 64, "wire");
+_Static_assert(sizeof(struct pd_run_req) == 72, "wire");
 
 struct chan_keys {
 	u8 out[32]; /* of what its holder sends */
@@ -798,14 +800,15 @@ _Static_assert(sizeof(struct chan_desc) == 128, "wire");
  * PD_SPACE_ABORT: the exec or fork did not happen; drop what was made. */
 struct pd_space_rep {
 	u64 asid;
-	u64 excache_bytes;
+	u64 excache_bytes, excache_max_bytes; /* as asked for */
+	u64 share_bytes; /* what it may have now */
 	u32 vnode;
 	u32 own_net; /* the vNode has a network of its own: PD_RUN's asker enters it */
 	struct chan_desc memory, storage;
 	u32 chain; /* of the space; 0: one node alone */
 	u32 pad0;
 };
-_Static_assert(sizeof(struct pd_space_rep) == 288, "wire");
+_Static_assert(sizeof(struct pd_space_rep) == 304, "wire");
 struct pd_space_req { /* PD_FORK, PD_VFORK, PD_EXEC, PD_EXEC_DONE, PD_SPACE_ABORT */
 	u64 asid; /* the caller's, for a check; EXEC_DONE: the new one; ABORT: the one to drop */
 	u64 lseq;
@@ -819,9 +822,21 @@ struct pd_report_req {
 	u64 resident_bytes;
 	u64 misses, fetches, writebacks;
 	u64 miss_ns; /* in all */
+	u64 share_seq; /* the last PD_SHARE that it keeps to; 0: none yet */
+	u32 flags;     /* PDR_… */
+	u32 pad0;
 	char command[64];
 };
-_Static_assert(sizeof(struct pd_report_req) == 112, "wire");
+_Static_assert(sizeof(struct pd_report_req) == 128, "wire");
+#define PDR_FULL 1u /* it uses nearly all the ExCache it may have */
+
+/* PD_SHARE: how much ExCache the caller's space may have now. pd also sends this reply unasked, with tag 0, when it changes. What is less than before
+ * counts when a report says that it is kept to; what is more may be used at once. */
+struct pd_share {
+	u64 bytes;
+	u64 seq; /* rises with each change */
+};
+_Static_assert(sizeof(struct pd_share) == 16, "wire");
 
 /* PD_CHANNEL: a channel to another memory node that owns part of the caller's space, or with `session` the caller's storage channel again,
  * under that session, as soon as the storage node is there. Reply fds: socket, ring memfd where ring_len is not 0. */

@@ -63,6 +63,7 @@ static bool build(const struct launch *l, struct pd_run_req *req, struct request
 	const char *name = command_name(l);
 	*req = (struct pd_run_req){
 	    .excache_bytes = l->excache_bytes,
+	    .excache_max_bytes = l->excache_max_bytes,
 	    .replicas = l->replicas,
 	    .nbind = l->nbind,
 	    .uid = geteuid(),
@@ -171,6 +172,8 @@ static int boot_fill(const struct launch *l, const struct pd_space_rep *rep, cha
 	b->size = sizeof(*b);
 	b->asid = rep->asid;
 	b->excache_bytes = rep->excache_bytes;
+	b->excache_max_bytes = rep->excache_max_bytes;
+	b->excache_share_bytes = rep->share_bytes;
 	b->vnode = rep->vnode;
 	b->memory = rep->memory;
 	b->chain = rep->chain;

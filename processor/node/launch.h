@@ -26,7 +26,7 @@ struct launch {
 	const char *pd_addr;
 	const u8 *key;	   /* 32 bytes */
 	const char *vnode; /* NULL: the default one */
-	u64 excache_bytes; /* 0: the node's default */
+	u64 excache_bytes, excache_max_bytes; /* 0: the node's default */
 	u32 replicas;
 	const struct launch_bind *bind;
 	u32 nbind;

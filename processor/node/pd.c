@@ -60,7 +60,8 @@ static void report_fill(struct proc_report *r, const struct process *p)
 	    .pid = p->pid,
 	    .host_pid = p->host_pid,
 	    .vnode = s->vnode->id,
-	    .excache_bytes = s->excache_bytes,
+	    .excache_bytes = s->share_bytes,
+	    .excache_max_bytes = s->excache_max_bytes,
 	    .resident_bytes = p->resident_bytes,
 	    .remote_bytes = s->remote_bytes,
 	    .misses = p->misses,
@@ -174,6 +175,9 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 		else
 			pd_op_start(pd, c, m, p);
 		break;
+	case OP_PD_SHARE:
+		pd_share_asked(pd, p, c, m);
+		break;
 	case OP_PD_CHAIN:
 		if (req->asid != p->space->asid)
 			(void)node_reply(pd->env, c, &m->hdr, -WIRE_UNAUTHORISED, NULL, 0, NULL, 0);
@@ -245,6 +249,7 @@ static void every_second(struct pd *pd, u64 now_ns)
 {
 	pd->host.every_second(pd->host.ctx, now_ns);
 	pd_space_stats(pd);
+	pd_share_balance(pd);
 	for (struct vnode *v = pd->vnodes; v; v = v->next) {
 		pd_vnode_open_ids(pd, v);
 		pd_vnode_pager_check(pd, v);

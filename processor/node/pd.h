@@ -61,6 +61,7 @@ struct pd_config {
 	u64 incarnation;
 	u64 budget_bytes;	   /* ExCache of all processes: what gm places by */
 	u64 default_excache_bytes; /* of one process */
+	u64 default_excache_max_bytes; /* of one that asked for nothing in particular; 0: the same */
 	u32 host_pid, cores;
 	void *arg;
 	void (*registered)(void *arg); /* first registration at the manager; may be NULL */

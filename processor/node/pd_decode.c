@@ -47,6 +47,7 @@ bool pd_decode_run(struct op *op, const struct msg *m)
 			return false;
 		}
 	op->excache_bytes = ALIGN_DOWN(req->excache_bytes, LINE_SIZE);
+	op->excache_max_bytes = ALIGN_DOWN(req->excache_max_bytes, LINE_SIZE);
 	op->replicas = req->replicas;
 	op->uid = req->uid;
 	op->gid = req->gid;

@@ -73,7 +73,14 @@ struct space {
 	u32 chain; /* 0: one node alone */
 	bool adopt; /* the chain has another owner, who does not know yet that it is ours */
 	u64 adopt_ns;
-	u64 excache_bytes;
+	/* ExCache (pd_share.c) */
+	u64 excache_bytes, excache_max_bytes; /* as asked for: what it is entitled to, and the most */
+	u64 share_bytes; /* what it may have: counted in the budget */
+	u64 told_bytes;	 /* what it was told: less than share_bytes until it says that it keeps to it */
+	u64 told_seq, kept_seq;
+	u64 fetched; /* in the present second */
+	u64 rate;    /* smoothed, a second */
+	bool full;
 	u32 uid, gid;
 	u32 users;
 	u64 remote_bytes;
@@ -101,6 +108,7 @@ struct process {
 	bool sought;
 	u64 resident_bytes;
 	u64 misses, fetches, miss_ns; /* as it last said */
+	bool guest;		      /* a vfork child, in its parent's space: that one speaks for it */
 	bool counted;		      /* it said so once: what it was forked with is not its own */
 	char command[64];
 };
@@ -145,7 +153,8 @@ struct op {
 	u32 epoch;
 	u32 create_flags; /* ASC_… */
 	u32 chain;
-	u64 excache_bytes;
+	u64 excache_bytes, excache_max_bytes;
+	u64 share_bytes; /* wanted: of a fork, what the parent has */
 	bool excache_any; /* none in particular was asked for */
 	u32 uid, gid;
 	struct channel memory, storage;
@@ -178,6 +187,7 @@ struct pd {
 	struct doomed *doomed;
 	struct op *ops;
 	u32 nspaces, nprocesses, nops;
+	u64 shared_bytes; /* of the budget: the sum of all shares */
 	u64 misses, fetches, miss_ns; /* of all its programs since it started */
 	u64 last_number;
 	u64 asid_next, asid_left; /* range from gm */
@@ -270,6 +280,14 @@ void pd_process_exec_done(struct pd *pd, struct process *p, conn_id c, const str
 void pd_process_abort(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
 void pd_process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m);
 void pd_process_kill(struct pd *pd, conn_id c, const struct msg *m);
+
+/* pd_share.c: the node's ExCache among its spaces */
+/* The first share of a new one; false: nothing is left. */
+bool pd_share_begin(struct pd *pd, struct space *s, u64 wish);
+void pd_share_end(struct pd *pd, struct space *s);
+void pd_share_report(struct pd *pd, struct process *p, const struct pd_report_req *req, u64 fetches);
+void pd_share_asked(struct pd *pd, struct process *p, conn_id c, const struct msg *m); /* PD_SHARE */
+void pd_share_balance(struct pd *pd); /* once a second */
 
 /* pd_remote.c: of a process of vNode v. */
 void pd_remote_kill(struct pd *pd, conn_id c, const struct msg *m, const struct vnode *v);

@@ -17,11 +17,12 @@
 #include "processor/node/vnode_ns.h"
 #include "rpc/daemon.h"
 
-#define DEFAULT_EXCACHE (256 * MIB)
+#define DEFAULT_EXCACHE	    (256 * MIB)
+#define DEFAULT_EXCACHE_MAX GIB
 
 struct pd_opts {
 	const char *monitor, *bridge;
-	u64 budget, excache;
+	u64 budget, excache, excache_max;
 };
 
 static bool set_monitor(void *self, const char *v)
@@ -48,11 +49,18 @@ static bool set_excache(void *self, const char *v)
 	return daemon_parse_size(v, &o->excache) && o->excache >= 16 * LINE_SIZE;
 }
 
+static bool set_excache_max(void *self, const char *v)
+{
+	struct pd_opts *o = self;
+	return daemon_parse_size(v, &o->excache_max) && o->excache_max >= 16 * LINE_SIZE;
+}
+
 static const struct daemon_option own_options[] = {
     {"--monitor", "PATH", "the process monitor's image (default: beside this binary, or in its libexec)", set_monitor},
     {"--bridge", "NAME", "a bridge of this host that vNodes' networks join, to reach those of other hosts (default: one of their own)", set_bridge},
     {"--excache-budget", "SIZE", "ExCache of all processes together (default: half of the host's memory)", set_budget},
     {"--excache", "SIZE", "ExCache of a process that asks for none in particular (default: 256M)", set_excache},
+    {"--excache-max", "SIZE", "what that may grow to (default: 1G where no --excache is said, else the same)", set_excache_max},
 };
 
 /* ---- the monitor's image */
@@ -158,13 +166,19 @@ static struct pd *pd_make(struct daemon *d, const struct daemon_opts *common, co
 	    .incarnation = daemon_incarnation(d),
 	    .budget_bytes = own->budget ? own->budget : half_of_memory(),
 	    .default_excache_bytes = own->excache,
+	    .default_excache_max_bytes = own->excache_max,
 	    .host_pid = (u32)getpid(),
 	    .cores = cores_here(),
 	    .arg = d,
 	    .registered = told_registered,
 	};
 	struct pd_host host = pd_real_host(real);
+	if (!cfg.default_excache_max_bytes && !cfg.default_excache_bytes)
+		cfg.default_excache_max_bytes = DEFAULT_EXCACHE_MAX;
+	if (!cfg.default_excache_bytes)
+		cfg.default_excache_bytes = DEFAULT_EXCACHE;
 	cfg.default_excache_bytes = MIN(cfg.default_excache_bytes, cfg.budget_bytes);
+	cfg.default_excache_max_bytes = MIN(MAX(cfg.default_excache_max_bytes, cfg.default_excache_bytes), cfg.budget_bytes);
 	struct pd *pd = pd_new(&cfg, daemon_env(d), &host);
 	if (pd)
 		pd_real_attach(real, pd);
@@ -195,7 +209,7 @@ int pd_main(int argc, char **argv)
 				     .about = "A processor node: starts processes and brokers their memory and files.",
 				     .kind = KIND_PROCESSOR,
 				     .needs_gm = true};
-	struct pd_opts own = {.excache = DEFAULT_EXCACHE};
+	struct pd_opts own = {.excache = 0};
 	int helper = vnode_ns_helper(); /* before the key is read: see vnode_ns.h */
 	if (helper < 0) {
 		fprintf(stderr, "lego pd: cannot start its helper: %s\n", strerror(-helper));

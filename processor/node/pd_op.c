@@ -15,6 +15,7 @@
 
 #define IDS_A_RANGE	1024u
 #define IDS_LOW		256u
+#define MOST_TIMES	16u /* --excache-max over --excache */
 #define STATUS_FRESH_NS (500 * NSEC_PER_MSEC)
 
 /* ---- ending */
@@ -258,6 +259,8 @@ static enum step_result step_sandbox(struct pd *pd, struct op *op)
 		return op->dead ? STEP_END : STEP_WAIT;
 	if (op->excache_any && v->spec.excache_bytes) /* room for what it starts */
 		op->excache_bytes = MIN(op->excache_bytes, MAX(ALIGN_DOWN(v->spec.excache_bytes / 4, LINE_SIZE), 64 * LINE_SIZE));
+	if (v->spec.excache_bytes) /* it is counted by what its processes began with */
+		op->excache_max_bytes = op->share_bytes = op->excache_bytes;
 	if (pd_vnode_over(pd, v, op->excache_bytes)) {
 		pd_op_fail(pd, op, -EDQUOT, "vNode %s may have %llu MiB of ExCache on a processor node, and its processes on %s use them: ask for less",
 			   v->name, (unsigned long long)(v->spec.excache_bytes / MIB), pd->name);
@@ -372,6 +375,8 @@ static int reply_space(struct pd *pd, const struct op *op, const struct space *s
 	struct pd_space_rep rep = {
 	    .asid = s->asid,
 	    .excache_bytes = s->excache_bytes,
+	    .excache_max_bytes = s->excache_max_bytes,
+	    .share_bytes = s->share_bytes,
 	    .vnode = s->vnode->id,
 	    .own_net = s->vnode->spec.own_net,
 	    .memory = op->memory.desc,
@@ -502,6 +507,7 @@ static enum step_result finish_vfork(struct pd *pd, struct op *op)
 	if (!p)
 		return STEP_END;
 	p->launcher = parent->launcher;
+	p->guest = true;
 	pd->host.recorder_share(pd->host.ctx, parent->number, p->number);
 	pack(&parcel, op->ctl_fd);
 	return deliver(pd, op, p, &parcel);
@@ -822,6 +828,8 @@ static void op_from_process(struct op *op, const struct process *p, const struct
 		op->chain = s->chain;
 	}
 	op->excache_bytes = s->excache_bytes;
+	op->excache_max_bytes = s->excache_max_bytes;
+	op->share_bytes = op->kind == OPK_FORK ? s->share_bytes : s->excache_bytes;
 	op->uid = s->uid;
 	op->gid = s->gid;
 }
@@ -846,15 +854,27 @@ static u8 kind_of(u16 op)
 	}
 }
 
+/* What its ExCache begins with and may grow to. The tables for all of it are made at the start, hence MOST_TIMES. */
+static void excache_wanted(const struct pd *pd, struct op *op)
+{
+	u64 max = op->excache_max_bytes;
+	op->excache_any = !op->excache_bytes;
+	if (op->excache_any)
+		op->excache_bytes = max ? MIN(max, pd->cfg.default_excache_bytes) : pd->cfg.default_excache_bytes;
+	if (!max)
+		max = op->excache_any ? pd->cfg.default_excache_max_bytes : op->excache_bytes;
+	max = MIN(max, MIN(MOST_TIMES * op->excache_bytes, pd->cfg.budget_bytes));
+	op->excache_max_bytes = MAX(max, op->excache_bytes);
+	op->share_bytes = op->excache_bytes;
+}
+
 static void start_run(struct pd *pd, struct op *op, const struct msg *m)
 {
 	if (!pd_decode_run(op, m)) {
 		pd_op_fail(pd, op, -EINVAL, "malformed PD_RUN");
 		return;
 	}
-	op->excache_any = !op->excache_bytes;
-	if (op->excache_any)
-		op->excache_bytes = pd->cfg.default_excache_bytes;
+	excache_wanted(pd, op);
 	if (op->excache_bytes > pd->cfg.budget_bytes)
 		pd_op_fail(pd, op, -ENOMEM, "an ExCache of %llu MiB is more than processor node %s has (%llu MiB)",
 			   (unsigned long long)(op->excache_bytes / MIB), pd->name, (unsigned long long)(pd->cfg.budget_bytes / MIB));

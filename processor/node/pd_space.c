@@ -36,9 +36,14 @@ struct space *pd_space_new(struct pd *pd, const struct op *op)
 	s->epoch = op->epoch;
 	s->chain = op->chain;
 	s->excache_bytes = op->excache_bytes;
+	s->excache_max_bytes = op->excache_max_bytes;
 	s->uid = op->uid;
 	s->gid = op->gid;
 	s->users = 1;
+	if (op->kind != OPK_SHM && !pd_share_begin(pd, s, op->share_bytes)) {
+		free(s);
+		return NULL;
+	}
 	s->md->wanted++;
 	s->next = pd->spaces;
 	pd->spaces = s;
@@ -61,6 +66,7 @@ void pd_space_put(struct pd *pd, struct space *s)
 	if (--s->users)
 		return;
 	space_unlink(pd, s);
+	pd_share_end(pd, s);
 	if (s->chain || s->md_incarnation == s->md->incarnation)
 		pd_space_doom(pd, s->asid, s->md, s->md_incarnation);
 	s->md->wanted--;
@@ -292,6 +298,7 @@ void pd_process_exec_done(struct pd *pd, struct process *p, conn_id c, const str
 	}
 	struct space *old = p->space;
 	p->space = p->exec_space;
+	p->guest = false;
 	p->exec_space = NULL;
 	answer(pd, c, m, 0);
 	pd_space_put(pd, old);
@@ -330,15 +337,18 @@ static u64 risen(u64 *last, u64 said)
 	return by;
 }
 
-static void take_figures(struct pd *pd, struct process *p, const struct pd_report_req *req)
+static u64 take_figures(struct pd *pd, struct process *p, const struct pd_report_req *req)
 {
 	u64 misses = risen(&p->misses, req->misses), fetches = risen(&p->fetches, req->fetches), ns = risen(&p->miss_ns, req->miss_ns);
 	if (p->counted) {
 		pd->misses += misses;
 		pd->fetches += fetches;
 		pd->miss_ns += ns;
+	} else {
+		fetches = 0;
 	}
 	p->counted = true;
+	return fetches;
 }
 
 void pd_process_report(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
@@ -347,7 +357,7 @@ void pd_process_report(struct pd *pd, struct process *p, conn_id c, const struct
 	if (req->command[0])
 		pd_copy_name(p->command, req->command, sizeof(p->command));
 	p->resident_bytes = req->resident_bytes;
-	take_figures(pd, p, req);
+	pd_share_report(pd, p, req, take_figures(pd, p, req));
 	if (req->pid && p->pid != req->pid) {
 		p->pid = req->pid;
 		p->host_pid = 0;

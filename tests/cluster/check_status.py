@@ -8,7 +8,7 @@ SHAPE = {
                    "misses": int, "fetches": int, "miss_ns": int},
     "vnodes": {"name": str, "id": int, "ip": str, "storage": str, "image": str, "memory_bytes": int, "excache_bytes": int, "cpus": int,
                "replicas": int, "storage_quota_bytes": int, "network": str, "processes": int, "used_bytes": int},
-    "processes": {"pid": int, "host_pid": int, "vnode": str, "node": str, "home": str, "command": str, "excache_bytes": int,
+    "processes": {"pid": int, "host_pid": int, "vnode": str, "node": str, "home": str, "command": str, "excache_bytes": int, "excache_max_bytes": int,
                   "resident_bytes": int, "remote_bytes": int, "misses": int, "fetches": int},
 }
 

@@ -131,6 +131,7 @@ static void fill_proc_report(void *at)
 	NUM(host_pid);
 	NUM(vnode);
 	NUM(excache_bytes);
+	NUM(excache_max_bytes);
 	NUM(resident_bytes);
 	NUM(remote_bytes);
 	NUM(misses);
@@ -195,6 +196,14 @@ static void fill_mem_drain_req(void *at)
 
 	TEXT(name);
 	NUM(on);
+}
+
+static void fill_pd_share(void *at)
+{
+	struct pd_share *s = at;
+
+	NUM(bytes);
+	NUM(seq);
 }
 
 static void fill_pd_chain_req(void *at)
@@ -641,6 +650,7 @@ static void fill_pd_run_req(void *at)
 	struct pd_run_req *s = at;
 
 	NUM(excache_bytes);
+	NUM(excache_max_bytes);
 	NUM(replicas);
 	NUM(nbind);
 	NUM(uid);
@@ -669,6 +679,8 @@ static void fill_pd_space_rep(void *at)
 
 	NUM(asid);
 	NUM(excache_bytes);
+	NUM(excache_max_bytes);
+	NUM(share_bytes);
 	NUM(vnode);
 	NUM(own_net);
 	fill_chan_desc(&s->memory);
@@ -695,6 +707,8 @@ static void fill_pd_report_req(void *at)
 	NUM(fetches);
 	NUM(writebacks);
 	NUM(miss_ns);
+	NUM(share_seq);
+	NUM(flags);
 	TEXT(command);
 }
 

@@ -274,7 +274,7 @@ static void make_slots(void)
 		ring_wait(tail);
 		return;
 	}
-	bool moved = ring_drain(MAX(ec.nslots / 4, 1));
+	bool moved = ring_drain(MAX(ec.slots_now / 4, 1));
 
 	lock_drop(&ec.ring.drain);
 	if (moved)
@@ -313,13 +313,13 @@ bool evict_some(struct set *s)
 /* How many to evict now. A stream gets all the room there may be, for its next window; of single clean lines go several at a time, or none. */
 static u32 ahead_want(struct set *s, u32 filled)
 {
-	if (s->nfree >= ec.high)
+	if (set_room(s) >= ec.high)
 		return 0;
-	u32 room = ec.high - s->nfree, head = s->q_head;
+	u32 room = ec.high - set_room(s), head = s->q_head;
 
 	if (filled > 1)
 		return room;
-	if (s->nfree <= ec.low)
+	if (set_room(s) <= ec.low)
 		return MIN(room, AHEAD_CLEAN);
 	if (head && ec.line[head].flags & LF_DIRTY)
 		return 1;
@@ -331,7 +331,7 @@ void evict_ahead(struct set *s, u32 filled)
 	struct batch b;
 	bool no_slot, any = false;
 
-	if (__atomic_load_n(&s->nfree, __ATOMIC_RELAXED) < ec.high) {
+	if (__atomic_load_n(&s->nfree, __ATOMIC_RELAXED) < ec.withheld + ec.high) {
 		lock_take(&s->lock);
 		u32 want = ahead_want(s, filled);
 

@@ -16,7 +16,8 @@
  *
  * Staging is a ring of pages: slots are taken at the head, given back at the tail in order, so that pages are moved and dropped in runs.
  * Pages between tail and head count as used whether or not they hold anything. Hence the bound: pages in place <= nsets * assoc + nspare,
- * pages in staging <= nslots, and the three with their metadata fit the budget.
+ * pages in staging <= nslots, and the three with their metadata fit the budget. While the process runs the budget may be less than what the
+ * tables are for: then `withheld` lines of each set and some slots stay free (bound.c).
  *
  * Locks: set.lock; below it ring.lock and spare_lock (leaves). ring.drain, held by whoever drops from the tail or writes back, comes before
  * set locks. Nothing here is called with a set lock held unless its comment says so. */
@@ -92,6 +93,12 @@ struct excache {
 	u32 first_slot;		    /* number of slot 0's entry */
 	u32 low, high;		    /* free lines of a set: eviction starts below low, goes on to high */
 	u32 window;		    /* most lines filled at once */
+	/* the bound of the moment (bound.c) */
+	u32 withheld;	/* lines of each set that stay free */
+	u32 slots_now;	/* staging slots in use at once */
+	u32 lines_now;	/* of all sets */
+	u64 ask_at;	/* lines in place from which on pd is asked for more; ~0: not now */
+	u64 bytes_now, most_bytes;
 	const struct policy_ops *policy;
 	u64 staging; /* address */
 	bool move;   /* the host has UFFDIO_MOVE and may use it */
@@ -112,11 +119,26 @@ extern struct excache ec;
 /* ---- shape (shape.c) */
 void excache_init(void);
 u32 excache_lines(u64 bytes, u32 assoc); /* capacity of a budget, for tests and reports */
+void excache_watermarks(u32 assoc);	 /* for so many usable lines a set */
+
+/* ---- the bound of the moment (bound.c); set by one thread at a time */
+void bound_set(u64 bytes);
+bool bound_held(void); /* nothing is over it any more */
+bool bound_full(void); /* most of it is used */
+void bound_shed(void); /* evicts what is over it; not held; may wait like a miss */
+static inline bool bound_pressed(void)
+{
+	return unlikely(__atomic_load_n(&ec.resident, __ATOMIC_RELAXED) >= ec.ask_at);
+}
 
 /* ---- sets (set.c); lock held unless said otherwise */
 static inline struct set *set_of(u64 page)
 {
 	return &ec.set[(page >> ec.block_shift) % ec.nsets];
+}
+static inline u32 set_room(const struct set *s) /* free lines that may be used */
+{
+	return s->nfree > ec.withheld ? s->nfree - ec.withheld : 0;
 }
 u32 set_find(struct set *s, u64 page);
 void set_insert(struct set *s, u32 id); /* into its hash chain */

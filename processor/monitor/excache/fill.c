@@ -155,7 +155,7 @@ static bool alike(const struct window *w, const struct vma *v, u64 page)
 
 static void window_add(struct window *w, struct set *s, u32 bit, bool fixed)
 {
-	u32 id = set_find(s, w->base + bit) || s->nfree <= ec.low / 4 ? 0 : set_take_free(s);
+	u32 id = set_find(s, w->base + bit) || set_room(s) <= ec.low / 4 ? 0 : set_take_free(s);
 
 	if (!id)
 		return;

@@ -32,10 +32,18 @@ static u64 tail_now(void)
 	return __atomic_load_n(&ec.ring.tail, __ATOMIC_ACQUIRE);
 }
 
+/* Of those that may be used now. */
+static u64 slots_free(u64 used)
+{
+	u64 most = ec.slots_now;
+
+	return most > used ? most - used : 0;
+}
+
 u32 ring_take(u32 want, u32 *got)
 {
 	lock_take(&ec.ring.lock);
-	u64 room = ec.nslots - (ec.ring.head - ec.ring.tail), to_end = ec.nslots - ec.ring.head % ec.nslots;
+	u64 room = slots_free(ec.ring.head - ec.ring.tail), to_end = ec.nslots - ec.ring.head % ec.nslots;
 	u32 first = slot_entry(ec.ring.head), n = (u32)MIN(want, MIN(room, to_end));
 
 	for (u32 i = 0; i < n; i++)
@@ -54,7 +62,7 @@ static u64 used_now(void)
 /* Slots should be freed: victims are kept until a quarter of the slots is left. */
 static bool low(void)
 {
-	return ec.nslots - used_now() < MAX(ec.nslots / 4, 1);
+	return slots_free(used_now()) < MAX(ec.slots_now / 4, 1);
 }
 
 enum tail_slot { SLOT_STAYS, SLOT_HOLE, SLOT_GIVEN_UP };
@@ -129,7 +137,7 @@ static u32 drop_tail(u32 most)
 u32 ring_steal(u32 want, u32 *got)
 {
 	*got = 0;
-	if (used_now() * 2 < ec.nslots || !lock_try(&ec.ring.drain))
+	if (used_now() * 2 < ec.slots_now || !lock_try(&ec.ring.drain))
 		return 0;
 	u64 tail = ec.ring.tail, head = MIN(head_now(), MAX(writeback_floor(), tail));
 	u32 first = slot_entry(tail), n = 0;
@@ -155,22 +163,22 @@ void ring_stolen(u32 first, u32 n, u32 moved)
 
 bool ring_drain(u64 want_free)
 {
-	u64 used = head_now() - ec.ring.tail, want_clean = MAX(want_free, ec.nslots / 2); /* of the oldest */
+	u64 used = head_now() - ec.ring.tail, want_clean = MAX(want_free, ec.slots_now / 2); /* of the oldest */
 	bool moved = false;
 
-	while (used && ec.nslots - used < want_free) {
-		u32 n = drop_tail((u32)MIN(DROP_RUN, want_free - (ec.nslots - used)));
+	while (used && slots_free(used) < want_free) {
+		u32 n = drop_tail((u32)MIN(DROP_RUN, want_free + used - ec.slots_now));
 
 		if (!n)
 			break;
 		moved = true;
 		used = head_now() - ec.ring.tail;
 	}
-	bool stuck = used && ec.nslots - used < want_free;
+	bool stuck = used && slots_free(used) < want_free;
 
 	if (stuck && ec.ring.cursor > ec.ring.tail) /* a dirty one was passed over before */
 		ec.ring.cursor = ec.ring.tail;
-	if (stuck || ec.ring.cursor + ec.nslots < head_now() + want_clean)
+	if (stuck || ec.ring.cursor + ec.slots_now < head_now() + want_clean)
 		moved |= writeback_victims() > 0;
 	return moved;
 }

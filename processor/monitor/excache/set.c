@@ -46,6 +46,8 @@ u32 set_take_free(struct set *s)
 {
 	u32 id = s->free;
 
+	if (s->nfree <= __atomic_load_n(&ec.withheld, __ATOMIC_RELAXED))
+		return 0;
 	if (id)
 		s->free = ec.line[id].chain;
 	else if (s->fresh)

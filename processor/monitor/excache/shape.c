@@ -25,6 +25,12 @@ static u32 ceil_log2(u32 n)
 	return bits;
 }
 
+void excache_watermarks(u32 assoc)
+{
+	ec.low = assoc >= 16 ? MIN(assoc / 16, HIGH_FREE / 3) : 0;
+	ec.high = assoc >= 16 ? MIN(assoc / 8, HIGH_FREE) : 0;
+}
+
 static void split_lines(u32 total, u32 assoc)
 {
 	bool small = total < 128;
@@ -44,8 +50,7 @@ static void split_lines(u32 total, u32 assoc)
 	ec.nslots += lines - ec.nlines;
 	ec.bucket_bits = ceil_log2(assoc + ec.nslots / ec.nsets / 2);
 	ec.block_shift = assoc >= 4 * BLOCK_LINES ? BLOCK_SHIFT : 0;
-	ec.low = assoc >= 16 ? MIN(assoc / 16, HIGH_FREE / 3) : 0;
-	ec.high = assoc >= 16 ? MIN(assoc / 8, HIGH_FREE) : 0;
+	excache_watermarks(assoc);
 	ec.window = total >= 4096 ? BLOCK_LINES : total >= 1024 ? 16 : total >= 256 ? 4 : 1;
 	ec.first_slot = 1 + ec.nlines + ec.nspare;
 }
@@ -69,6 +74,23 @@ u32 excache_lines(u64 bytes, u32 assoc)
 			return (u32)total;
 		total -= MAX(1, (used - bytes) / (LINE_SIZE + 128));
 	}
+}
+
+/* Room for more later: the same sets, each with more lines, and more slots. Which lines are in one set does not change by it. */
+static void stretch(u64 bytes)
+{
+	u64 total = MIN(bytes / LINE_SIZE, 1ull << 30);
+	u32 slots = (u32)MAX(total / 16, ec.nslots);
+	u64 assoc = (total - MIN(total, ec.nspare + slots)) / ec.nsets;
+
+	if (assoc <= ec.assoc)
+		return;
+	ec.assoc = (u32)assoc;
+	ec.nslots = slots;
+	ec.nlines = ec.nsets * ec.assoc;
+	ec.bucket_bits = ceil_log2(ec.assoc + ec.nslots / ec.nsets / 2);
+	ec.first_slot = 1 + ec.nlines + ec.nspare;
+	ec.most_bytes = bytes + metadata_bytes(); /* never reached: what it holds is reckoned by bound.c */
 }
 
 static void lists_init(void)
@@ -106,6 +128,9 @@ static void staging_map(void)
 void excache_init(void)
 {
 	excache_lines(mon.boot.excache_bytes, mon.boot.assoc);
+	ec.most_bytes = mon.boot.excache_bytes;
+	if (mon.boot.excache_max_bytes > mon.boot.excache_bytes && !mon.boot.assoc)
+		stretch(mon.boot.excache_max_bytes);
 	u64 lines = (u64)(ec.first_slot + ec.nslots) * sizeof(struct line), sets = (u64)ec.nsets * sizeof(struct set);
 	u64 buckets = ((u64)ec.nsets << ec.bucket_bits) * sizeof(u32);
 	u8 *memory = mon_map(sets + lines + buckets);
@@ -119,6 +144,7 @@ void excache_init(void)
 	ec.policy = policy_ops(mon.boot.policy);
 	ec.move = mon.have_move;
 	lists_init();
+	bound_set(mon.boot.excache_share_bytes ? mon.boot.excache_share_bytes : mon.boot.excache_bytes);
 	staging_map();
 	bits_init();
 	check_init();

@@ -49,12 +49,30 @@ s64 sock_wait(int sock)
 	}
 }
 
+struct ctl_in {
+	struct msg_hdr h;
+	u8 rep[512];
+};
+
+/* What nobody asked for. */
+static void ctl_unasked(const struct ctl_in *in, s64 len)
+{
+	if (len >= (s64)(sizeof(in->h) + sizeof(struct pd_share)) && in->h.op == OP_PD_SHARE && !in->h.tag)
+		share_told((const void *)in->rep);
+}
+
+void ctl_look(struct task *task)
+{
+	struct ctl_in in;
+	s64 r;
+
+	while ((r = host(SYSNR(recvfrom), task->ctl_fd, &in, sizeof(in), 0x40 /* MSG_DONTWAIT */, 0, 0)) > 0)
+		ctl_unasked(&in, r);
+}
+
 static s64 ctl_receive(int sock, struct pd_call *c, u64 tag)
 {
-	struct {
-		struct msg_hdr h;
-		u8 rep[512];
-	} in;
+	struct ctl_in in;
 	struct kcmsg cm;
 	struct kiov iov = {(u64)&in, sizeof(in)};
 	struct kmsghdr m = {.iov = (u64)&iov, .iovlen = 1, .control = (u64)&cm, .controllen = sizeof(cm)};
@@ -70,6 +88,7 @@ static s64 ctl_receive(int sock, struct pd_call *c, u64 tag)
 			continue;
 		if (r < (s64)sizeof(struct msg_hdr))
 			return r < 0 ? r : -ECONNRESET;
+		ctl_unasked(&in, r);
 	} while (in.h.tag != tag);
 	u32 room = c->nfds, n = 0;
 

@@ -74,6 +74,9 @@ static s64 write_boot(struct thread *t, struct exec_args *x, const struct pd_spa
 	b->asid = space->asid;
 	b->memory = space->memory;
 	b->chain = space->chain;
+	b->excache_bytes = space->excache_bytes;
+	b->excache_max_bytes = space->excache_max_bytes;
+	b->excache_share_bytes = space->share_bytes;
 	b->storage = space->storage;
 	b->umask = files_umask(t);
 	b->sigmask = t->uc->sigmask | t->virtual_mask_sync;

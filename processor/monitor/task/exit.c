@@ -5,6 +5,7 @@
 #include <linux/wait.h>
 
 #include "base/string.h"
+#include "processor/monitor/excache/excache.h"
 #include "processor/monitor/file/file.h"
 #include "processor/monitor/sys/sys.h"
 #include "processor/monitor/task/clone.h"
@@ -202,6 +203,8 @@ static void report_fill(struct pd_report_req *req, const struct task *task)
 	req->writebacks = mon_counters[CNT_WRITEBACK];
 	req->miss_ns = vm_miss_ns();
 	memcpy(req->command, mon.comm, sizeof(mon.comm));
+	if (task == &mon.task)
+		share_fill(req);
 }
 
 void pd_report_live(struct thread *t, u64 cycles)
@@ -209,13 +212,27 @@ void pd_report_live(struct thread *t, u64 cycles)
 	static u64 due;
 	u64 was = __atomic_load_n(&due, __ATOMIC_RELAXED);
 	struct pd_report_req req;
+	bool pressed = bound_pressed();
 
-	if (cycles < was || t->task != &mon.task || !t->task->ctl_fd || !__atomic_compare_exchange_n(&due, &was, cycles + LIVE_CYCLES, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	if ((cycles < was && !pressed) || t->task != &mon.task || !t->task->ctl_fd || !__atomic_compare_exchange_n(&due, &was, cycles + LIVE_CYCLES, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return;
+	if (pressed)
+		ec.ask_at = ~0ull; /* once, until pd has said more */
+	share_look(pressed);
 	report_fill(&req, t->task);
 	struct pd_call c = {.op = OP_PD_REPORT, .req = &req, .req_len = sizeof(req)};
 
 	pd_tell(t->task, &c);
+}
+
+void pd_report_now(void)
+{
+	struct pd_report_req req;
+
+	report_fill(&req, &mon.task);
+	struct pd_call c = {.op = OP_PD_REPORT, .req = &req, .req_len = sizeof(req), .no_reply = true};
+
+	pd_call(&mon.task, &c);
 }
 
 void pd_report(struct thread *t, bool final)

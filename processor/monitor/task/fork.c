@@ -110,6 +110,7 @@ static void fork_child(struct thread *t, const struct clone_request *c, const st
 		__asm__ volatile("wrfsbase %0" : : "r"(c->tls));
 	if (c->flags & CLONE_CHILD_SETTID)
 		put_u32(c->child_tid, t->tid);
+	share_fork_child(space->share_bytes);
 	pd_report(t, false); /* so that `lego ps` and `kill` know its pid */
 }
 

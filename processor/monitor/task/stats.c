@@ -1,4 +1,5 @@
 /* The text of --stats: counters, miss latencies, system calls by name, as one JSON object. */
+#include "processor/monitor/excache/excache.h"
 #include "processor/monitor/sys/sys.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/vm/vm.h"
@@ -13,7 +14,8 @@ static const char *const counter_names[] = {
 
 static s64 stats_json(char *buf, u64 cap)
 {
-	s64 n = mon_format(buf, cap, "{\"pid\":%d,\"command\":\"%s\",\"excache_bytes\":%lu", mon.task.pid, mon.comm, mon.boot.excache_bytes);
+	s64 n = mon_format(buf, cap, "{\"pid\":%d,\"command\":\"%s\",\"excache_bytes\":%lu,\"excache_now_bytes\":%lu",
+			   mon.task.pid, mon.comm, mon.boot.excache_bytes, ec.bytes_now);
 
 	for (u32 i = 0; i < CNT_MAX && (u64)n < cap; i++)
 		n += mon_format(buf + n, cap - (u64)n, ",\"%s\":%lu", counter_names[i], mon_counters[i]);

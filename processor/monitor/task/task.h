@@ -30,11 +30,22 @@ struct pd_call {
 	bool no_reply; /* sent and forgotten */
 };
 s64 pd_call(struct task *task, struct pd_call *c);
+void ctl_look(struct task *task); /* ctl_lock held: takes what pd said unasked, without waiting */
 /* Sends a request that wants no reply, unless that would wait. */
 void pd_tell(struct task *task, struct pd_call *c);
 /* After a miss, at the time `cycles`: tells pd how many there were, a few times a second. Never waits. */
 void pd_report_live(struct thread *t, u64 cycles);
+void pd_report_now(void); /* by the thread that keeps the share */
 void pd_report(struct thread *t, bool final); /* counters; at exit the --stats text too */
+
+/* ---- the process's share of the node's ExCache (share.c) */
+void share_told(const struct pd_share *s); /* ctl_lock held: pd said so */
+void share_fill(struct pd_report_req *req);
+/* After a miss, now and then: has pd said something? pressed: more will be needed soon. */
+void share_look(bool pressed);
+void share_fork_child(u64 bytes);
+/* A thread of the monitor's own, on no list: for one purpose, for as long as the process lives. At most one. */
+void thread_serve(struct task *task, void (*fn)(void *));
 
 /* Moves fd to the fixed number to. */
 s64 task_new_space(struct thread *t, u16 op, u64 lseq, struct pd_space_rep *rep);

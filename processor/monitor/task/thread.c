@@ -231,6 +231,25 @@ s64 clone_thread(struct thread *parent, const struct clone_request *c)
 	return tid;
 }
 
+static struct thread *server; /* of thread_serve */
+
+void thread_serve(struct task *task, void (*fn)(void *))
+{
+	struct thread *t = thread_alloc(task);
+
+	if (!t)
+		return;
+	t->host_tid_word = 1;
+	server = t;
+	u64 flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
+	u64 mask = host_sigmask(MASK_ALL);
+	s64 tid = host_clone(flags, t->stack_hi - 256, NULL, &t->host_tid_word, 0, fn, t);
+
+	host_sigmask(mask);
+	if (tid < 0)
+		t->host_tid_word = 0;
+}
+
 /* ---------------------------------------------------------------- exit of one thread: what the kernel would do to program memory */
 
 struct robust_head { /* uapi/linux/futex.h's, with u64 for program pointers */
@@ -321,6 +340,12 @@ void threads_fork_child(struct thread *t)
 		o->next = parked;
 		parked = o;
 	}
+	if (server && server != t) {
+		server->host_tid_word = 0;
+		server->next = parked;
+		parked = server;
+	}
+	server = NULL;
 	t->next = t->prev = NULL;
 	t->host_tid_word = 1;
 	all_threads = t;

@@ -61,7 +61,7 @@ static s64 touch(u64 addr, u32 prot, bool own)
 /* As much of [lo, hi) as half the cache holds: the rest would only push out what came before. */
 s64 vm_populate(u64 lo, u64 hi, bool write)
 {
-	u64 room = (u64)ec.nlines * LINE_SIZE / 2;
+	u64 room = (u64)ec.lines_now * LINE_SIZE / 2;
 	struct vma v;
 
 	for (u64 at = lo; at < hi && room >= LINE_SIZE && !vm_next(at, &v, NULL, 0) && v.start < hi; at = v.end) {

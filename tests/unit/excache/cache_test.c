@@ -20,6 +20,7 @@ struct shape {
 	u32 assoc, policy;
 	bool move;
 	struct fake_faults faults;
+	u64 max; /* what it may grow to; 0: bytes */
 };
 
 static struct {
@@ -94,6 +95,25 @@ static void check_bound(void)
 
 	if (present > capacity)
 		fake_fail("%lu pages exist, the budget is %lu", present, capacity);
+	if (bound_held() && present > ec.lines_now + ec.nspare + ec.slots_now)
+		fake_fail("%lu pages exist, %lu bytes are the bound of the moment", present, ec.bytes_now);
+}
+
+/* pd says another share; sometimes the process gives back at once, else as it misses. */
+static void bound_op(const struct shape *s)
+{
+	u64 max = MAX(s->max, s->bytes), bytes = max / 4 + fake_random((u32)(max / LINE_SIZE)) * LINE_SIZE;
+
+	bound_set(MIN(bytes, max));
+	if (ec.bytes_now >= 64 * LINE_SIZE && (ec.lines_now + ec.nspare + ec.slots_now) * LINE_SIZE > ec.bytes_now)
+		fake_fail("a bound of %lu bytes allows %u lines and %u slots", ec.bytes_now, ec.lines_now, ec.slots_now);
+	if (fake_random(2))
+		return;
+	for (u32 i = 0; i < 100 && !bound_held(); i++)
+		bound_shed();
+	if (!bound_held())
+		fake_fail("lines beyond the bound of %lu bytes stay", ec.bytes_now);
+	check_bound();
 }
 
 /* ---------------------------------------------------------------- layout operations */
@@ -240,10 +260,10 @@ static void heap_op(void)
 static void run(const struct shape *s, u64 seed)
 {
 	fake_seed(seed);
-	fake_start(s->bytes, s->assoc, s->policy, s->move, true);
+	fake_start(s->bytes, s->max, s->assoc, s->policy, s->move, true);
 	fake_faults = s->faults;
 	capacity = ec.nlines + ec.nspare + ec.nslots;
-	if (capacity * LINE_SIZE > s->bytes)
+	if (capacity * LINE_SIZE > MAX(s->bytes, s->max))
 		fake_fail("%lu lines in %lu bytes", capacity, s->bytes);
 	must(vm_mmap(&fake_thread, AREA, PAGES * LINE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0),
 	     (s64)AREA, "mmap");
@@ -259,6 +279,8 @@ static void run(const struct shape *s, u64 seed)
 			heap_op();
 		else if (what == 3 && !fake_random(10))
 			fake_fork();
+		else if (what == 4 && !s->assoc) /* a set keeps a line at least */
+			bound_op(s);
 		else if (what < 20) /* a stream */
 			for (u32 p = fake_random(PAGES - 40), end = p + 40, w = fake_random(2); p < end; p++)
 				touch(p, w);
@@ -283,6 +305,8 @@ int main(int argc, char **argv)
 	    {5 * MIB, 16, POLICY_RANDOM, true, {.move_after = 3}},
 	    {6 * MIB, ~0u, POLICY_CLOCK, true, {.skip = 3}},
 	    {6 * MIB, 64, POLICY_FIFO, true, {.move_partial = 3}},
+	    {MIB, 0, POLICY_SFIFO, true, {.move_partial = 3, .skip = 9}, 8 * MIB},
+	    {512 * KIB, 0, POLICY_CLOCK, false, {.move_busy = 5}, 4 * MIB},
 	};
 	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 11;
 	int bad = 0;

@@ -767,7 +767,7 @@ s64 file_rw(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, 
 
 /* ---------------------------------------------------------------- start, fork */
 
-void fake_start(u64 bytes, u32 assoc, u32 policy, bool move, bool check)
+void fake_start(u64 bytes, u64 max, u32 assoc, u32 policy, bool move, bool check)
 {
 	fake_thread.self = &fake_thread;
 	fake_thread.tid = 100;
@@ -775,7 +775,7 @@ void fake_start(u64 bytes, u32 assoc, u32 policy, bool move, bool check)
 	fake_thread.bounce = malloc(BOUNCE_BYTES);
 	syscall(158 /* arch_prctl */, 0x1001 /* ARCH_SET_GS */, (unsigned long)&fake_thread);
 	mon.boot = (struct boot){
-	    .memory = {.name = "m0", .epoch = 1}, .excache_bytes = bytes, .assoc = assoc, .policy = policy, .flags = (move ? 0 : BOOT_NO_MOVE) | (check ? BOOT_CHECK_LINES : 0)};
+	    .memory = {.name = "m0", .epoch = 1}, .excache_bytes = bytes, .excache_max_bytes = max, .assoc = assoc, .policy = policy, .flags = (move ? 0 : BOOT_NO_MOVE) | (check ? BOOT_CHECK_LINES : 0)};
 	mon.va_lo = MON_BASE - FAKE_LOW * LINE_SIZE;
 	mon.va_hi = mon.mmap_top = MON_END + FAKE_PAGES * LINE_SIZE;
 	mon.brk_start = mon.brk = mon.va_lo;

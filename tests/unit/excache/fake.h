@@ -24,7 +24,7 @@ extern bool fake_owners; /* the lines are on three nodes, and change them */
 extern struct thread fake_thread;
 extern u64 fake_home_lines;
 
-void fake_start(u64 bytes, u32 assoc, u32 policy, bool move, bool check);
+void fake_start(u64 bytes, u64 max, u32 assoc, u32 policy, bool move, bool check);
 struct fake_page *fake_page(u64 addr); /* NULL: not the program's */
 u32 fake_random(u32 n);		       /* 0 … n - 1 */
 void fake_seed(u64 seed);
