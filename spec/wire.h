@@ -638,10 +638,14 @@ enum sd_path_flags {
 struct sd_open_rep { /* SD_OPEN, SD_OPEN_ID, SD_STAT (rights 0 in handle) ; then the resolved path (no NUL) as data; OPEN_READ: then file data */
 	struct file_ref handle;
 	struct file_attr attr;
-	u32 created; /* 1: this request made it */
+	u32 created; /* enum sd_created */
 	u32 path_len;
 };
 _Static_assert(sizeof(struct sd_open_rep) == 168, "wire");
+enum sd_created {
+	SD_CREATED = 1, /* this request made it */
+	SD_ROOMY = 2,   /* and there is so much room that what is written next is not refused for want of it */
+};
 struct sd_open_id_req {
 	u64 id[2];
 	u32 rights;
@@ -657,7 +661,8 @@ struct sd_io_req { /* SD_READ (len wanted), SD_WRITE (data follows), SD_FSYNC, S
 	u32 uid;   /* WRITE, FALLOCATE: who acts; checked against the channel's */
 };
 _Static_assert(sizeof(struct sd_io_req) == 72, "wire");
-enum sd_io_flags { SDIO_APPEND = 1, SDIO_SYNC = 2, SDIO_LEASE = 4 /* READ by a memory node: to keep what comes */ };
+enum sd_io_flags { SDIO_APPEND = 1, SDIO_SYNC = 2, SDIO_LEASE = 4 /* READ by a memory node: to keep what comes */,
+		   SDIO_POSTED = 8 /* WRITE: the program goes on before the answer: nothing on this channel may overtake it */ };
 enum sd_fsync_flags { SDF_DATA = 1, SDF_FS = 2 /* the whole file system the file lies on */ };
 struct sd_io_rep {
 	u64 n;        /* bytes done, or the offset found */

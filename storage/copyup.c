@@ -109,11 +109,16 @@ static int upper_dir(struct sd *sd, struct vnode *vn, char *path)
 	return rc ? rc : hf_open(vn->upper, path + 1, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
 }
 
-int parent_fd(struct sd *sd, struct vnode *vn, const struct loc *l)
+int parent_fd(struct sd *sd, struct vnode *vn, struct loc *l)
 {
 	char *path = sd->tmp_path;
+	int at_hand = l->dir_fd;
 	if (!l->len)
 		return -EBUSY;
+	if (at_hand >= 0 && !loc_readonly(vn, l)) {
+		l->dir_fd = -1;
+		return at_hand;
+	}
 	memcpy(path, l->path, l->len + 1);
 	*strrchr(path, '/') = 0;
 	if (l->layer != LAYER_BIND)

@@ -468,7 +468,9 @@ int hf_remove_tree(int dir, const char *name)
 int hf_chmod(int fd, u32 mode)
 {
 	char link[32];
-	return result(chmod(fd_link(fd, link), mode));
+	if (!fchmod(fd, mode))
+		return 0;
+	return errno == EBADF ? result(chmod(fd_link(fd, link), mode)) : -errno; /* of O_PATH */
 }
 
 int hf_chown(int fd, u32 uid, u32 gid)

@@ -161,11 +161,16 @@ static void release(struct sd *sd, struct lease *l)
 	sd->leases->waiting--;
 	while (l->first) { /* nothing is granted while there is one, so none of them waits again */
 		struct held *h = l->first;
+		bool posted = inorder_is_posted(&h->m);
+		conn_id c = h->conn.id;
 		sd_resume(sd, &h->conn, &h->m);
 		l->first = h->next;
+		if (!l->first)
+			l->last = &l->first;
 		free(h);
+		if (posted)
+			inorder_done(sd, c);
 	}
-	l->last = &l->first;
 }
 
 static void recalled(void *self, void *arg, s32 status, const struct msg *m)
@@ -207,6 +212,8 @@ static bool hold(struct lease *l, const struct req *r)
 	h->m.data = h->body + m->fixed_len;
 	*l->last = h;
 	l->last = &h->next;
+	if (inorder_is_posted(m))
+		inorder_held(r->sd, r->conn->id);
 	return true;
 }
 

@@ -370,7 +370,7 @@ static u32 path_and_data(struct req *r, const struct loc *l, const struct file_i
 	return path_len + (n > 0 ? (u32)n : 0);
 }
 
-void reply_open(struct req *r, struct loc *l, const struct file_id *known, u32 rights, bool keep, bool created)
+void reply_open(struct req *r, struct loc *l, const struct file_id *known, u32 rights, bool keep, u32 created)
 {
 	struct sd *sd = r->sd;
 	struct sd_open_rep rep = {.created = created};

@@ -134,7 +134,7 @@ void op_write(struct req *r)
 	const struct sd_io_req *q = take_handle(r, FILE_W, &id);
 	if (!q)
 		return;
-	if (q->len != r->m->data_len || q->flags & ~(u32)(SDIO_APPEND | SDIO_SYNC)) {
+	if (q->len != r->m->data_len || q->flags & ~(u32)(SDIO_APPEND | SDIO_SYNC | SDIO_POSTED)) {
 		sd_fail(r, -WIRE_BAD_MESSAGE, NULL);
 		return;
 	}
@@ -236,20 +236,28 @@ void op_seek(struct req *r)
 		reply_io(r, &id, fd, &rep, NULL, 0);
 }
 
-/* An open regular file: by its fd, its path as far as it is remembered. */
-static bool getattr_open(struct req *r, const struct file_id *id)
+bool loc_of_open(struct req *r, const struct file_id *id, int fd, struct loc *l)
 {
 	struct sd *sd = r->sd;
-	struct loc *l = &sd->a;
-	int fd = object_fd(sd, r->vn, id, false);
 	loc_init(l);
-	if (fd < 0 || hf_stat(fd, &l->attr))
+	if (hf_stat(fd, &l->attr))
 		return false;
+	l->exists = true;
 	l->nameless = orphans_has(sd, id) || !ids_get(sd, r->vn, id, l->path, &l->len);
 	int b = l->nameless ? -1 : vnode_bind_of(r->vn, l->path, l->len);
 	l->layer = b >= 0 ? LAYER_BIND : LAYER_UPPER;
 	l->bind = b >= 0 ? (u32)b : 0;
-	reply_open(r, l, id, 0, false, false);
+	return true;
+}
+
+/* An open regular file: by its fd, its path as far as it is remembered. */
+static bool getattr_open(struct req *r, const struct file_id *id)
+{
+	struct loc *l = &r->sd->a;
+	int fd = object_fd(r->sd, r->vn, id, false);
+	if (fd < 0 || !loc_of_open(r, id, fd, l))
+		return false;
+	reply_open(r, l, id, 0, false, 0);
 	return true;
 }
 
@@ -263,6 +271,6 @@ void op_getattr(struct req *r)
 	if (rc)
 		sd_fail(r, rc, NULL);
 	else
-		reply_open(r, l, NULL, 0, false, false);
+		reply_open(r, l, NULL, 0, false, 0);
 	loc_close(l);
 }

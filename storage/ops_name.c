@@ -26,7 +26,7 @@ static void reply_made(struct req *r, struct loc *l, int rc)
 	if (rc)
 		sd_fail(r, rc, l);
 	else
-		reply_open(r, l, NULL, 0, false, true);
+		reply_open(r, l, NULL, 0, false, SD_CREATED);
 	loc_close(l);
 }
 

@@ -98,7 +98,7 @@ void op_stat(struct req *r)
 	struct loc *l = locate_one(r, 0);
 	if (!l)
 		return;
-	reply_open(r, l, NULL, 0, false, false);
+	reply_open(r, l, NULL, 0, false, 0);
 	loc_close(l);
 }
 
@@ -255,7 +255,7 @@ static void open_existing(struct req *r, struct loc *l, const struct opening *o,
 	if (rc)
 		sd_fail(r, rc, l);
 	else
-		reply_open(r, l, regular ? &id : NULL, regular || is_dir(l) ? o->rights : 0, true, made);
+		reply_open(r, l, regular ? &id : NULL, regular || is_dir(l) ? o->rights : 0, true, made ? SD_CREATED : 0);
 }
 
 /* The file l names does not exist: makes it. */
@@ -304,7 +304,8 @@ static void open_create(struct req *r, const struct paths *p, const struct openi
 			break;
 		rc = create(r, l, &id);
 		if (!rc) {
-			reply_open(r, l, &id, o->rights, true, true);
+			bool roomy = quota_roomy(sd, r->vn, l, object_cached(sd, &id, true));
+			reply_open(r, l, &id, o->rights, true, SD_CREATED | (roomy ? SD_ROOMY : 0));
 			return;
 		}
 		loc_close(l);
@@ -337,7 +338,7 @@ static void open_unnamed(struct req *r, struct loc *l, const struct opening *o)
 	if (rc)
 		sd_fail(r, rc, l);
 	else
-		reply_open(r, l, &id, o->rights, false, true);
+		reply_open(r, l, &id, o->rights, false, SD_CREATED);
 }
 
 void op_open(struct req *r)

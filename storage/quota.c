@@ -11,6 +11,9 @@
 #define COUNT_NS   (500 * NSEC_PER_MSEC)
 #define DENTS	   8192u
 #define MAX_LEVELS 1024u
+#define ROOMY_BYTES (1 * GIB) /* what many programs can write while nobody looks */
+#define ROOMY_FILES 65536u
+#define ROOMY_NS    (100 * NSEC_PER_MSEC)
 
 static u64 bytes_below(int dir, u32 level);
 
@@ -93,4 +96,18 @@ int quota_write(struct sd *sd, struct vnode *vn, const struct file_id *id, int f
 	u64 end = off + len, has = a.blocks * 512 >= a.size ? MAX(a.size, a.blocks * 512) : off;
 	u64 more = end > has ? MIN(end - has, len) : 0;
 	return more ? quota_take(sd, vn, ALIGN_UP(more, 4096ull)) : 0;
+}
+
+bool quota_roomy(struct sd *sd, struct vnode *vn, const struct loc *l, int fd)
+{
+	struct hf_statfs s;
+	u64 now = sd->env->now_ns(sd->env->ctx);
+	if (l->layer != LAYER_BIND && vn->quota.bytes && vn->quota.used + ROOMY_BYTES > vn->quota.bytes)
+		return false;
+	if (sd->roomy.dev == l->attr.dev && now < sd->roomy.until_ns)
+		return sd->roomy.yes;
+	sd->roomy.dev = l->attr.dev;
+	sd->roomy.until_ns = now + ROOMY_NS;
+	sd->roomy.yes = !hf_statfs(fd, &s) && s.bavail * s.bsize >= ROOMY_BYTES && (!s.files || s.ffree >= ROOMY_FILES);
+	return sd->roomy.yes;
 }

@@ -38,7 +38,7 @@ static handler *const handlers[] = {
 
 /* ---- connections */
 
-static struct conn *conn_find(struct sd *sd, conn_id id)
+struct conn *sd_conn(struct sd *sd, conn_id id)
 {
 	struct conn *c = sd->conns[id % SD_CONN_BUCKETS];
 	while (c && c->id != id)
@@ -48,7 +48,7 @@ static struct conn *conn_find(struct sd *sd, conn_id id)
 
 bool sd_knows(struct sd *sd, conn_id c)
 {
-	return conn_find(sd, c);
+	return sd_conn(sd, c);
 }
 
 static void opened(void *self, conn_id id, const struct hello *h, const struct welcome *w, bool outgoing)
@@ -91,6 +91,7 @@ static void closed(void *self, conn_id id)
 	if (vn)
 		vn->idle_since_ns = now;
 	sd->channels -= c->role == ROLE_VNODE;
+	inorder_drop(c);
 	free(c->groups);
 	free(c);
 }
@@ -204,7 +205,7 @@ static bool repeated(struct req *r)
 void op_groups(struct req *r)
 {
 	const struct sd_groups_req *q = r->m->fixed;
-	struct conn *c = conn_find(r->sd, r->conn->id);
+	struct conn *c = sd_conn(r->sd, r->conn->id);
 	if (q->count > SD_GROUPS_MAX || r->m->data_len != q->count * sizeof(u32)) {
 		sd_fail(r, -WIRE_BAD_MESSAGE, NULL);
 		return;
@@ -238,16 +239,20 @@ static void message(void *self, conn_id id, const struct msg *m)
 	struct sd *sd = self;
 	if (sd->gm && gm_link_message(sd->gm, id, m))
 		return;
-	struct conn *c = conn_find(sd, id);
+	struct conn *c = sd_conn(sd, id);
 	if (c && m->hdr.flags & MSG_REPLY)
 		(void)node_calls_reply(sd->calls, id, m);
-	if (!c || m->hdr.flags & MSG_REPLY)
-		return;
+	if (c && !(m->hdr.flags & MSG_REPLY) && !inorder_waits(c, m))
+		sd_serve(sd, c, m);
+}
+
+void sd_serve(struct sd *sd, struct conn *c, const struct msg *m)
+{
 	struct req r = {.sd = sd, .conn = c, .m = m, .row = op_row(m->hdr.op)};
 	handler *h = handler_of(m->hdr.op);
 	if (!r.row || !h) {
 		sd->refused++;
-		sd->env->close(sd->env->ctx, id);
+		sd->env->close(sd->env->ctx, c->id);
 		return;
 	}
 	s32 status = check(&r);
@@ -424,6 +429,9 @@ static int note_secrets(struct sd *sd)
 
 static int make_tables(struct sd *sd)
 {
+	loc_init(&sd->a);
+	loc_init(&sd->b);
+	loc_init(&sd->c);
 	sd->fds = fdcache_new();
 	sd->orphans = orphans_new();
 	sd->writes = calloc(WRITE_COUNTERS, sizeof(*sd->writes));
@@ -484,6 +492,7 @@ void sd_free(struct sd *sd)
 	for (u32 i = 0; i < SD_CONN_BUCKETS; i++)
 		for (struct conn *c = sd->conns[i], *next; c; c = next) {
 			next = c->next;
+			inorder_drop(c);
 			free(c->groups);
 			free(c);
 		}

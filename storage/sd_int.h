@@ -92,6 +92,8 @@ struct conn {
 	u64 session;
 	u32 ngroups;
 	u32 *groups; /* of who acts on a root channel; SD_GROUPS */
+	u32 held; /* inorder.c: posted writes that wait for a recall */
+	struct queued *queue; /* what came after them */
 };
 
 struct loc {
@@ -102,6 +104,7 @@ struct loc {
 	u32 bind;		   /* index, for LAYER_BIND */
 	int fd;			   /* O_PATH of the visible object, or -1 */
 	int lower_fd;		   /* of the lower's directory when merged, or -1 */
+	int dir_fd;		   /* WALK_PARENT, absent: O_PATH of the writable layer's directory it would be made in, when that was at hand; or -1 */
 	u32 lower_len;		   /* of lower */
 	char lower[PATH_CAP];	   /* where in the lower tree its part of the object lies (LAYER_LOWER, or merged) */
 	bool special;		   /* the path ended in "." or ".." */
@@ -151,6 +154,10 @@ struct sd {
 	struct node_calls *calls; /* to memory nodes: recalls */
 	u32 *writes; /* counters mixed in change attributes, by hash of id */
 	u64 refused; /* bad or unauthorised messages */
+	struct { /* quota.c: what was seen last */
+		u64 dev, until_ns;
+		bool yes;
+	} roomy;
 	struct { /* later.c */
 		struct later *reads; /* under way */
 		u64 sync_ns;	     /* how long a sync takes: a mean */
@@ -186,6 +193,8 @@ bool sd_must_check(const struct sd *sd, u32 uid);
 bool sd_vnode_in_use(struct sd *sd, u32 vnode); /* by a process's channel */
 void sd_temp_name(struct sd *sd, char name[24]);
 bool sd_knows(struct sd *sd, conn_id c); /* it is open */
+struct conn *sd_conn(struct sd *sd, conn_id c);
+void sd_serve(struct sd *sd, struct conn *c, const struct msg *m);
 
 /* Does a request that leases_hold kept, as if it had just come. */
 void sd_resume(struct sd *sd, const struct conn *c, const struct msg *m);
@@ -197,6 +206,13 @@ u64 leases_grant(struct req *r, const struct file_id *id); /* ns, or 0 */
 bool leases_hold(struct req *r);			   /* true: it is done later, by sd_resume */
 void leases_conn_closed(struct sd *sd, conn_id c);
 u64 leases_tick(struct sd *sd, u64 now_ns);
+
+/* ---- inorder.c */
+bool inorder_is_posted(const struct msg *m);
+void inorder_held(struct sd *sd, conn_id c);		     /* a posted request of c is held back */
+bool inorder_waits(struct conn *c, const struct msg *m);     /* true: it is served later */
+void inorder_done(struct sd *sd, conn_id c);		     /* it was done */
+void inorder_drop(struct conn *c);			     /* c is closed */
 
 /* ---- later.c */
 bool later_expected(struct sd *sd, const struct file_id *id); /* a sync of the file, made now, is expected to take long */
@@ -210,12 +226,17 @@ void later_wrote(struct sd *sd, const struct file_id *id, u64 n);
 bool later_reading(const struct sd *sd);
 void later_changes(struct sd *sd, const struct file_id *id); /* its data are about to be changed */
 
+/* ---- ops_io.c: l shows the open regular file, by its fd (which l does not get), its path as far as it is remembered. */
+bool loc_of_open(struct req *r, const struct file_id *id, int fd, struct loc *l);
+
 /* ---- quota.c: 0 or -EDQUOT */
 #define QUOTA_NAME 4096u /* of a new name and inode */
 int quota_take(struct sd *sd, struct vnode *vn, u64 bytes);
 int quota_take_at(struct sd *sd, struct vnode *vn, const struct loc *l, u64 bytes); /* not in a bound directory */
 int quota_write(struct sd *sd, struct vnode *vn, const struct file_id *id, int fd, u64 off, u64 len);
 void quota_freed(struct vnode *vn); /* a request may have freed something */
+/* The file (just made, open at fd) has so much room above it that nobody has to wait to hear whether the next writes fit. */
+bool quota_roomy(struct sd *sd, struct vnode *vn, const struct loc *l, int fd);
 
 /* ---- ops_io.c: the ends of data requests: how the file is now */
 void reply_io(struct req *r, const struct file_id *id, int fd, struct sd_io_rep *rep, const void *data, u32 len);
@@ -270,7 +291,7 @@ int xattrs_copy(struct sd *sd, int from, int to);
 /* Brings the object of l (in the lower) to the upper; l then shows it there. with_data false: the file arrives empty. */
 int copy_up(struct sd *sd, struct vnode *vn, struct loc *l, bool with_data);
 /* O_PATH fd of the writable directory that holds l's last name, directories above copied up; to be closed. */
-int parent_fd(struct sd *sd, struct vnode *vn, const struct loc *l);
+int parent_fd(struct sd *sd, struct vnode *vn, struct loc *l); /* may take l->dir_fd */
 
 /* ---- ids.c */
 int ids_open(struct sd *sd);
@@ -310,7 +331,7 @@ u64 object_change(struct sd *sd, const struct file_id *id, const struct hf_attr 
 void fill_attr(struct sd *sd, const struct loc *l, const struct file_id *id, struct file_attr *out);
 /* Replies with handle (rights), attributes and path of l. known: its id, or NULL. keep: a handle that will be used
  * again. */
-void reply_open(struct req *r, struct loc *l, const struct file_id *known, u32 rights, bool keep, bool created);
+void reply_open(struct req *r, struct loc *l, const struct file_id *known, u32 rights, bool keep, u32 created);
 
 /* ---- orphan.c */
 u32 orphans_count(const struct orphans *o); /* removed, but open */

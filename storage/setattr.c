@@ -103,6 +103,32 @@ static int ready(struct req *r, struct loc *l, struct file_id *id)
 	return rc ? rc : id_of_loc(r->sd, r->vn, l, id);
 }
 
+/* Of a regular file that is open here for writing: it lies where it may be written, and nothing needs to be looked for. */
+static bool setattr_open(struct req *r, const u8 *id_bytes)
+{
+	struct sd *sd = r->sd;
+	struct loc *l = &sd->a;
+	struct file_id id;
+	memcpy(&id, id_bytes, sizeof(id));
+	int fd = object_cached(sd, &id, true);
+	if (fd < 0 || !loc_of_open(r, &id, fd, l))
+		return false;
+	l->fd = fd;
+	int rc = check(r, l);
+	if (!rc)
+		rc = apply(r, l, &id);
+	if (!rc) {
+		object_wrote(sd, &id);
+		rc = hf_stat(fd, &l->attr);
+	}
+	l->fd = -1; /* the cache's */
+	if (rc)
+		sd_fail(r, rc, NULL);
+	else
+		reply_open(r, l, &id, 0, false, 0);
+	return true;
+}
+
 void op_setattr(struct req *r)
 {
 	const struct sd_setattr_req *q = r->m->fixed;
@@ -114,6 +140,8 @@ void op_setattr(struct req *r)
 	}
 	take_cred_of(r, q->by_uid, q->by_gid);
 	bool handle = q->flags & SDP_BY_ID && q->len == sizeof(struct file_ref);
+	if (q->flags & SDP_BY_ID && q->len >= sizeof(id) && setattr_open(r, r->m->data))
+		return;
 	int rc = locate(r, (const char *)r->m->data, handle ? sizeof(struct file_id) : q->len, q->flags, l);
 	if (!rc)
 		rc = check(r, l);
@@ -128,6 +156,6 @@ void op_setattr(struct req *r)
 	if (rc)
 		sd_fail(r, rc, l);
 	else
-		reply_open(r, l, NULL, 0, false, false);
+		reply_open(r, l, NULL, 0, false, 0);
 	loc_close(l);
 }

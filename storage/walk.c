@@ -25,6 +25,9 @@ struct walker {
 	u32 root; /* length of l->path at least: nothing leads further up */
 	bool have; /* l's object is that of l->path */
 	bool no_jump;
+	int dir_fd; /* of the directory that l->path's last name is in, of the layer and bind it was found in; or -1 */
+	u8 dir_layer;
+	u32 dir_bind;
 	struct hf_attr dir; /* attributes of the directory being searched, when cred->check */
 };
 
@@ -60,7 +63,7 @@ void loc_init(struct loc *l)
 	l->exists = l->special = l->slash = l->nameless = false;
 	l->layer = LAYER_UPPER;
 	l->bind = 0;
-	l->fd = l->lower_fd = -1;
+	l->fd = l->lower_fd = l->dir_fd = -1;
 }
 
 static void drop_object(struct loc *l)
@@ -74,6 +77,8 @@ static void drop_object(struct loc *l)
 void loc_close(struct loc *l)
 {
 	drop_object(l);
+	hf_close(l->dir_fd);
+	l->dir_fd = -1;
 }
 
 bool loc_readonly(const struct vnode *vn, const struct loc *l)
@@ -131,6 +136,20 @@ static bool not_there(int rc)
 	return rc == -ENOENT || rc == -ENOTDIR || rc == -ELOOP;
 }
 
+/* The object at l->path in a writable layer; from its directory where that is open. */
+static int open_here(struct walker *w, u8 layer, u32 bind)
+{
+	struct loc *l = w->l;
+	if (w->dir_fd < 0 || w->dir_layer != layer || w->dir_bind != bind || w->vn->nsecret)
+		return open_rel(w->vn, layer, bind, l->path, PATH_FLAGS);
+	int fd = hf_open(w->dir_fd, last_name(l->path), PATH_FLAGS, 0);
+	if (fd == -ENOENT) {
+		l->dir_fd = w->dir_fd;
+		w->dir_fd = -1;
+	}
+	return fd;
+}
+
 /* The object at l->path, whose directory is known to be one. -ENOENT: none. */
 static int look(struct walker *w)
 {
@@ -141,11 +160,11 @@ static int look(struct walker *w)
 	if (b >= 0) {
 		l->bind = (u32)b;
 		l->layer = LAYER_BIND;
-		l->fd = open_rel(vn, LAYER_BIND, l->bind, l->path, PATH_FLAGS);
+		l->fd = open_here(w, LAYER_BIND, l->bind);
 		return l->fd >= 0 ? took(w, LAYER_BIND) : not_there(l->fd) ? -ENOENT : l->fd;
 	}
 	l->layer = LAYER_UPPER;
-	l->fd = open_rel(vn, LAYER_UPPER, 0, l->path, PATH_FLAGS);
+	l->fd = open_here(w, LAYER_UPPER, 0);
 	if (l->fd >= 0)
 		return took(w, LAYER_UPPER);
 	if (!not_there(l->fd))
@@ -333,7 +352,15 @@ static int step(struct walker *w)
 	if (rc)
 		return rc;
 	bool last = last_in(at, w->end);
+	if (last && w->flags & WALK_PARENT && w->have && is_dir(l) && l->layer != LAYER_LOWER) {
+		w->dir_fd = l->fd;
+		w->dir_layer = l->layer;
+		w->dir_bind = l->layer == LAYER_BIND ? l->bind : 0;
+		l->fd = -1;
+	}
 	rc = look(w);
+	hf_close(w->dir_fd);
+	w->dir_fd = -1;
 	w->have = !rc;
 	if (rc)
 		return rc == -ENOENT && last && w->flags & WALK_PARENT ? 0 : rc;
@@ -455,7 +482,7 @@ static int take_root(struct walker *w, const char **path, u32 *len)
 
 int walk(struct sd *sd, struct vnode *vn, const struct cred *c, const char *path, u32 len, u32 flags, struct loc *l)
 {
-	struct walker w = {.sd = sd, .vn = vn, .cred = c, .flags = flags, .l = l};
+	struct walker w = {.sd = sd, .vn = vn, .cred = c, .flags = flags, .l = l, .dir_fd = -1};
 	loc_init(l);
 	if (take_root(&w, &path, &len) || !len || path[0] != '/' || memchr(path, 0, len))
 		return -EINVAL;
@@ -469,20 +496,20 @@ int walk(struct sd *sd, struct vnode *vn, const struct cred *c, const char *path
 		w.flags &= ~(u32)WALK_NOFOLLOW;
 	int rc = walk_all(&w);
 	if (rc)
-		drop_object(l);
+		loc_close(l);
 	return rc;
 }
 
 int loc_at(struct sd *sd, struct vnode *vn, const char *path, u32 len, struct loc *l)
 {
 	static const struct cred own = {0};
-	struct walker w = {.sd = sd, .vn = vn, .cred = &own, .l = l};
+	struct walker w = {.sd = sd, .vn = vn, .cred = &own, .l = l, .dir_fd = -1};
 	if (path != l->path)
 		memcpy(l->path, path, len);
 	l->path[len] = 0;
 	l->len = len;
 	l->exists = l->special = l->slash = l->nameless = false;
-	l->fd = l->lower_fd = -1;
+	l->fd = l->lower_fd = l->dir_fd = -1;
 	int rc = look_whole(&w);
 	if (rc == UNSURE) /* all but the last name are directories, or were: what is not so is not there */
 		rc = look(&w);
