@@ -42,6 +42,7 @@ s64 file_read(struct file *f, u64 off, u64 len, void *buf)
 		return brought;
 	if (!cache)
 		return sto_read(f, off, len, buf);
+	posted_drain(); /* another channel */
 	if (!chan_call(&mon.mem, OP_MEM_FILE_READ, &seg, 1, &r, patience()))
 		return (s64)MIN(rep.n, (u64)MIN(r.data_len, r.data_cap));
 	refused(f);
@@ -108,6 +109,7 @@ s64 file_read_out(struct file *f, u64 off, u64 len, u8 *buf, struct uio *u)
 	bool cache = ask_cache(f);
 	struct chan *c = cache ? &mon.mem : &mon.sto;
 
+	posted_drain();
 	if (!cache)
 		sto_enter();
 	u32 n = post(c, cache ? OP_MEM_FILE_READ : OP_SD_READ, f, off, len, buf, p);

@@ -89,6 +89,7 @@ static s64 record_lock(struct file *f, int fd, u64 cmd, u64 user)
 		l.l_whence = 0;
 		l.l_start += (s64)rep.attr.size;
 	}
+	posted_locks();
 	bool waits = cmd == F_SETLKW || cmd == F_OFD_SETLKW;
 	s64 r = waits ? host_wait(SYSNR(fcntl), (u64)fd, cmd, (u64)&l, 0, 0, 0) : host(SYSNR(fcntl), fd, cmd, &l);
 
@@ -194,6 +195,7 @@ s64 sys_flock(struct thread *t, const u64 *a)
 {
 	if (!fd_ok(a[0]))
 		return -EBADF;
+	posted_locks();
 	s64 r = host_wait(SYSNR(flock), a[0], a[1], 0, 0, 0, 0);
 
 	return r == -EINTR ? SYS_RESTART : r;

@@ -170,12 +170,14 @@ void files_fork_prepare(struct files *fs)
 
 void files_fork_parent(struct files *fs)
 {
+	posted_forked();
 	lock_drop(&fs->lock);
 }
 
 void files_fork_child(struct files *fs)
 {
 	lock_reset(&fs->lock);
+	posted_forked();
 	ahead_fork_child();
 	sto_fork_child();
 }
@@ -485,8 +487,14 @@ s64 fd_close(struct thread *t, int fd)
 {
 	if (!fd_ok((u64)fd))
 		return -EBADF;
+	struct file *f = fd_entry(t, fd);
+	s64 late = f && f->kind == FILE_LEGO ? posted_late(f) : 0;
+
+	file_put(f);
 	fd_forget(t, fd);
-	return host(SYSNR(close), fd);
+	s64 r = host(SYSNR(close), fd);
+
+	return r ? r : late;
 }
 
 struct file *cwd_get(struct thread *t)

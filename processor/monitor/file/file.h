@@ -23,6 +23,10 @@ struct file {
 	char *path; /* resolved, absolute in the vNode */
 	u32 path_len;
 	u32 reads; /* through it; see file_read */
+	u32 own_epoch; /* posted.c: opened by this process, after so many forks */
+	bool posts;    /* and made by it: answers need not be waited for */
+	s32 late_error; /* of such a request: told at the next call */
+	u32 owner_uid, owner_gid; /* when it was made */
 	int mirror; /* watch.c: the fd of its mirror's open; 0: none */
 	const struct task *mirror_of; /* whose fd that is */
 };

@@ -77,6 +77,7 @@ void sto_enter(void); /* around every use of mon.sto: it is not replaced meanwhi
 void sto_leave(void);
 void sto_fork_child(void);
 s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r);
+s64 sto_post(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r); /* chan_post's; to be waited for on mon.sto */
 s64 sto_io(u16 op, struct file *f, u64 off, u64 len, u32 flags, const void *in, u64 in_len, void *out, struct sd_io_rep *rep);
 s64 file_read(struct file *f, u64 off, u64 len, void *buf); /* a regular file of the storage node; len <= MSG_MAX_DATA */
 s64 sto_getattr(struct file *f, struct sd_open_rep *rep);
@@ -97,13 +98,37 @@ static inline void ahead_call(s64 nr, const u64 *a) /* before every system call 
 		ahead_drop();
 }
 
+/* ------------------------------------------------------------ answers that are not waited for (posted.c) */
+extern u32 posted_live;
+void posted_call(struct thread *t, s64 nr, const u64 *a);
+static inline void posted_before(struct thread *t, s64 nr, const u64 *a) /* every system call */
+{
+	if (unlikely(posted_live))
+		posted_call(t, nr, a);
+}
+void posted_wait(void);
+static inline void posted_drain(void) /* before anything that others may see */
+{
+	if (unlikely(posted_live))
+		posted_wait();
+}
+void posted_own(struct file *f, u32 created); /* just opened */
+void posted_forked(void); /* others may have the opens of this process */
+void posted_locks(void); /* it takes file locks */
+s64 posted_late(struct file *f); /* the error that was not told yet, or 0 */
+void posted_end(void); /* the process ends */
+/* True: on its way, and it will be as if it were done. */
+bool posted_write(struct thread *t, struct file *f, int fd, u64 off, const void *buf, u64 len);
+bool posted_setattr(struct thread *t, struct file *f, const struct sd_setattr_req *q);
+
 struct where;
 /* ------------------------------------------------------------ inotify (watch.c). Paths are resolved ones of the vNode. */
 #define PAGE_WORDS 980
 struct node_page { /* mapped by all processes of the vNode on this node, who may write what they like: hints and names only */
 	u32 watched; /* anything ever was */
 	u32 names_seq; /* odd: being changed; 0: the names are the host's (sys/identity.c) */
-	char hostname[65], domainname[65], pad[38];
+	u32 mapped; /* somebody mapped a lego file shared, ever: its entry says whether it still is */
+	char hostname[65], domainname[65], pad[34];
 	u32 bits[PAGE_WORDS]; /* by hash of a path */
 };
 _Static_assert(sizeof(struct node_page) <= LINE_SIZE && sizeof(struct node_page) > LINE_SIZE - 64, "one page");
@@ -132,8 +157,11 @@ bool may_be_object(const void *host_stat); /* a memfd, or a file of /dev/shm */
 /* The pager's number of what fd (f's) opens; 0: it is not paged. */
 u64 file_object(struct thread *t, struct file *f, int fd);
 bool file_is_paged(int fd); /* a lego file's: somebody on this node has it mapped shared */
+bool entry_is_paged(const u64 id[2]); /* the same, where no descriptor is at hand */
+void file_will_be_paged(void); /* before the pager is told of one */
 /* OP_SD_READ or OP_SD_WRITE on a lego file or an object. Returns the bytes moved. */
 s64 file_rw(struct thread *t, struct file *f, int fd, u16 op, u64 off, u64 len, u32 flags, void *buf, struct sd_io_rep *rep);
+void write_again(struct thread *t, struct file *f, u64 end, u64 n, u32 flags, u8 *buf);
 s64 object_change(struct thread *t, u64 object, enum shm_change what, u64 off, u64 len, u32 mode);
 void paged_resize(struct thread *t, struct file *f, int fd, u64 size); /* of a lego file, before the storage node does it */
 s64 paged_sync(struct thread *t, struct file *f, int fd);		/* what is mapped goes to the storage node */

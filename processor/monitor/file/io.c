@@ -102,6 +102,13 @@ static s64 lego_append(struct thread *t, int fd, struct file *f, struct uio *u, 
 	return done ? (s64)done : r;
 }
 
+static s64 write_now(struct thread *t, int fd, struct file *f, u64 off, u64 n, u32 flags)
+{
+	s64 late = posted_late(f);
+
+	return late ? late : file_rw(t, f, fd, OP_SD_WRITE, off, n, flags, t->bounce, NULL);
+}
+
 static s64 lego_write(struct thread *t, int fd, struct file *f, struct uio *u, s64 pos, u32 rwf)
 {
 	u32 flags = sync_flag(f, rwf);
@@ -122,7 +129,10 @@ static s64 lego_write(struct thread *t, int fd, struct file *f, struct uio *u, s
 	while (done < allowed) {
 		u64 chunk = uio_in(u, t->bounce, MIN(allowed - done, BOUNCE_DATA));
 
-		r = chunk ? file_rw(t, f, fd, OP_SD_WRITE, (u64)start + done, chunk, flags, t->bounce, NULL) : -EFAULT;
+		if (chunk && !flags && posted_write(t, f, fd, (u64)start + done, t->bounce, chunk))
+			r = (s64)chunk;
+		else
+			r = chunk ? write_now(t, fd, f, (u64)start + done, chunk, flags) : -EFAULT;
 		if (r <= 0)
 			break;
 		done += (u64)r;

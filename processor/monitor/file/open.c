@@ -18,7 +18,10 @@ struct file *file_from_reply(struct thread *t, u32 flags, const struct sd_open_r
 		return NULL;
 	f->handle = rep->handle;
 	f->mode = type;
-	f->created = rep->created;
+	f->created = rep->created & SD_CREATED;
+	f->owner_uid = rep->attr.uid;
+	f->owner_gid = rep->attr.gid;
+	posted_own(f, rep->created);
 	f->flags = flags & ~(u32)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC | O_APPEND | O_NONBLOCK);
 	return f;
 }
@@ -28,6 +31,7 @@ static s64 open_fifo(struct thread *t, const struct sd_open_rep *rep, u32 flags)
 	char name[40];
 
 	mon_format(name, sizeof(name), "p-%016lx%016lx", rep->attr.id[0], rep->attr.id[1]);
+	posted_drain();
 	host(SYSNR(mknodat), MON_FD_FILES, name, S_IFIFO | 0600, 0);
 	s64 fd = host_wait(SYSNR(openat), MON_FD_FILES, (u64)name, flags & ~(u32)(O_CREAT | O_EXCL | O_TRUNC), 0, 0, 0);
 
@@ -71,7 +75,7 @@ static s64 open_reply(struct thread *t, u32 flags, const struct sd_open_rep *rep
 	s64 fd = flags & O_PATH ? entry_open_path(rep->attr.id, flags) : entry_open(rep->attr.id, flags);
 
 	if (fd >= 0 && watch_any())
-		watch_opened(t, f, flags, rep->created);
+		watch_opened(t, f, flags, f->created);
 	return fd_install(t, fd, f);
 }
 

@@ -239,6 +239,8 @@ static bool base_moved(struct where *w)
 s64 path_run(struct thread *t, struct where *w, where_fn *sd, where_fn *local, void *arg)
 {
 	for (u32 i = 0; i < MAX_REDIRECTS; i++) {
+		if (path_is_local(w))
+			posted_drain();
 		s64 r = path_is_local(w) ? local(t, w, arg) : sd(t, w, arg);
 
 		if (r == -ENOENT && w->base && w->base->handle.id[0] && w->name_len && !w->fresh && base_moved(w))

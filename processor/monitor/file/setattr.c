@@ -34,7 +34,10 @@ static s64 set_id(struct thread *t, struct file *f, struct sd_setattr_req *q)
 	q->flags = SDP_BY_ID;
 	q->by_uid = cred_get()->fsuid;
 	q->by_gid = cred_get()->fsgid;
-	s64 status = sto_call(OP_SD_SETATTR, segs, 2, &r);
+	if (posted_setattr(thread_self(), f, q))
+		return 0;
+	s64 late = posted_late(f);
+	s64 status = late ? late : sto_call(OP_SD_SETATTR, segs, 2, &r);
 
 	if (status >= 0 && watch_any())
 		watch_touched(t, f, watch_of_attributes(q->mask));
@@ -410,7 +413,9 @@ static s64 do_fsync(struct thread *t, int fd, bool data_only)
 		return r;
 	if (!f)
 		return host_wait(data_only ? SYSNR(fdatasync) : SYSNR(fsync), (u64)fd, 0, 0, 0, 0, 0);
-	r = paged_sync(t, f, fd);
+	r = posted_late(f);
+	if (!r)
+		r = paged_sync(t, f, fd);
 	if (!r)
 		r = MIN(sto_io(OP_SD_FSYNC, f, 0, 0, data_only ? SDF_DATA : 0, NULL, 0, NULL, NULL), 0);
 	file_put(f);

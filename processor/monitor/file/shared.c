@@ -63,11 +63,33 @@ u64 file_object(struct thread *t, struct file *f, int fd)
 
 /* ------------------------------------------------------------ data */
 
+static bool any_paged(void)
+{
+	return mon.have_shared && (!node_page || __atomic_load_n(&node_page->mapped, __ATOMIC_ACQUIRE));
+}
+
+void file_will_be_paged(void)
+{
+	if (node_page)
+		__atomic_store_n(&node_page->mapped, 1, __ATOMIC_SEQ_CST);
+}
+
 bool file_is_paged(int fd)
 {
 	struct stat st;
 
-	return mon.have_shared && !host(SYSNR(fstat), fd, &st) && st.st_size;
+	return any_paged() && !host(SYSNR(fstat), fd, &st) && st.st_size;
+}
+
+bool entry_is_paged(const u64 id[2])
+{
+	struct statx st;
+	char name[33];
+
+	if (!any_paged())
+		return false;
+	mon_format(name, sizeof(name), "%016lx%016lx", id[0], id[1]);
+	return !host(SYSNR(statx), MON_FD_FILES, name, AT_SYMLINK_NOFOLLOW, STATX_SIZE, &st) && st.stx_size;
 }
 
 static s64 piece(struct thread *t, struct pager_call *c, u8 *buf, u64 n)
@@ -92,6 +114,7 @@ static s64 through_pager(struct thread *t, u64 object, struct file *f, u16 op, u
 	u64 done = 0;
 	s64 r = 0;
 
+	posted_drain();
 	while (done < len) {
 		u64 n = MIN(len - done, PIECE);
 
@@ -109,7 +132,7 @@ static s64 through_pager(struct thread *t, u64 object, struct file *f, u16 op, u
 }
 
 /* Somebody mapped the file while it was written: what the pager has read before must not stay. */
-static void write_again(struct thread *t, struct file *f, u64 end, u64 n, u32 flags, u8 *buf)
+void write_again(struct thread *t, struct file *f, u64 end, u64 n, u32 flags, u8 *buf)
 {
 	struct sd_io_rep rep;
 	bool gone;

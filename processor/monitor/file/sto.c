@@ -134,6 +134,16 @@ static s32 call_once(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan
 	return status;
 }
 
+s64 sto_post(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r)
+{
+	sto_enter();
+	tell_groups();
+	s64 handle = chan_post(&mon.sto, op, 0, segs, nsegs, r, op_timeout_ns(op));
+
+	sto_leave();
+	return handle;
+}
+
 s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *r)
 {
 	u64 pause[2] = {0, WAIT_NS};
@@ -141,6 +151,8 @@ s64 sto_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *
 
 	for (u32 i = 0;; i++) {
 		status = call_once(op, segs, nsegs, r);
+		if (status == -WIRE_DOWN)
+			posted_drain(); /* what went before goes again before it */
 		if (status == -WIRE_DOWN && sto_renew())
 			continue; /* with the slot it had: it may have been done */
 		if (status != -WIRE_WAIT || i == WAIT_TRIES)

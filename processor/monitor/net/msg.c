@@ -46,6 +46,8 @@ static s64 control_to_host(u8 *buf, u64 len)
 
 	while ((c = cmsg_next(buf, len, &at, &n))) {
 		if (c->type == SCM_RIGHTS)
+			posted_forked();
+		if (c->type == SCM_RIGHTS)
 			for (u64 i = 0; i + 4 <= n; i += 4)
 				if (!fd_ok(*(u32 *)((u8 *)(c + 1) + i)))
 					return -EBADF;

@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 
 #include "base/string.h"
+#include "processor/monitor/file/fs.h"
 #include "processor/monitor/signal/frame.h"
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/trap/trap.h"
@@ -134,6 +135,7 @@ static void print_crash(const struct thread *t, const struct kucontext *uc, cons
 /* Ends the process by sig as the host kernel would (core pattern, wait status). */
 static _Noreturn void die_of(struct thread *t, int sig)
 {
+	posted_drain();
 	pd_report(t, true);
 	host_action(sig, K_SIG_DFL, 0, 0);
 	host_sigmask(~BIT(sig));

@@ -91,6 +91,7 @@ s64 sys_dispatch(struct thread *t, s64 nr, const u64 *a)
 {
 	count(CNT_SYSCALLS, 1);
 	ahead_call(nr, a);
+	posted_before(t, nr, a);
 	if (unlikely((u64)nr >= SYS_NR_MAX || !rows[nr].name))
 		return sys_unknown(nr);
 	const struct sys_row *row = &rows[nr];

@@ -6,7 +6,7 @@
 
 #include "base/string.h"
 #include "processor/monitor/excache/excache.h"
-#include "processor/monitor/file/file.h"
+#include "processor/monitor/file/fs.h"
 #include "processor/monitor/sys/sys.h"
 #include "processor/monitor/task/clone.h"
 #include "processor/monitor/task/task.h"
@@ -23,6 +23,7 @@ _Noreturn void mon_exit(int status)
 _Noreturn void task_exit_group(struct thread *t, int status)
 {
 	thread_release_user(t);
+	posted_end();
 	if (!t->task->parent_vfork) { /* a vfork child leaves the space to its parent */
 		vm_exit(t);
 		pd_report(t, true);

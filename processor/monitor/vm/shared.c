@@ -107,6 +107,8 @@ void vm_exit(struct thread *t)
 static s64 open_again(struct vma *v)
 {
 	struct pager_call c = {.op = OP_SHM_OPEN, .req = {.flags = SHM_FILE, .file = v->file}};
+
+	file_will_be_paged();
 	s64 fd = entry_open(v->file.id, O_RDWR | O_CLOEXEC);
 
 	if (fd < 0)
@@ -266,6 +268,7 @@ static s64 share_lego(struct thread *t, const struct map_args *m, struct vma *v)
 		return c.fd;
 	v->flags |= VMA_LEGO;
 	v->file = m->file->handle;
+	file_will_be_paged();
 	s64 r = share_object(t, m, v, &c);
 
 	if (!m->fd)
