@@ -107,11 +107,17 @@ static bool text_ends(const char *text, size_t room)
 	return memchr(text, 0, room);
 }
 
+/* The name of an image, as long as a storage node takes it. */
+static bool image_ok(const char *image)
+{
+	return strnlen(image, WIRE_NAME_MAX) < WIRE_NAME_MAX && gm_name_ok(image, false);
+}
+
 static s32 check_spec(const struct gm *g, const struct vnode_spec *spec)
 {
 	if (!text_ends(spec->ip, sizeof(spec->ip)) || !text_ends(spec->image, sizeof(spec->image)) || !gm_name_ok(spec->storage, true))
 		return -EINVAL;
-	if ((spec->image[0] && spec->image[0] != '/') || spec->own_net > 1 || (spec->ip[0] && !ip_number(spec->ip)))
+	if ((spec->image[0] && spec->image[0] != '/' && !image_ok(spec->image)) || spec->own_net > 1 || (spec->ip[0] && !ip_number(spec->ip)))
 		return -EINVAL;
 	if (spec->replicas > 1)
 		return -EOPNOTSUPP;

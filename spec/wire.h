@@ -315,7 +315,8 @@ struct vnode_spec {
 	u32 storage_mib; /* what its private layer may hold; 0: no limit */
 	char ip[16];			/* its address on the pComponent of seat 0; on seat n it is n higher */
 	char storage[WIRE_NAME_MAX]; /* empty: the manager chooses */
-	char image[112];		/* host directory of the storage node, shown read-only below its private layer; empty: "/" */
+	char image[112];		/* shown read-only below its private layer: a host directory of the storage node, or without a slash
+						   the name of an image there; empty: "/" */
 };
 _Static_assert(sizeof(struct vnode_spec) == 192, "wire");
 enum vnode_what { VNODE_FIND, VNODE_ENSURE, VNODE_CREATE, VNODE_REMOVE }; /* ENSURE: made when absent; CREATE: must be absent */
@@ -716,7 +717,7 @@ _Static_assert(sizeof(struct sd_statfs_rep) == 80, "wire");
  * two paths. lower and upper come first as two paths of the fixed part's lengths. */
 struct sd_vnode_req {
 	u32 vnode;
-	u32 lower_len; /* host path shown read-only; 0: none */
+	u32 lower_len; /* host path shown read-only, or without a slash the name of an image; 0: none */
 	u32 upper_len; /* host path of the private writable layer; 0: the sd makes one in its data directory */
 	u32 nbind;
 	u64 quota_bytes; /* what the private layer may hold; 0: no limit */
@@ -754,6 +755,55 @@ struct sd_groups_req {
 };
 _Static_assert(sizeof(struct sd_groups_req) == 8, "wire");
 #define SD_GROUPS_MAX 1024u
+
+/* Images: read-only trees of the storage node's own that vNodes are made over. A command line sends one as records, over one connection:
+ *   SD_IMAGE BEGIN · SD_IMAGE_PUT … · SD_IMAGE COMMIT        (the end of the connection before that leaves nothing)
+ * Nobody sees the image before COMMIT was answered. SD_IMAGE_PUT's data are whole records, at most IMAGE_PUT_RECORDS, each
+ *   struct image_rec │ path, len bytes │ second part, len2 bytes │ zeros up to a multiple of 8
+ * Paths are relative to the image's root, "a/b": no empty, "." or ".." component; only DIR, DIR_SET and CLEAR may name the root (len 0).
+ * No link is ever followed. The reply of LIST has a struct image_info for each. */
+enum image_what { IMAGE_BEGIN = 1, IMAGE_COMMIT, IMAGE_REMOVE }; /* REMOVE: -EBUSY while a program runs on it */
+struct sd_image_req {
+	char name[WIRE_NAME_MAX];
+	u32 what;   /* enum image_what */
+	u32 layers; /* COMMIT: of how many it was made */
+};
+_Static_assert(sizeof(struct sd_image_req) == 40, "wire");
+#define IMAGE_PUT_RECORDS 128u
+struct sd_image_put_rep { /* error not 0: the import is over, by the record after those done */
+	u32 done;
+	s32 error;
+};
+_Static_assert(sizeof(struct sd_image_put_rep) == 8, "wire");
+enum image_kind {	 /* what takes the place of what had the name before, but for a directory that is one already */
+	IMAGE_DIR = 1,	 /* directories above that are absent are made */
+	IMAGE_FILE,	 /* empty, then DATA records follow */
+	IMAGE_DATA,	 /* second part: bytes of the file before, at offset `size`; no path */
+	IMAGE_SYMLINK,	 /* second part: its contents */
+	IMAGE_LINK,	 /* second part: path of a file or link that is there */
+	IMAGE_FIFO,
+	IMAGE_XATTR,	 /* of the file or directory before; no path; second part: name, NUL, value; user.* only, others are left out */
+	IMAGE_DIR_SET,	 /* mode, owner and time of a directory whose contents are complete; ignored when it is not there */
+	IMAGE_GONE,	 /* the name and all below it goes, where it is there */
+	IMAGE_CLEAR,	 /* all below the directory goes */
+};
+struct image_rec {
+	u32 kind; /* enum image_kind */
+	u32 mode; /* permission bits */
+	u32 uid, gid;
+	u64 size; /* FILE: of the whole; DATA: offset */
+	s64 mtime_ns;
+	u32 len, len2;
+};
+_Static_assert(sizeof(struct image_rec) == 40, "wire");
+struct image_info {
+	char name[WIRE_NAME_MAX];
+	u64 bytes, files; /* on disk; names of any kind */
+	u64 made_ns;	  /* since the epoch */
+	u32 layers;
+	u32 busy; /* 1: a program runs on it */
+};
+_Static_assert(sizeof(struct image_info) == 64, "wire");
 
 /* ------------------------------------------------------------------ processor */
 

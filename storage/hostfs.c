@@ -436,7 +436,7 @@ struct dent { /* the kernel's linux_dirent64 */
 	char name[];
 };
 
-static int remove_children(int fd)
+int hf_remove_children(int fd)
 {
 	_Alignas(8) char buf[2048];
 	int n, rc = 0;
@@ -450,15 +450,29 @@ static int remove_children(int fd)
 	return rc;
 }
 
+/* A directory to be emptied: its mode may forbid that, if this process is not root. */
+static int open_to_empty(int dir, const char *name)
+{
+	int fd = hf_open(dir, name, O_RDONLY | O_DIRECTORY, 0);
+	if (!geteuid() || (fd < 0 && fd != -EACCES))
+		return fd;
+	hf_close(fd);
+	int path = hf_open(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (path >= 0)
+		hf_chmod(path, 0700);
+	hf_close(path);
+	return hf_open(dir, name, O_RDONLY | O_DIRECTORY, 0);
+}
+
 int hf_remove_tree(int dir, const char *name)
 {
 	int rc = hf_unlink(dir, name, false);
 	if (rc != -EISDIR && rc != -EPERM)
 		return rc;
-	int fd = hf_open(dir, name, O_RDONLY | O_DIRECTORY, 0);
+	int fd = open_to_empty(dir, name);
 	if (fd < 0)
 		return fd;
-	rc = remove_children(fd);
+	rc = hf_remove_children(fd);
 	hf_close(fd);
 	return rc ? rc : hf_unlink(dir, name, true);
 }

@@ -34,6 +34,8 @@ static handler *const handlers[] = {
     [OP_SD_GETXATTR & 0xff] = op_getxattr,   [OP_SD_SETXATTR & 0xff] = op_setxattr,
     [OP_SD_LISTXATTR & 0xff] = op_listxattr, [OP_SD_REMOVEXATTR & 0xff] = op_removexattr,
     [OP_SD_GROUPS & 0xff] = op_groups,	     [OP_SD_OPEN_READ & 0xff] = op_open_read,
+    [OP_SD_IMAGE & 0xff] = op_image,	     [OP_SD_IMAGE_PUT & 0xff] = op_image_put,
+    [OP_SD_IMAGE_LIST & 0xff] = op_image_list,
 };
 
 /* ---- connections */
@@ -84,6 +86,7 @@ static void closed(void *self, conn_id id)
 	*p = c->next;
 	node_calls_closed(sd->calls, id);
 	leases_conn_closed(sd, id);
+	images_conn_closed(sd, id);
 	orphans_conn_closed(sd, id);
 	u64 now = sd->env->now_ns(sd->env->ctx);
 	once_session_closed(sd->once, c->session, now);
@@ -449,7 +452,8 @@ static int start(struct sd *sd, const char **what)
 	    {open_data, "data directory"},    {load_key, "key"},
 	    {note_secrets, "data directory"}, {make_tables, "tables"},
 	    {ids_open, "file ids"},	      {slots_open, "stored replies"},
-	    {leases_open, "leases"},	      {vnodes_load, "vNodes"},	      {join_cluster, "line to the manager"},
+	    {leases_open, "leases"},	      {images_open, "images"},
+	    {vnodes_load, "vNodes"},	      {join_cluster, "line to the manager"},
 	};
 	for (u32 i = 0; i < ARRAY_SIZE(phases); i++) {
 		int rc = phases[i].run(sd);
@@ -504,6 +508,7 @@ void sd_free(struct sd *sd)
 	if (sd->once)
 		once_free(sd->once);
 	leases_close(sd);
+	images_close(sd);
 	node_calls_free(sd->calls);
 	slots_close(sd);
 	fdcache_free(sd->fds);

@@ -10,6 +10,7 @@
  *
  * Layout of the data directory:
  *   key, ids, mounts, slots           key of handles; id → place; mount numbers; stored replies
+ *   images/NAME/{root,info}           image.c
  *   vnodes/<id>/config                the definition, as it came
  *   vnodes/<id>/upper/{files,work,orphans,hidden}     or under the path the definition names */
 #ifndef LEGO_STORAGE_SD_INT_H
@@ -60,7 +61,7 @@ struct vnode {
 	struct vnode *next;
 	u32 id;
 	int lower; /* -1: none */
-	char *lower_host;
+	char *lower_host; /* or the name of an image */
 	int upper, work, orphans;
 	u64 upper_dev;
 	struct vbind bind[MAX_BINDS];
@@ -127,6 +128,7 @@ struct fdcache;
 struct orphans;
 struct slots;
 struct leases;
+struct images;
 
 struct sd {
 	const struct node_env *env;
@@ -151,6 +153,7 @@ struct sd {
 	struct orphans *orphans;
 	struct slots *slots;
 	struct leases *leases;
+	struct images *images;
 	struct node_calls *calls; /* to memory nodes: recalls */
 	u32 *writes; /* counters mixed in change attributes, by hash of id */
 	u64 refused; /* bad or unauthorised messages */
@@ -213,6 +216,13 @@ void inorder_held(struct sd *sd, conn_id c);		     /* a posted request of c is h
 bool inorder_waits(struct conn *c, const struct msg *m);     /* true: it is served later */
 void inorder_done(struct sd *sd, conn_id c);		     /* it was done */
 void inorder_drop(struct conn *c);			     /* c is closed */
+
+/* ---- image.c */
+int images_open(struct sd *sd);
+void images_close(struct sd *sd);
+void images_conn_closed(struct sd *sd, conn_id c);
+int image_open_root(struct sd *sd, const char *name); /* O_PATH fd, or -errno */
+bool image_name_ok(const char *name);
 
 /* ---- later.c */
 bool later_expected(struct sd *sd, const struct file_id *id); /* a sync of the file, made now, is expected to take long */
@@ -385,6 +395,9 @@ void op_setxattr(struct req *r);
 void op_listxattr(struct req *r);
 void op_removexattr(struct req *r);
 void op_groups(struct req *r);
+void op_image(struct req *r);
+void op_image_put(struct req *r);
+void op_image_list(struct req *r);
 
 /* Decoding shared by handlers. */
 struct paths {

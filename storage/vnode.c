@@ -101,10 +101,10 @@ void vnode_free(struct sd *sd, struct vnode *vn)
 
 /* ---- reading a definition */
 
-/* A path of len bytes at *at: a fresh string, NULL when it is no absolute path or does not fit. */
-static char *take_path(const u8 **at, const u8 *end, u32 len)
+/* A text of len bytes at *at: a fresh string, NULL when it does not fit. */
+static char *take_text(const u8 **at, const u8 *end, u32 len)
 {
-	if (!len || len >= PATH_CAP || len > (size_t)(end - *at) || **at != '/' || memchr(*at, 0, len))
+	if (!len || len >= PATH_CAP || len > (size_t)(end - *at) || memchr(*at, 0, len))
 		return NULL;
 	char *s = malloc(len + 1);
 	if (!s)
@@ -113,6 +113,12 @@ static char *take_path(const u8 **at, const u8 *end, u32 len)
 	s[len] = 0;
 	*at += len;
 	return s;
+}
+
+/* The same of an absolute path. */
+static char *take_path(const u8 **at, const u8 *end, u32 len)
+{
+	return *at < end && **at == '/' ? take_text(at, end, len) : NULL;
 }
 
 /* "/a//b/./c/" → "/a/b/c". False: has "..", or is the root or one of the pComponent's own directories. */
@@ -142,16 +148,24 @@ static bool normalise(char *path)
 
 /* ---- opening the layers */
 
+/* A host directory, or an image by its name. */
+static int lower_open(struct sd *sd, const char *lower)
+{
+	return *lower == '/' ? hf_open_host(lower, O_PATH | O_DIRECTORY, 0) : image_open_root(sd, lower);
+}
+
 static int open_lower(struct sd *sd, struct vnode *vn, const struct definition *d, const u8 **at)
 {
 	if (!d->req->lower_len)
 		return 0;
-	vn->lower_host = take_path(at, d->end, d->req->lower_len);
+	bool image = *at < d->end && **at != '/';
+	vn->lower_host = image ? take_text(at, d->end, d->req->lower_len) : take_path(at, d->end, d->req->lower_len);
 	if (!vn->lower_host)
 		return -WIRE_BAD_MESSAGE;
-	vn->lower = hf_open_host(vn->lower_host, O_PATH | O_DIRECTORY, 0);
+	vn->lower = lower_open(sd, vn->lower_host);
 	if (vn->lower < 0)
-		sd->env->log(sd->env->ctx, LOG_ERROR, "vNode %u: lower directory %s: %s", vn->id, vn->lower_host, strerror(-vn->lower));
+		sd->env->log(sd->env->ctx, LOG_ERROR, "vNode %u: %s %s: %s", vn->id, image ? "image" : "lower directory", vn->lower_host,
+			     strerror(-vn->lower));
 	return MIN(vn->lower, 0);
 }
 
@@ -432,22 +446,22 @@ static bool same_config(const struct vnode *old, const struct definition *d)
 	       !memcmp(old->config + sizeof(*d->req), d->data, len);
 }
 
-static bool still(int fd, const char *host)
+/* now: a fresh descriptor of the same name, or -errno; closed. */
+static bool still(int fd, int now)
 {
 	struct hf_attr a, b;
-	int now = hf_open_host(host, O_PATH | O_DIRECTORY, 0);
 	bool same = now >= 0 && !hf_stat(fd, &a) && !hf_stat(now, &b) && a.dev == b.dev && a.ino == b.ino;
 	hf_close(now);
 	return same;
 }
 
 /* The host's directories are the ones that were opened, not others made under their names since. */
-static bool current(const struct vnode *vn)
+static bool current(struct sd *sd, const struct vnode *vn)
 {
-	if (vn->lower >= 0 && !still(vn->lower, vn->lower_host))
+	if (vn->lower >= 0 && !still(vn->lower, lower_open(sd, vn->lower_host)))
 		return false;
 	for (u32 i = 0; i < vn->nbind; i++)
-		if (!still(vn->bind[i].fd, vn->bind[i].host))
+		if (!still(vn->bind[i].fd, hf_open_host(vn->bind[i].host, O_PATH | O_DIRECTORY, 0)))
 			return false;
 	return true;
 }
@@ -466,7 +480,7 @@ static int make_dir(struct sd *sd, u32 id)
 static int define(struct sd *sd, const struct definition *d)
 {
 	struct vnode *old = sd_vnode(sd, d->req->vnode);
-	if (old && same_config(old, d) && current(old))
+	if (old && same_config(old, d) && current(sd, old))
 		return 0;
 	struct vnode *vn = vnode_new(sd, d->req->vnode);
 	if (vn)

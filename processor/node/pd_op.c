@@ -751,6 +751,8 @@ void pd_op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *
 			continue;
 		if (why)
 			pd_op_fail(pd, op, status, "processor node %s cannot start the vNode's sandbox: %s", pd->name, why);
+		else if (status == -ENOENT && v->spec.image[0] && v->spec.image[0] != '/')
+			pd_op_fail(pd, op, status, "storage node %s has no image %s: lego image import it there", op->sd->name, v->spec.image);
 		else
 			pd_op_fail(pd, op, status, "storage node %s refuses the vNode's tree: %s", op->sd->name, pd_status_text(status));
 	}

@@ -196,6 +196,21 @@ static void fill_mem_drain_req(void *at)
 
 	TEXT(name);
 	NUM(on);
+static void fill_sd_image_req(void *at)
+{
+	struct sd_image_req *s = at;
+
+	TEXT(name);
+	NUM(what);
+	NUM(layers);
+}
+
+static void fill_sd_image_put_rep(void *at)
+{
+	struct sd_image_put_rep *s = at;
+
+	NUM(done);
+	NUM(error);
 }
 
 static void fill_pd_share(void *at)
