@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/view.h"
+#include "cli/image.h"
 
 static const char *name;
 static struct {
@@ -23,7 +23,7 @@ static const struct cli_usage usage = {
 	ARRAY_SIZE(options),
 };
 static const struct cli_opt create_options[] = {
-	{"image", 0, OPT_STRING, "DIR", "directory of the storage node's host that is its root, read-only below a private layer (default: /)", &want.image},
+	{"image", 0, OPT_STRING, "NAME|DIR", "image (lego image ls), or directory of the storage node's host, that is its root, read-only below a private layer (default: /)", &want.image},
 	{"ip", 0, OPT_STRING, "A", "its address; 63 above it are its too, one for each pComponent (default: chosen)", &want.ip},
 	{"memory", 0, OPT_SIZE, "SIZE", "memory of each process, and of all before no more are placed (default: no limit)", &want.memory},
 	{"excache", 0, OPT_SIZE, "SIZE", "ExCache of its processes on one pComponent (default: no limit)", &want.excache},
@@ -87,7 +87,7 @@ static int failed(const char *vnode, const char *what, s32 status)
 {
 	switch (-status) {
 	case EINVAL:
-		cli_error("vnode: '%s' not %s: a name has letters, digits, '-', '_' and '.'; an address four numbers; an image is an absolute path", vnode, what);
+		cli_error("vnode: '%s' not %s: a name has letters, digits, '-', '_' and '.'; an address four numbers; an image is a name or an absolute path", vnode, what);
 		break;
 	case EHOSTDOWN:
 		cli_error("vnode: '%s' not %s: its storage node is not up", vnode, what);
@@ -193,5 +193,7 @@ int cmd_vnode(int argc, char **argv)
 		return inspect(&c, vnode);
 	if (rm)
 		req.what = VNODE_REMOVE;
+	if (create && req.spec.image[0] && req.spec.image[0] != '/' && !image_find(&c, req.spec.image, req.spec.storage))
+		return CLI_FAILED;
 	return ask(&c, &req, rm ? "removed" : "created");
 }

@@ -196,6 +196,8 @@ static void fill_mem_drain_req(void *at)
 
 	TEXT(name);
 	NUM(on);
+}
+
 static void fill_sd_image_req(void *at)
 {
 	struct sd_image_req *s = at;
