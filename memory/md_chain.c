@@ -79,11 +79,23 @@ static void change_space(struct md *md, struct md_space *ms, bool owner, bool st
 static void changed(struct md *md, struct md_chain *ch, bool risen)
 {
 	bool owner = md_chain_owner(md, ch), standby = is_me(md, &ch->info.standby, ch->info.standby_incarnation);
-	struct md_space *ms;
+	struct list todo;
 
 	ch->asked = 0;
-	list_for_each(ms, &ch->spaces, struct md_space, chain_link)
+	list_init(&todo);
+	while (!list_empty(&ch->spaces)) {
+		struct list *ms = ch->spaces.next;
+
+		list_unlink(ms);
+		list_append(&todo, ms);
+	}
+	while (!list_empty(&todo)) { /* a space that ends may end another, the child of its fork: none is remembered over a step */
+		struct md_space *ms = list_first(&todo, struct md_space, chain_link);
+
+		list_unlink(&ms->chain_link);
+		list_append(&ch->spaces, &ms->chain_link);
 		change_space(md, ms, owner, standby && !risen);
+	}
 }
 
 struct md_chain *md_chain_learn(struct md *md, const struct chain_info *info)
