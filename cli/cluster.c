@@ -2,6 +2,7 @@
  *
  * The directory belongs to one user, mode 0700: its key lets whoever reads it speak for any component. */
 #include "cli/cluster.h"
+#include "cli/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,10 @@
 #include <unistd.h>
 
 #include "rpc/key.h"
+
+#define DIAL_MS		  3000u
+#define ONE_OF_SEVERAL_MS 500u	 /* a manager that is stopped says nothing */
+#define LEADER_MS	  8000u
 
 const char *cluster_kind_name(u8 kind)
 {
@@ -223,23 +228,17 @@ int cluster_need(const char *name, struct cluster *c)
 	return CLI_FAILED;
 }
 
-static struct sync_client *dial(const struct cluster *c, const char *addr, char *err, size_t err_len)
+static struct sync_client *dial(const struct cluster *c, const char *addr, u32 timeout_ms, char *err, size_t err_len)
 {
 	struct hello h = {.magic = LEGO_WIRE_MAGIC, .version = LEGO_WIRE_VERSION, .kind = KIND_CLIENT, .role = ROLE_ADMIN, .name = "lego"};
 	h.incarnation = (u64)getpid();
-	return sync_client_dial(addr, &h, c->key, 3000, err, err_len);
-}
-
-struct sync_client *cluster_dial_quiet(const struct cluster *c)
-{
-	char err[256];
-	return dial(c, c->comp[0].addr, err, sizeof(err));
+	return sync_client_dial(addr, &h, c->key, timeout_ms, err, err_len);
 }
 
 struct sync_client *cluster_dial(const struct cluster *c, const char *component, const char *addr)
 {
 	char err[256] = "";
-	struct sync_client *s = dial(c, addr, err, sizeof(err));
+	struct sync_client *s = dial(c, addr, DIAL_MS, err, sizeof(err));
 	if (!s && c->from_conf)
 		cli_error("cannot reach %s of cluster '%s' at %s: %s (lego.conf says so: %s)", component, c->name, addr, err, cluster_conf_path());
 	else if (!s)
@@ -247,8 +246,63 @@ struct sync_client *cluster_dial(const struct cluster *c, const char *component,
 	return s;
 }
 
+/* Does this manager lead? One that stands by says so to whatever it is asked. */
+static bool leads(struct sync_client *s)
+{
+	struct gm_node_req req = {0};
+	struct node_ref ref;
+	return sync_client_call(s, OP_GM_NODE, &req, sizeof(req), NULL, 0, &ref, sizeof(ref), NULL, NULL, NULL, NULL, ONE_OF_SEVERAL_MS) == -ENOENT;
+}
+
+/* Of several managers the one that leads just now. */
+static struct sync_client *dial_any(const struct cluster *c, u32 managers, u32 *last, char *err, size_t err_len)
+{
+	for (u32 i = 0; i < managers; i++) {
+		struct sync_client *s = dial(c, c->comp[i].addr, managers > 1 ? ONE_OF_SEVERAL_MS : DIAL_MS, err, err_len);
+		*last = i;
+		if (s && (managers == 1 || leads(s)))
+			return s;
+		if (s)
+			snprintf(err, err_len, "it stands by");
+		sync_client_close(s);
+	}
+	return NULL;
+}
+
+static u32 managers_of(const struct cluster *c)
+{
+	u32 n = 0;
+	while (n < c->ncomp && c->comp[n].kind == KIND_MANAGER)
+		n++;
+	return n;
+}
+
+struct sync_client *cluster_dial_quiet(const struct cluster *c)
+{
+	char err[256];
+	u32 last;
+	return dial_any(c, managers_of(c), &last, err, sizeof(err));
+}
+
+/* Waited for while the lead changes hands. */
+static struct sync_client *dial_leader(const struct cluster *c, u32 managers)
+{
+	char err[256] = "";
+	u32 last = 0;
+	for (u64 end_ms = spawn_now_ms() + LEADER_MS; spawn_now_ms() < end_ms; usleep(100000)) {
+		struct sync_client *s = dial_any(c, managers, &last, err, sizeof(err));
+		if (s)
+			return s;
+	}
+	cli_error("none of the %u managers of cluster '%s' leads; %s at %s: %s", managers, c->name, c->comp[last].name, c->comp[last].addr, err);
+	return NULL;
+}
+
 struct sync_client *cluster_dial_manager(const struct cluster *c)
 {
+	u32 managers = managers_of(c);
+	if (managers > 1)
+		return dial_leader(c, managers);
 	for (u32 i = 0; i < c->ncomp; i++)
 		if (c->comp[i].kind == KIND_MANAGER)
 			return cluster_dial(c, c->comp[i].name, c->comp[i].addr);
@@ -279,6 +333,8 @@ const char *cli_status_text(s32 status)
 		return "message out of sequence";
 	case WIRE_PLAIN:
 		return "it encrypts, this side does not";
+	case WIRE_NOT_LEADER:
+		return "this manager stands by, and another one leads";
 	case WIRE_DOWN:
 		return "connection broken";
 	case WIRE_BUSY:

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/cluster.h"
+#include "rpc/gm_link.h"
 #include "rpc/key.h"
 
 const char *cluster_conf_path(void)
@@ -36,10 +37,11 @@ static int take(const struct conf *conf, struct cluster *c)
 	c->from_conf = true;
 	snprintf(c->name, sizeof(c->name), "%s", conf_cluster(conf, "name"));
 	snprintf(c->dir, sizeof(c->dir), "%s", run);
-	c->ncomp = 1;
-	c->comp[0].kind = KIND_MANAGER;
-	snprintf(c->comp[0].name, sizeof(c->comp[0].name), "gm0");
-	snprintf(c->comp[0].addr, sizeof(c->comp[0].addr), "%s", gm);
+	for (u32 i = 0; i < ARRAY_SIZE(c->comp) && gm_addr_at(gm, i, c->comp[i].addr); i++) {
+		c->comp[i].kind = KIND_MANAGER;
+		snprintf(c->comp[i].name, sizeof(c->comp[i].name), "gm%u", i);
+		c->ncomp++;
+	}
 	if (!key_file_read(conf_cluster(conf, "key"), c->key, err, sizeof(err)))
 		return 0;
 	cli_error("%s", err);

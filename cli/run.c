@@ -3,6 +3,7 @@
  * On the default vNode a program sees the host's files read-only below a private writable layer, and the current directory writable at the
  * same path, so that it behaves as if started here. Every failure of LegoOS itself is one line and status 125. */
 #include "cli/run.h"
+#include "cli/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define PLACE_MS 10000u
 
 static struct run_request request = {.strace_fd = -1};
 static const struct cli_opt options[] = {RUN_OPTIONS(request)};
@@ -296,7 +299,11 @@ static s32 ask_place(const struct run_request *r, struct sync_client *gm, const 
 		memcpy(req.vnode, r->vnode, strlen(r->vnode));
 	if (node)
 		memcpy(req.node, node, strnlen(node, sizeof(req.node) - 1));
-	return sync_client_call(gm, OP_GM_PLACE, &req, sizeof(req), NULL, 0, rep, sizeof(*rep), NULL, NULL, NULL, NULL, 3000);
+	for (u64 end_ms = spawn_now_ms() + PLACE_MS;; usleep(100000)) { /* one that has just begun to lead does not know yet who lives */
+		s32 status = sync_client_call(gm, OP_GM_PLACE, &req, sizeof(req), NULL, 0, rep, sizeof(*rep), NULL, NULL, NULL, NULL, 3000);
+		if (status != -WIRE_WAIT || spawn_now_ms() >= end_ms)
+			return status;
+	}
 }
 
 /* A program starts where its terminal is: the processor nodes of other hosts are for those who are there. */
@@ -324,14 +331,28 @@ static s32 place_here(const struct run_request *r, const struct cluster *c, stru
 	return status;
 }
 
+/* The manager's answer, and the line to it: another one's when the lead changes hands meanwhile. NULL after a message. */
+static struct sync_client *ask_leader(const struct run_request *r, const struct cluster *c, struct gm_place_rep *rep, s32 *status)
+{
+	bool several = c->ncomp > 1 && c->comp[1].kind == KIND_MANAGER;
+	for (u32 tries = several ? 3 : 1;;) {
+		struct sync_client *gm = cluster_dial_manager(c);
+		*status = gm ? ask_place(r, gm, r->node, rep) : 0;
+		bool changed = *status == -WIRE_TIMEOUT || *status == -WIRE_DOWN || *status == -WIRE_NOT_LEADER;
+		if (!gm || !changed || !--tries)
+			return gm;
+		sync_client_close(gm);
+	}
+}
+
 /* The processor node that the manager chooses. false after a message. */
 static bool place(const struct run_request *r, const struct cluster *c, char addr[WIRE_ADDR_MAX])
 {
 	struct gm_place_rep rep = {0};
-	struct sync_client *gm = cluster_dial_manager(c);
+	s32 status, here = 0;
+	struct sync_client *gm = ask_leader(r, c, &rep, &status);
 	if (!gm)
 		return false;
-	s32 status = ask_place(r, gm, r->node, &rep), here = 0;
 	if (!status && c->from_conf)
 		here = place_here(r, c, gm, &rep, addr);
 	sync_client_close(gm);

@@ -723,7 +723,7 @@ struct gm *gm_new(const struct node_env *env, struct gm_store *store, const stru
 		gm_free(g);
 		return NULL;
 	}
-	g->silent_until_ns = g->start_ns + (g->ncomps ? gm_lease_ns(g) : 0);
+	g->silent_until_ns = g->start_ns + (g->ncomps ? gm_lease_ns(g) + g->cfg.settle_ms * NSEC_PER_MSEC : 0);
 	return g;
 }
 

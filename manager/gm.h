@@ -20,6 +20,7 @@ struct gm_config {
 	u64 near_bytes;   /* so much of a process stays at its home; 0: 1 GiB */
 	u32 replicas;     /* of programs that ask for fewer: 0 or 1 */
 	bool spread;      /* nothing does: each vRegion is placed by the policy */
+	u32 settle_ms;	  /* beside a lease, at a start: nodes first look for the manager that leads now */
 	bool fresh; /* forget the components the store knows; vNodes, epochs and numbers stay */
 };
 

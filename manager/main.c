@@ -1,4 +1,5 @@
 /* `lego gm`: options, the data directory with its lock and database, and the driver under the logic. */
+#include "manager/elect.h"
 #include "manager/gm.h"
 
 #include <stdio.h>
@@ -62,6 +63,14 @@ static bool set_replicas(void *self, const char *text)
 	return !strcmp(text, "0") || !strcmp(text, "1");
 }
 
+static const char *store_url; /* --store; NULL: SQLite in --data */
+
+static bool set_store(void *self, const char *text)
+{
+	store_url = strcmp(text, "sqlite") ? text : NULL;
+	return !store_url || !strncmp(text, "etcd://", 7);
+}
+
 static bool set_fresh(void *self, const char *text)
 {
 	((struct gm_config *)self)->fresh = true;
@@ -71,6 +80,7 @@ static bool set_fresh(void *self, const char *text)
 static const struct daemon_option own_options[] = {
 	{"--beat-ms", "N", "how often components beat (default 1000)", set_beat},
 	{"--lease-ms", "N", "silence after which a component is down (default 3000)", set_lease},
+	{"--store", "WHERE", "of the state: sqlite (default: in --data) or etcd://HOST:PORT[,HOST:PORT...][/NAME], for several managers of which one leads", set_store},
 	{"--fresh", NULL, "forget the components known before: none of them runs any more", set_fresh},
 	{"--gpm", "POLICY", "placing of programs: most-free (default), round-robin, least-loaded, pack or spread", set_gpm},
 	{"--gmm", "POLICY", "placing of their memory: homes, and vRegions elsewhere", set_gmm},
@@ -83,7 +93,7 @@ static const struct daemon_option own_options[] = {
 static int check(const struct daemon_opts *o, const struct gm_config *cfg)
 {
 	u32 beat = cfg->beat_ms ? cfg->beat_ms : 1000, lease = cfg->lease_ms ? cfg->lease_ms : 3000;
-	if (!o->data) {
+	if (!o->data && !store_url) {
 		fprintf(stderr, "lego gm: --data is required (see lego gm --help)\n");
 		return 2;
 	}
@@ -129,6 +139,39 @@ static int serve(struct daemon *d, struct gm_store *store, struct gm_config *cfg
 	return rc;
 }
 
+/* ---- state in etcd: one of several managers leads */
+
+static void is_known(void *arg)
+{
+	daemon_ready(arg);
+}
+
+static int serve_elected(struct daemon *d, struct gm_config *cfg)
+{
+	char err[256] = "";
+	cfg->addr = daemon_addr(d);
+	cfg->host_pid = (u32)getpid();
+	struct etcd *e = etcd_new(store_url, err, sizeof(err));
+	struct elect *el = e ? elect_new(daemon_env(d), e, cfg, is_known, d) : NULL;
+	if (!el) {
+		fprintf(stderr, "lego gm: cannot start: %s\n", err);
+		daemon_drop(d);
+		etcd_free(e);
+		return 1;
+	}
+	int rc = daemon_run(d, &elect_ops, el);
+	elect_free(el);
+	daemon_drop(d); /* ends the workers, which use e */
+	etcd_free(e);
+	return rc;
+}
+
+static int main_elected(const struct daemon_opts *o, struct gm_config *cfg)
+{
+	struct daemon *d = daemon_start(o);
+	return d ? serve_elected(d, cfg) : 1;
+}
+
 int gm_main(int argc, char **argv)
 {
 	struct daemon_opts o = {.prog = "gm", .about = "The global manager.", .kind = KIND_MANAGER, .name = "gm0"};
@@ -138,6 +181,10 @@ int gm_main(int argc, char **argv)
 		rc = check(&o, &cfg);
 	if (rc != DAEMON_GO_ON)
 		return rc;
+	if (store_url) {
+		o.defers = true;
+		return main_elected(&o, &cfg);
+	}
 	int lock = daemon_lock_data("gm", o.data);
 	if (lock < 0)
 		return 1;

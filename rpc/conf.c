@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #include "rpc/daemon.h"
+#include "rpc/gm_link.h"
 
 enum conf_section { CONF_CLUSTER, CONF_PROCESSOR, CONF_MEMORY, CONF_STORAGE, CONF_MANAGER, CONF_EVERY }; /* 1..4: enum component_kind */
-enum conf_type { CONF_NAME, CONF_ADDRESS, CONF_PATH, CONF_SIZE, CONF_NUMBER, CONF_WORD };
+enum conf_type { CONF_NAME, CONF_ADDRESS, CONF_PATH, CONF_SIZE, CONF_NUMBER, CONF_WORD, CONF_ADDRESSES, CONF_URL };
 
 static const struct conf_row {
 	u8 section, type;
@@ -101,6 +102,16 @@ static bool is_address(const char *text)
 	return port[1] >= '0' && port[1] <= '9' && !*end && n <= 65535;
 }
 
+/* One or more, with commas or blanks between. */
+static bool are_addresses(const char *text)
+{
+	char addr[WIRE_ADDR_MAX];
+	u32 n = 0;
+	while (gm_addr_at(text, n, addr) && is_address(addr))
+		n++;
+	return n && !gm_addr_at(text, n, addr) && strlen(text) < GM_ADDRS_MAX;
+}
+
 static bool is_number(const struct conf_row *row, const char *text)
 {
 	char *end;
@@ -122,6 +133,11 @@ static bool check_value(struct reader *r, const struct conf_row *row, const char
 		return is_name(v) || wrong(r, r->line, "%s: '%s' is no name: letters, digits, '-', '_' and '.', at most %u", row->key, v, WIRE_NAME_MAX - 1);
 	case CONF_ADDRESS:
 		return is_address(v) || wrong(r, r->line, "%s: '%s' is no address: want tcp:HOST:PORT or unix:/path", row->key, v);
+	case CONF_ADDRESSES:
+		return are_addresses(v) || wrong(r, r->line, "%s: '%s' is no address, nor several with commas between: want tcp:HOST:PORT", row->key, v);
+	case CONF_URL:
+		return (!strcmp(v, "sqlite") || !strncmp(v, "etcd://", 7)) ||
+		       wrong(r, r->line, "%s: '%s' is neither sqlite nor etcd://HOST:PORT[,HOST:PORT...][/NAME]", row->key, v);
 	case CONF_PATH:
 		return (v[0] == '/' && strlen(v) < 256) || wrong(r, r->line, "%s: '%s' is no absolute path of at most 255 bytes", row->key, v);
 	case CONF_SIZE:

@@ -77,7 +77,7 @@ static bool open_driver(struct daemon *d, const struct daemon_opts *o)
 	char err[256] = "";
 	struct host_driver_config cfg = {
 	    .name = d->opts.name, .kind = o->kind, .incarnation = d->incarnation, .log_level = o->log_level, .log_format = o->log_format, .spin_us = o->spin_us,
-	    .encrypt = o->encrypt, .defers = o->kind == KIND_STORAGE};
+	    .encrypt = o->encrypt, .defers = o->defers};
 	const char *before = same_addr_before(o);
 	memcpy(cfg.listen, d->opts.listen, sizeof(cfg.listen));
 	memcpy(cfg.key, o->key, sizeof(cfg.key));

@@ -25,6 +25,7 @@ struct daemon_opts {
 	const char *about; /* one line for --help */
 	u8 kind;	   /* enum component_kind */
 	bool needs_gm;	   /* --gm must be given */
+	bool defers;	   /* its logic uses env->defer */
 	/* filled by daemon_options */
 	char name[WIRE_NAME_MAX];
 	const char *listen[4]; /* NULL-ended */

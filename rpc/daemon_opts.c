@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "rpc/addr.h"
+#include "rpc/gm_link.h"
 #include "rpc/conf.h"
 #include "rpc/daemon.h"
 #include "rpc/key.h"
@@ -67,7 +68,7 @@ static bool set_listen(struct common *c, const char *v)
 static bool set_gm(struct common *c, const char *v)
 {
 	c->o->gm = v;
-	return strlen(v) < WIRE_ADDR_MAX;
+	return strlen(v) < GM_ADDRS_MAX;
 }
 
 static bool set_data(struct common *c, const char *v)
@@ -165,7 +166,7 @@ static const struct {
     {"--conf", "FILE", "lego.conf: what is not given here stands there; --name says whose settings are meant", set_conf},
     {"--name", "NAME", "this component's id in the cluster, such as m0", set_name},
     {"--listen", "ADDR", "unix:/path or tcp:host:port (port 0: any); may be repeated, the first is registered", set_listen},
-    {"--gm", "ADDR", "the manager", set_gm},
+    {"--gm", "ADDR", "the manager; of several one leads: ADDR,ADDR", set_gm},
     {"--key", "FILE", "the cluster key: 32 bytes, readable by the owner only", set_key},
     {"--data", "DIR", "where durable state is kept", set_data},
     {"--metrics", "ADDR", "where /metrics and /healthz are served, by HTTP: tcp:host:port or unix:/path", set_metrics},
@@ -304,7 +305,9 @@ static int take_settings(struct common *c, const struct daemon_option *own, u32 
 static bool own_host(const char *gm, char *host, size_t room, char *err, size_t err_len)
 {
 	struct addr a;
-	if (addr_parse(gm, &a, err, err_len))
+	char first[WIRE_ADDR_MAX] = "";
+	(void)gm_addr_at(gm, 0, first);
+	if (addr_parse(first, &a, err, err_len))
 		return false;
 	int s = socket(a.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	bool ok = s >= 0 && !connect(s, (struct sockaddr *)&a.ss, a.len) && !addr_bound(s, host, room);
@@ -335,6 +338,18 @@ static char *path_of(const char *dir, const char *name, const char *prefix, cons
 	return text;
 }
 
+/* One of several managers is called gm0, gm1, ... in the order of their addresses. */
+static bool manager_listen(struct common *c, const char *gm)
+{
+	static char addr[WIRE_ADDR_MAX];
+	const char *digits = c->o->name + strcspn(c->o->name, "0123456789");
+	u32 at = gm_addr_at(gm, 1, addr) ? (u32)strtoul(digits, NULL, 10) : 0;
+	if (gm_addr_at(gm, at, addr))
+		return set_listen(c, addr);
+	snprintf(c->err, sizeof(c->err), "manager = %s has no address for %s: give it a listen of its own, or call it gm0, gm1, ...", gm, c->o->name);
+	return false;
+}
+
 /* Where the node is reached: by others, and by programs of this host. A processor node hands descriptors over, so it has a socket here always. */
 static bool default_listen(struct common *c, const char *gm, const char *run)
 {
@@ -342,7 +357,7 @@ static bool default_listen(struct common *c, const char *gm, const char *run)
 	char host[WIRE_ADDR_MAX] = "";
 	bool over_tcp = !strncmp(gm, "tcp:", 4), first = !c->o->nlisten;
 	if (first && c->o->kind == KIND_MANAGER)
-		return set_listen(c, gm);
+		return manager_listen(c, gm);
 	if (first && over_tcp) {
 		if (!own_host(gm, host, sizeof(host), c->err, sizeof(c->err)))
 			return false;

@@ -13,6 +13,8 @@
 
 #define REDIAL_MIN_NS (50 * NSEC_PER_MSEC)
 #define REDIAL_MAX_NS (2 * NSEC_PER_SEC)
+#define REDIAL_SEVERAL_NS (200 * NSEC_PER_MSEC)
+#define DIAL_SEVERAL_NS	  (600 * NSEC_PER_MSEC) /* one that is stopped takes the call and says nothing */
 #define POLL_NS	      (100 * NSEC_PER_MSEC) /* between two looks while dialling, registering or waiting for a beat's answer */
 #define LINK_CALLS    256u
 
@@ -28,11 +30,29 @@ struct gm_link {
 	bool complained; /* the broken line was logged */
 	u64 next_ns;	 /* dial (IDLE), register again (REGISTERING) or beat (UP) then */
 	u64 backoff_ns;
+	u64 dial_until_ns; /* DIALLING: of several managers, the next one is tried then */
 	u64 term;
 	u32 beat_ms, lease_ms;
 	struct gm_beat_req last; /* beat */
+	char gm_list[GM_ADDRS_MAX]; /* as given: one or more */
+	u32 gm_at, gm_count;	    /* which of them is dialled */
 	char gm_addr[WIRE_ADDR_MAX], own_addr[WIRE_ADDR_MAX], name[WIRE_NAME_MAX];
 };
+
+bool gm_addr_at(const char *list, u32 i, char addr[WIRE_ADDR_MAX])
+{
+	static const char apart[] = ", \t";
+	for (list += strspn(list, apart); *list && i; i--) {
+		list += strcspn(list, apart);
+		list += strspn(list, apart);
+	}
+	size_t len = strcspn(list, apart);
+	if (!len || len >= WIRE_ADDR_MAX)
+		return false;
+	memset(addr, 0, WIRE_ADDR_MAX);
+	memcpy(addr, list, len);
+	return true;
+}
 
 static void copy_name(char *to, const char *from, size_t room)
 {
@@ -48,7 +68,10 @@ struct gm_link *gm_link_new(const struct node_env *env, const struct gm_link_con
 		return NULL;
 	l->env = env;
 	l->cfg = *cfg;
-	copy_name(l->gm_addr, cfg->gm_addr, sizeof(l->gm_addr));
+	copy_name(l->gm_list, cfg->gm_addr, sizeof(l->gm_list));
+	while (gm_addr_at(l->gm_list, l->gm_count, l->gm_addr))
+		l->gm_count++;
+	(void)gm_addr_at(l->gm_list, 0, l->gm_addr);
 	copy_name(l->own_addr, cfg->own_addr, sizeof(l->own_addr));
 	copy_name(l->name, cfg->name, sizeof(l->name));
 	l->backoff_ns = REDIAL_MIN_NS;
@@ -77,7 +100,11 @@ static void line_lost(struct gm_link *l)
 	l->conn = 0;
 	l->beating = false;
 	l->next_ns = l->env->now_ns(l->env->ctx) + l->backoff_ns + jitter % (u32)(l->backoff_ns / 4);
-	l->backoff_ns = MIN(l->backoff_ns * 2, REDIAL_MAX_NS);
+	if (l->gm_count > 1) { /* another one may lead by now: they are asked in turn, never far apart */
+		l->gm_at = (l->gm_at + 1) % l->gm_count;
+		(void)gm_addr_at(l->gm_list, l->gm_at, l->gm_addr);
+	}
+	l->backoff_ns = MIN(l->backoff_ns * 2, l->gm_count > 1 ? REDIAL_SEVERAL_NS : REDIAL_MAX_NS);
 }
 
 static void hang_up(struct gm_link *l)
@@ -101,6 +128,7 @@ static void dial(struct gm_link *l)
 	};
 	copy_name(h.name, l->name, sizeof(h.name));
 	l->state = LINK_DIALLING;
+	l->dial_until_ns = l->gm_count > 1 ? l->env->now_ns(l->env->ctx) + DIAL_SEVERAL_NS : UINT64_MAX;
 	l->conn = l->env->dial(l->env->ctx, l->gm_addr, &h);
 	if (!l->conn)
 		line_lost(l);
@@ -181,6 +209,10 @@ static void registered(void *self, void *arg, s32 status, const struct msg *m)
 			hang_up(l);
 		return;
 	}
+	if (status == -WIRE_NOT_LEADER) {
+		hang_up(l);
+		return;
+	}
 	if (status || !m || m->fixed_len != sizeof(rep)) {
 		register_refused(l, status ? status : -EPROTO);
 		return;
@@ -246,7 +278,7 @@ bool gm_link_closed(struct gm_link *l, conn_id c)
 	if (!c || c != l->conn)
 		return false;
 	if (!l->complained)
-		l->env->log(l->env->ctx, LOG_WARN, "no manager at %s; dialling until it is back", l->gm_addr);
+		l->env->log(l->env->ctx, LOG_WARN, "no manager at %s; dialling until it is back", l->gm_list);
 	l->complained = true;
 	line_lost(l);
 	node_calls_closed(l->calls, c);
@@ -256,6 +288,8 @@ bool gm_link_closed(struct gm_link *l, conn_id c)
 u64 gm_link_tick(struct gm_link *l, u64 now_ns)
 {
 	u64 next = node_calls_tick(l->calls, now_ns);
+	if (l->state == LINK_DIALLING && now_ns >= l->dial_until_ns)
+		hang_up(l);
 	if (now_ns >= l->next_ns) {
 		if (l->state == LINK_IDLE)
 			dial(l);

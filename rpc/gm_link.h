@@ -15,7 +15,7 @@
 struct gm_link;
 
 struct gm_link_config {
-	const char *gm_addr;  /* copied */
+	const char *gm_addr;  /* copied; several managers, of which one leads, with commas between */
 	u8 kind;	      /* enum component_kind of the owner */
 	const char *name;     /* wanted id; "" lets the manager choose */
 	const char *own_addr; /* where others dial the owner */
@@ -35,6 +35,10 @@ struct gm_link_config {
 };
 
 #define GM_LINK_MAX_PROCS (MSG_MAX_DATA / sizeof(struct proc_report)) /* in one beat */
+
+#define GM_ADDRS_MAX (8 * WIRE_ADDR_MAX)
+/* The i-th address of a list of them. False: there is none. */
+bool gm_addr_at(const char *list, u32 i, char addr[WIRE_ADDR_MAX]);
 
 struct gm_link *gm_link_new(const struct node_env *env, const struct gm_link_config *cfg);
 void gm_link_free(struct gm_link *l);

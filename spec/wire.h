@@ -61,6 +61,7 @@ enum wire_status {
 	/* this node */
 	WIRE_DOWN = 4160, /* connection broken */
 	WIRE_BUSY = 4161,
+	WIRE_NOT_LEADER = 4162, /* a manager that stands by: another one leads */
 };
 
 enum component_kind { KIND_PROCESSOR = 1, KIND_MEMORY = 2, KIND_STORAGE = 3, KIND_MANAGER = 4, KIND_CLIENT = 5 };

@@ -55,7 +55,7 @@ static struct sd *make(const struct daemon_opts *o, struct daemon *d)
 int sd_main(int argc, char **argv)
 {
 	struct daemon_opts o = {
-	    .prog = "sd", .about = "Serves files to the processes and memory nodes of a cluster.", .kind = KIND_STORAGE};
+	    .prog = "sd", .about = "Serves files to the processes and memory nodes of a cluster.", .kind = KIND_STORAGE, .defers = true};
 	int rc = daemon_options(&o, NULL, 0, NULL, argc, argv);
 	if (rc != DAEMON_GO_ON)
 		return rc;

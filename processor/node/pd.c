@@ -20,6 +20,8 @@ const char *pd_status_text(s32 status)
 {
 	const char *text;
 	switch (-status) {
+	case WIRE_NOT_LEADER:
+		return "no manager leads";
 	case WIRE_WAIT:
 		return "not now";
 	case WIRE_STALE:

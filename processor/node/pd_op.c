@@ -205,7 +205,7 @@ static bool place_taken(struct pd *pd, struct op *op, const struct gm_place_rep 
 /* The manager's reply names what it found: an empty name is the kind that is missing. */
 static void place_refused(struct pd *pd, struct op *op, s32 status, const struct gm_place_rep *rep)
 {
-	if (status == -WIRE_WAIT) { /* it started just now and does not know yet who lives */
+	if (status == -WIRE_WAIT || status == -WIRE_DOWN || status == -WIRE_NOT_LEADER) { /* it has just started, or is about to: a new program waits */
 		op->waiting = false;
 		op->retry_ns = pd_now(pd) + PLACE_RETRY_NS;
 	} else if (status == -EOPNOTSUPP && op->replicas) {
@@ -247,7 +247,12 @@ static enum step_result step_place(struct pd *pd, struct op *op)
 		return STEP_WAIT;
 	pd_copy_name(req.vnode, op->vnode_name, sizeof(req.vnode));
 	pd_copy_name(req.node, pd->name, sizeof(req.node));
-	return pd_op_asked_gm(pd, op, gm_link_call(pd->gm, OP_GM_PLACE, &req, sizeof(req), place_came, op));
+	int rc = gm_link_call(pd->gm, OP_GM_PLACE, &req, sizeof(req), place_came, op);
+	if (rc == -WIRE_DOWN) {
+		op->retry_ns = pd_now(pd) + PLACE_RETRY_NS;
+		return STEP_WAIT;
+	}
+	return pd_op_asked_gm(pd, op, rc);
 }
 
 /* ---- steps: the vNode's sandbox and tree */
