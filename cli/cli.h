@@ -85,6 +85,9 @@ struct cluster_opts {
 	const char *spread, *near, *region; /* the manager's --gmm, --near, --region; NULL: its defaults */
 	u64 excache_bytes, excache_max_bytes; /* of one process; 0: default */
 	u64 budget_bytes; /* of all processes of a processor node; 0: default */
+	const char *store, *store_dir; /* of memory nodes; NULL: dram; the cluster's directory */
+	u32 store_ratio; /* 0: default */
+	u64 store_front; /* 0: default */
 	u32 replicas;
 	const char *transport; /* "shm" (default), "tcp" */
 	bool encrypt;

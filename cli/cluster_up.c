@@ -94,6 +94,25 @@ static void listen_option(struct args *a, const struct up *u, const struct clust
 		arg(a, "unix:%s/%s.sock", u->c->dir, k->name);
 }
 
+static void store_options(struct args *a, const struct up *u)
+{
+	const struct cluster_opts *o = u->opts;
+
+	if (!o->store)
+		return;
+	option(a, "--store", o->store);
+	if (!strcmp(o->store, "file"))
+		option(a, "--store-path", o->store_dir ? o->store_dir : u->c->dir);
+	if (o->store_ratio) {
+		arg(a, "--store-ratio");
+		arg(a, "%u", o->store_ratio);
+	}
+	if (o->store_front) {
+		arg(a, "--store-front");
+		arg(a, "%llu", (unsigned long long)o->store_front);
+	}
+}
+
 static void kind_options(struct args *a, const struct up *u, const struct cluster_component *k)
 {
 	if (k->kind == KIND_MANAGER) {
@@ -116,6 +135,7 @@ static void kind_options(struct args *a, const struct up *u, const struct cluste
 	if (k->kind == KIND_MEMORY) {
 		arg(a, "--memory");
 		arg(a, "%llu", (unsigned long long)u->memory_bytes);
+		store_options(a, u);
 	}
 	if (k->kind == KIND_PROCESSOR) {
 		size_option(a, "--excache", u->opts->excache_bytes);

@@ -20,11 +20,11 @@ static const struct cli_usage usage = {
 
 static int show_components(json_t *status)
 {
-	static const char *const header[] = {"ID", "KIND", "STATE", "PID>", "USED>", "TOTAL>", "BEAT>", "ADDRESS"};
+	static const char *const header[] = {"ID", "KIND", "STATE", "PID>", "USED>", "TOTAL>", "STORE", "HELD>", "BEAT>", "ADDRESS"};
 	struct table t;
 	size_t i;
 	json_t *k;
-	char used[16], total[16];
+	char used[16], total[16], held[16];
 	table_start(&t, header, ARRAY_SIZE(header));
 	json_array_foreach(json_object_get(status, "components"), i, k) {
 		u64 bytes = view_number(k, "total_bytes");
@@ -34,6 +34,8 @@ static int show_components(json_t *status)
 		table_cell(&t, "%llu", (unsigned long long)view_number(k, "pid"));
 		table_cell(&t, "%s", bytes ? cli_show_size(used, view_number(k, "used_bytes")) : "");
 		table_cell(&t, "%s", bytes ? cli_show_size(total, bytes) : "");
+		table_cell(&t, "%s", view_text(k, "store"));
+		table_cell(&t, "%s", *view_text(k, "store") ? cli_show_size(held, view_number(k, "store_bytes")) : "");
 		table_cell(&t, "%.1f s", (double)view_number(k, "heartbeat_age_ms") / 1000);
 		table_cell(&t, "%s", view_text(k, "address"));
 	}

@@ -504,6 +504,8 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		c->files = req.files;
 		c->committed_bytes = req.committed_bytes;
 		c->load = req.load;
+		c->store = req.store;
+		c->store_bytes = req.store_bytes;
 		c->figures = (struct gm_figures){req.bytes_in, req.bytes_out, req.misses, req.fetches, req.miss_ns};
 		c->handed_bytes = 0;
 		c->s.total_bytes = req.total_bytes;

@@ -39,6 +39,8 @@ struct gm_component {
 	u32 seat_1;      /* processor: its seat + 1; 0: not asked of the store yet */
 	u64 committed_bytes; /* memory: promised, as it said */
 	u64 handed_bytes;    /* … and given to it since */
+	u32 store;	     /* memory: enum store_kind */
+	u64 store_bytes;
 	u32 load;            /* requests between its last two beats */
 	struct gm_figures figures; /* as it last said */
 	u32 placed;      /* given to it since its last beat */

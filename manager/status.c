@@ -58,6 +58,8 @@ static json_t *component(const struct gm *g, const struct gm_component *c)
 	if (figures)
 		json_object_update(o, figures);
 	json_decref(figures);
+	json_object_set_new(o, "store", json_string(store_word(c->store)));
+	json_object_set_new(o, "store_bytes", json_integer((json_int_t)c->store_bytes));
 	return o;
 }
 

@@ -144,7 +144,14 @@ const void *file_cache_line(struct file_cache *c, struct file_window *w, u32 i)
 	if (!(w->present & 1u << i))
 		return NULL;
 	touch(c, w);
-	return page_data(c->store, w->page[i]);
+	const void *bytes = page_data(c->store, w->page[i]);
+
+	if (!bytes) { /* the store lost it: to be read again */
+		page_drop(c->store, w->page[i]);
+		c->used--;
+		w->present &= ~(1u << i);
+	}
+	return bytes;
 }
 
 /* Drops windows, oldest first, until a page is free in the budget; never w, which is the newest. */
@@ -170,11 +177,15 @@ void file_cache_fill(struct file_cache *c, struct file_window *w, u32 i, const v
 	touch(c, w);
 	if (c->used >= c->budget)
 		make_room(c);
-	page_ref p = page_alloc(c->store);
+	page_ref p = page_alloc(c->store); /* the budget is set aside in the store */
+	u8 *buf = p ? page_buffer(c->store, p) : NULL;
 
-	assert(p); /* the budget is set aside in the store */
-	u8 *buf = page_buffer(c->store, p);
-
+	if (!buf) { /* it is broken: nothing is kept */
+		assert(page_store_error(c->store));
+		if (p)
+			page_drop(c->store, p);
+		return;
+	}
 	memcpy(buf, bytes, len);
 	memset(buf + len, 0, LINE_SIZE - len);
 	w->page[i] = p;

@@ -102,6 +102,11 @@ void home_copy(struct home_op *op)
 		u64 lo = op->cursor;
 		u32 len = part_gather(op->md, op->ms->s, lo, end, op->buf, &rep);
 
+		if (len == PART_LOST) {
+			op->status = -EIO;
+			list_append(&op->md->ready, &op->link);
+			return;
+		}
 		op->cursor = rep.next;
 		if (rep.count)
 			copy_to(op, to, lo, end, rep.count, len);

@@ -78,11 +78,12 @@ static void queue_lines(struct part *p, struct md_space *ms)
 	s->req.lo = h->fill_at;
 	s->req.hi = VA_END;
 	h->fill_at = rep.next;
-	if (rep.count)
+	if (s->len != PART_LOST && rep.count)
 		return;
+	h->fill_failed |= s->len == PART_LOST;
+	h->filled = s->len != PART_LOST;
 	list_unlink(&s->link);
 	free(s);
-	h->filled = true;
 }
 
 void home_mirror_next(struct part *p)

@@ -325,6 +325,10 @@ static void read_here(struct home_op *op)
 	}
 	u32 len = part_gather(op->md, op->ms->s, mv->next, mv->hi, buf, &rep);
 
+	if (len == PART_LOST) {
+		op->status = -EIO;
+		return;
+	}
 	mv->next = rep.next;
 	pass_on(op, PART_WRITE, rep.count, buf, len);
 }

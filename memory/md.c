@@ -16,7 +16,6 @@
 #define IDLE_TICK_NS NSEC_PER_SEC
 #define WORK_TICK_NS (200 * NSEC_PER_USEC) /* between two bounded pieces of freeing */
 #define LATER_NS (50 * NSEC_PER_MSEC)
-#define TRIM_TICK_NS (5 * NSEC_PER_MSEC)
 
 u64 md_now(const struct md *md)
 {
@@ -466,8 +465,7 @@ static u64 md_tick(void *self, u64 now_ns)
 		next = MIN(next, now_ns + LATER_NS);
 	if (core_reap(&md->core))
 		next = MIN(next, now_ns + WORK_TICK_NS);
-	if (core_trim(&md->core))
-		next = MIN(next, now_ns + TRIM_TICK_NS);
+	next = MIN(next, md_store_tick(md, now_ns));
 	return next;
 }
 
@@ -480,13 +478,16 @@ static void metrics(void *self, struct metrics *m)
 #define X(name) metric(m, METRIC_COUNTER, "lego_memory_events_total", "What the memory node did.", "event=\"" #name "\"", (double)md->counters.name);
 	MD_COUNTERS(X)
 #undef X
+	md_store_metrics(md, m);
 }
 
 static const char *unhealthy(void *self)
 {
 	const struct md *md = self;
 
-	return md->gm ? gm_link_unhealthy(md->gm) : NULL;
+	const char *store = page_store_error(md->core.store);
+
+	return store || !md->gm ? store : gm_link_unhealthy(md->gm);
 }
 
 static void leaving(void *self)
@@ -540,11 +541,13 @@ static void fill_beat(void *self, struct gm_beat_req *beat, const struct proc_re
 	struct md_stat st;
 
 	md_stat(self, &st);
-	beat->committed_bytes = st.committed_bytes + st.total_bytes - st.cap_bytes;
+	beat->committed_bytes = page_store_admits(md->core.store) ? st.committed_bytes + st.total_bytes - st.cap_bytes : st.total_bytes;
 	beat->load = (u32)MIN(served - md->load_seen, UINT32_MAX);
 	md->load_seen = served;
 	beat->used_bytes = st.held_bytes;
 	beat->total_bytes = st.total_bytes;
+	beat->store_bytes = st.store.host_bytes;
+	beat->store = md->cfg.store_kind ? md->cfg.store_kind : STORE_DRAM;
 	beat->state = COMP_UP;
 	beat->channels = ((struct md *)self)->nchannels;
 	beat->spaces = (u32)st.spaces;
@@ -558,7 +561,7 @@ static bool start_gm(struct md *md)
 		.name = md->cfg.name,
 		.own_addr = md->cfg.own_addr,
 		.incarnation = md->cfg.incarnation,
-		.total_bytes = md->cfg.memory_bytes,
+		.total_bytes = page_store_total(md->core.store) * LINE_SIZE,
 		.host_pid = md->cfg.host_pid,
 		.cores = md->cfg.cores,
 		.self = md,
@@ -602,12 +605,18 @@ struct md *md_new(const struct node_env *env, const struct md_config *cfg)
 	list_init(&md->owners);
 	list_init(&md->sds);
 	list_init(&md->parked);
+	list_init(&md->stored);
 	u64 pages = cache_pages(&md->cfg);
 
 	md->shadow = (struct mem_core){.cap_bytes = 1ull << 62};
+	struct page_store *store = cfg->store;
+	char err[STORE_ERROR_MAX];
 
-	if (cfg->memory_bytes < MD_MEMORY_MIN || core_init(&md->core, cfg->memory_bytes, pages * LINE_SIZE))
+	if (!store && cfg->memory_bytes >= MD_MEMORY_MIN)
+		store = page_store_new(&(struct page_store_config){.bytes = cfg->memory_bytes}, err);
+	if (!store)
 		goto fail;
+	core_init(&md->core, store, pages * LINE_SIZE);
 	md->cache = file_cache_new(md->core.store, pages);
 	md->calls = node_calls_new(env, md, CALLS);
 	if (!md->cache || !md->calls || md_read_init(md) || !start_gm(md))
@@ -679,4 +688,5 @@ void md_stat(const struct md *md, struct md_stat *st)
 		.parked = md->nparked,
 		.counters = md->counters,
 	};
+	page_store_stat(md->core.store, &st->store);
 }

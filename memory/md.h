@@ -3,6 +3,7 @@
 #ifndef LEGO_MEMORY_MD_H
 #define LEGO_MEMORY_MD_H
 
+#include "memory/page_store.h"
 #include "rpc/node.h"
 
 struct md_config {
@@ -12,6 +13,8 @@ struct md_config {
 	u64 incarnation;
 	u64 memory_bytes;    /* everything pages may take: programs and file cache */
 	u64 cache_bytes;     /* of that, for file pages; 0: an eighth, at most 256 MiB */
+	struct page_store *store; /* taken, also when md_new fails; NULL: memory_bytes of dram */
+	u8 store_kind;       /* enum store_kind, to be shown */
 	u64 lease_ns;        /* spaces of a pd outlive its broken connection this long; 0: 10 s */
 	u32 host_pid, cores;
 	void (*ready)(void *arg); /* registered with the manager (at once when there is none); may be NULL */
@@ -47,6 +50,7 @@ struct md_stat {
 	u64 committed_bytes;         /* charged */
 	u64 held_bytes;              /* pages of programs' lines */
 	u64 cache_bytes;             /* file pages */
+	struct page_store_stat store;
 	u64 spaces, parked;          /* parked: fetches waiting for the storage node */
 	struct md_counters counters;
 };
@@ -55,6 +59,8 @@ struct md;
 
 struct md *md_new(const struct node_env *env, const struct md_config *cfg); /* NULL: no memory */
 void md_free(struct md *md); /* the env may be gone already */
+/* page_store_fd is readable. */
+void md_store_event(void *md);
 const struct node_ops *md_ops(void); /* self: the struct md */
 void md_stat(const struct md *md, struct md_stat *st);
 

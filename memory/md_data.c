@@ -39,6 +39,7 @@ struct gather { /* one fetch being put together */
 	struct file_window *win; /* hint: window of the last file line */
 	const struct file_ref *win_file;
 	struct file_miss miss; /* the demanded line's, when gather_line says false */
+	bool lost;	       /* the store lost the demanded line */
 };
 
 static void add_data(struct gather *g, u32 bit, const void *bytes)
@@ -105,6 +106,16 @@ static bool gather_absent(struct gather *g, u32 bit, u64 va)
 	return true;
 }
 
+static void add_page(struct gather *g, u32 bit, page_ref p)
+{
+	const void *bytes = page_data(g->md->core.store, p);
+
+	if (bytes)
+		add_data(g, bit, bytes);
+	else
+		g->lost |= bit == g->req->demand;
+}
+
 /* Puts the wanted lines together. False: the demanded one must be read first. */
 static bool gather_lines(struct gather *g)
 {
@@ -126,7 +137,7 @@ static bool gather_lines(struct gather *g)
 		if (p == PAGE_ZERO)
 			g->rep.zero |= 1ull << bit;
 		else if (p != PAGE_ABSENT)
-			add_data(g, bit, page_data(g->md->core.store, p));
+			add_page(g, bit, p);
 		else if (!gather_absent(g, bit, va))
 			return false;
 	}
@@ -163,12 +174,27 @@ void md_serve_fetch(struct md *md, struct md_conn *c, const struct msg_hdr *hdr,
 	g.vma = NULL;
 	g.win = NULL;
 	g.win_file = NULL;
+	g.lost = false;
+	if (!deadline_ns)
+		deadline_ns = md_now(md) + FETCH_DEADLINE_NS;
+	s32 rc;
+
+	if (!md_store_ready(md, c, req)) {
+		rc = md_park_stored(md, c, hdr, req, deadline_ns);
+		if (rc)
+			md_refuse(md, c, hdr, rc);
+		return;
+	}
 	if (gather_lines(&g)) {
+		if (g.lost) {
+			md_refuse(md, c, hdr, -EIO);
+			return;
+		}
 		send_fetch_reply(md, c, hdr, &g);
 		return;
 	}
 	md->counters.file_misses++;
-	int rc = md_park(md, c, hdr, req, &g.miss, deadline_ns ? deadline_ns : md_now(md) + FETCH_DEADLINE_NS);
+	rc = md_park(md, c, hdr, req, &g.miss, deadline_ns);
 
 	if (rc)
 		md_refuse(md, c, hdr, rc);
@@ -236,15 +262,18 @@ static bool writeback_valid(const struct msg *m, u32 count)
 	return m->data_len == need;
 }
 
-static void writeback_line(struct md *md, struct space *s, const struct wb_line *l, const u8 *bytes, u64 bit, const struct vma **hint,
+/* False: the store takes no more lines. */
+static bool writeback_line(struct md *md, struct space *s, const struct wb_line *l, const u8 *bytes, u64 bit, const struct vma **hint,
 			   struct mem_writeback_rep *rep)
 {
 	if (bytes && crc32c(0, bytes, LINE_SIZE) != l->crc) {
 		md->counters.bad_crc++;
-		return; /* in neither mask: to be sent again */
+		return true; /* in neither mask: to be sent again */
 	}
 	enum space_write w = space_write(s, l->addr, bytes, l->version, hint);
 
+	if (w == SPACE_BROKEN)
+		return false;
 	if (w == SPACE_COMMITTED) {
 		rep->committed |= bit;
 		md->counters.lines_in++;
@@ -252,6 +281,7 @@ static void writeback_line(struct md *md, struct space *s, const struct wb_line 
 		rep->refused |= bit;
 		md->counters.refused_lines++;
 	}
+	return true;
 }
 
 /* 0: all lines are this node's to take. */
@@ -296,7 +326,10 @@ void md_writeback(struct md *md, struct md_conn *c, const struct msg *m)
 		__builtin_memcpy(&l, m->data + i * sizeof(l), sizeof(l));
 		bool zero = l.flags & WB_ZERO;
 
-		writeback_line(md, c->space->s, &l, zero ? NULL : bytes, 1ull << i, &hint, &rep);
+		if (!writeback_line(md, c->space->s, &l, zero ? NULL : bytes, 1ull << i, &hint, &rep)) {
+			md_refuse(md, c, &m->hdr, -EIO);
+			return;
+		}
 		if (!zero)
 			bytes += LINE_SIZE;
 	}

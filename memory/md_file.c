@@ -214,6 +214,28 @@ void md_sd_kick(struct md *md, struct md_sd *sd)
 	sd_kick(md, sd, md_now(md));
 }
 
+/* For lines that the page store brings; its event serves the fetch again. */
+int md_park_stored(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct mem_fetch_req *req, u64 deadline_ns)
+{
+	struct parked *p = c->nparked < PARKED_PER_CONN ? calloc(1, sizeof(*p)) : NULL;
+
+	if (!p)
+		return c->nparked < PARKED_PER_CONN ? -ENOMEM : -WIRE_WAIT;
+	*p = (struct parked){.conn = c, .hdr = *hdr, .req = *req, .deadline_ns = deadline_ns};
+	link_by_deadline(md, p);
+	list_append(&md->stored, &p->window);
+	c->nparked++;
+	md->nparked++;
+	return 0;
+}
+
+void md_unpark_serve(struct md *md, struct parked *p)
+{
+	unpark(md, p);
+	md_serve_fetch(md, p->conn, &p->hdr, &p->req, NULL, p->deadline_ns);
+	free(p);
+}
+
 int md_park_read(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct sd_io_req *io, struct file_window *w, u32 line,
 		 u64 deadline_ns, u32 tries)
 {

@@ -4,6 +4,7 @@
  * md_data.c  MEM_FETCH, MEM_WRITEBACK
  * md_file.c  lines of files: reads of the storage node, fetches parked for them
  * md_read.c  MEM_FILE_READ: files served under leases of their storage node
+ * md_store.c  fetches that wait for the page store; its errors
  * md_chain.c pairs of nodes that keep the same spaces, and what their changes mean here
  * md_peer.c  lines to other memory nodes
  * part.c     what home asks of an owner
@@ -18,6 +19,7 @@
 #include "memory/region.h"
 #include "memory/space.h"
 #include "rpc/gm_link.h"
+#include "rpc/metrics.h"
 
 struct md_owner { /* a pd's life: name and incarnation; the spaces it made live as long as it does, and a lease */
 	struct list link; /* md.owners */
@@ -91,7 +93,7 @@ struct md_conn {
 
 struct parked { /* a fetch that waits for a line of a file */
 	struct list link;   /* md.parked, in order of deadlines */
-	struct list window; /* file_window.waiters */
+	struct list window; /* file_window.waiters, or md.stored */
 	struct md_conn *conn;
 	struct msg_hdr hdr;
 	union {
@@ -125,6 +127,8 @@ struct md {
 	struct idmap spaces;      /* asid → md_space */
 	struct list owners, sds;
 	struct list parked;
+	struct list stored; /* parked.window: those that wait for the page store */
+	u64 store_errors;   /* told */
 	u32 nparked, nchannels; /* channels: connections of processes */
 	struct read_files *reading;
 	bool ready_told;
@@ -172,7 +176,9 @@ void md_part_apply(struct md *md, struct md_conn *c, const struct msg *m);
 void md_part_read(struct md *md, struct md_conn *c, const struct msg *m);
 /* One step at a part that is here. */
 s32 part_execute(struct md *md, struct md_space *ms, const struct part_req *r, const u8 *data, u32 len);
-/* The first lines of [lo, hi): records, then bytes, in buf (MEM_WRITEBACK's largest). Returns bytes; rep says how many and where to go on. */
+/* The first lines of [lo, hi): records, then bytes, in buf (MEM_WRITEBACK's largest). Returns bytes; rep says how many and where to go on.
+ * PART_LOST: the store has lost a line. */
+#define PART_LOST UINT32_MAX
 u32 part_gather(const struct md *md, const struct space *s, u64 lo, u64 hi, u8 *buf, struct part_read_rep *rep);
 #define PART_BUF (FETCH_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line)))
 
@@ -199,7 +205,15 @@ struct md_space *md_space_find(const struct md *md, u64 asid);
 struct md_space *md_space_adopt(struct md *md, struct space *s, struct md_owner *owner, struct md_sd *sd, struct md_chain *ch);
 void md_space_end(struct md *md, struct md_space *ms);
 
+/* ---- md_store.c */
+/* All lines that the fetch names can be read without waiting for a device; else they are on their way. */
+bool md_store_ready(struct md *md, const struct md_conn *c, const struct mem_fetch_req *req);
+u64 md_store_tick(struct md *md, u64 now_ns);
+void md_store_metrics(const struct md *md, struct metrics *m);
+
 /* ---- md_file.c */
+int md_park_stored(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct mem_fetch_req *req, u64 deadline_ns);
+void md_unpark_serve(struct md *md, struct parked *p); /* p is gone */
 struct file_miss { /* a demanded line that is not cached */
 	const struct file_ref *file;
 	u64 line;     /* of the file */

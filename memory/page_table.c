@@ -307,6 +307,15 @@ static bool is_stale(const struct page_table *pt, u64 va, u64 version)
 	return l && l->page[pt_index(va)] != PAGE_ABSENT && l->version[pt_index(va)] >= version;
 }
 
+static bool store_line(struct page_store *store, page_ref p, const void *bytes)
+{
+	void *to = page_buffer(store, p);
+
+	if (to)
+		memcpy(to, bytes, LINE_SIZE);
+	return to != NULL;
+}
+
 enum pt_write pt_write(struct page_table *pt, u64 va, const void *bytes, u64 version)
 {
 	struct page_store *store = pt->pool->store;
@@ -318,11 +327,17 @@ enum pt_write pt_write(struct page_table *pt, u64 va, const void *bytes, u64 ver
 	struct pt_leaf *l = own_leaf(pt, va);
 
 	if (bytes && is_page(l->page[i]) && page_refs(store, l->page[i]) == 1) {
-		memcpy(page_buffer(store, l->page[i]), bytes, LINE_SIZE);
+		if (!store_line(store, l->page[i], bytes))
+			return PT_FULL;
 		l->version[i] = version;
 		return PT_WRITTEN;
 	}
 	page_ref p = bytes ? page_alloc(store) : PAGE_ZERO;
+
+	if (p != PAGE_ABSENT && bytes && !store_line(store, p, bytes)) {
+		page_drop(store, p);
+		p = PAGE_ABSENT;
+	}
 
 	if (p == PAGE_ABSENT) {
 		if (l->pages + l->zeros == 0) {
@@ -331,8 +346,6 @@ enum pt_write pt_write(struct page_table *pt, u64 va, const void *bytes, u64 ver
 		}
 		return PT_FULL;
 	}
-	if (bytes)
-		memcpy(page_buffer(store, p), bytes, LINE_SIZE);
 	put_entry(pt, l, i, p, version);
 	return PT_WRITTEN;
 }

@@ -66,7 +66,7 @@ static inline u32 pt_index(u64 va)
 
 enum pt_write { PT_WRITTEN, PT_STALE, PT_FULL };
 /* Stores a line's image: bytes (LINE_SIZE of them) or NULL for all zeros. PT_STALE: the table holds this version or a newer one, nothing
- * changed. PT_FULL: the store has no page (cannot happen to a charged line). Reserve 1 leaf, PT_DEPTH_DIRS dirs. */
+ * changed. PT_FULL: the store has no page (a charged line: only when it is broken). Reserve 1 leaf, PT_DEPTH_DIRS dirs. */
 enum pt_write pt_write(struct page_table *pt, u64 va, const void *bytes, u64 version);
 
 /* Drops the lines of [lo, hi). Reserve 2 leaves. */

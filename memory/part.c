@@ -101,7 +101,8 @@ static s32 write_lines(struct md_space *ms, const struct part_req *r, const u8 *
 	return 0;
 }
 
-static void gather_leaf(const struct md *md, const struct pt_leaf *leaf, u64 base, u64 hi, struct part_read_rep *rep, struct wb_line *rec,
+/* False: the store has lost a line. */
+static bool gather_leaf(const struct md *md, const struct pt_leaf *leaf, u64 base, u64 hi, struct part_read_rep *rep, struct wb_line *rec,
 			const void **bytes)
 {
 	for (; rep->next < MIN(hi, base + LEAF_SPAN) && rep->count < FETCH_MAX_LINES; rep->next += LINE_SIZE) {
@@ -110,6 +111,8 @@ static void gather_leaf(const struct md *md, const struct pt_leaf *leaf, u64 bas
 		if (p == PAGE_ABSENT)
 			continue;
 		bytes[rep->count] = p == PAGE_ZERO ? NULL : page_data(md->core.store, p);
+		if (!bytes[rep->count] && p != PAGE_ZERO)
+			return false;
 		rec[rep->count] = (struct wb_line){.addr = rep->next, .version = leaf->version[pt_index(rep->next)]};
 		if (p == PAGE_ZERO)
 			rec[rep->count].flags = WB_ZERO;
@@ -117,6 +120,7 @@ static void gather_leaf(const struct md *md, const struct pt_leaf *leaf, u64 bas
 			rec[rep->count].crc = crc32c(0, bytes[rep->count], LINE_SIZE);
 		rep->count++;
 	}
+	return true;
 }
 
 u32 part_gather(const struct md *md, const struct space *s, u64 lo, u64 hi, u8 *buf, struct part_read_rep *rep)
@@ -134,7 +138,8 @@ u32 part_gather(const struct md *md, const struct space *s, u64 lo, u64 hi, u8 *
 			break;
 		}
 		rep->next = MAX(rep->next, base);
-		gather_leaf(md, leaf, base, hi, rep, rec, bytes);
+		if (!gather_leaf(md, leaf, base, hi, rep, rec, bytes))
+			return PART_LOST;
 	}
 	u32 len = rep->count * (u32)sizeof(rec[0]);
 
@@ -438,6 +443,10 @@ void md_part_read(struct md *md, struct md_conn *c, const struct msg *m)
 		seg.len = rep.count * (u32)sizeof(struct part_fence);
 	} else if (buf) {
 		seg.len = part_gather(md, ms->s, r->lo, r->hi, buf, &rep);
+	}
+	if (seg.len == PART_LOST) {
+		seg.len = 0;
+		rc = -EIO;
 	}
 	(void)node_reply(md->env, c->id, &m->hdr, rc, &rep, sizeof(rep), &seg, 1);
 	free(buf);

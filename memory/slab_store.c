@@ -2,7 +2,7 @@
  *
  * A chunk is on exactly one list: FRESH (no page used, host memory given back), WARM (no page used, host memory still there),
  * PARTIAL (some used) or FULL. Allocation takes from PARTIAL first, so that freed space gathers in whole chunks, which
- * page_store_trim returns to the host. Free pages are linked through a side table: their own bytes are never touched.
+ * slab_step returns to the host. Free pages are linked through a side table: their own bytes are never touched.
  * Budget of alloc and drop: no allocation, no host call but one MADV_POPULATE_WRITE per POPULATE pages of a fresh chunk. */
 #include "memory/page_store.h"
 
@@ -33,11 +33,11 @@ struct chunk {
 	u8 list;     /* enum chunk_list */
 };
 
-struct page_store {
+struct slab {
+	struct page_store store; /* first */
 	u8 *slab; /* chunk-aligned */
 	void *map;
 	u64 map_bytes;
-	u64 npages, used;
 	u32 nchunks;
 	u32 head[NLISTS];
 	u32 count[NLISTS];
@@ -46,7 +46,7 @@ struct page_store {
 	u16 *free_next; /* inside the chunk */
 };
 
-static void list_remove(struct page_store *s, u32 c)
+static void list_remove(struct slab *s, u32 c)
 {
 	struct chunk *k = &s->chunk[c];
 
@@ -59,7 +59,7 @@ static void list_remove(struct page_store *s, u32 c)
 	s->count[k->list]--;
 }
 
-static void list_push(struct page_store *s, u32 c, enum chunk_list list)
+static void list_push(struct slab *s, u32 c, enum chunk_list list)
 {
 	struct chunk *k = &s->chunk[c];
 
@@ -72,7 +72,7 @@ static void list_push(struct page_store *s, u32 c, enum chunk_list list)
 	s->count[list]++;
 }
 
-static void list_move(struct page_store *s, u32 c, enum chunk_list list)
+static void list_move(struct slab *s, u32 c, enum chunk_list list)
 {
 	if (s->chunk[c].list == list)
 		return;
@@ -80,17 +80,17 @@ static void list_move(struct page_store *s, u32 c, enum chunk_list list)
 	list_push(s, c, list);
 }
 
-static bool store_tables(struct page_store *s)
+static bool store_tables(struct slab *s)
 {
 	s->chunk = calloc(s->nchunks, sizeof(*s->chunk));
-	s->refs = calloc(s->npages, sizeof(*s->refs));
-	s->free_next = calloc(s->npages, sizeof(*s->free_next));
+	s->refs = calloc(s->store.npages, sizeof(*s->refs));
+	s->free_next = calloc(s->store.npages, sizeof(*s->free_next));
 	if (!s->chunk || !s->refs || !s->free_next)
 		return false;
 	for (u32 i = 0; i < NLISTS; i++)
 		s->head[i] = NO_CHUNK;
 	for (u32 c = s->nchunks; c-- > 0;) {
-		u64 left = s->npages - (u64)c * CHUNK_PAGES;
+		u64 left = s->store.npages - (u64)c * CHUNK_PAGES;
 
 		s->chunk[c].size = (u16)MIN(left, CHUNK_PAGES);
 		s->chunk[c].free = NO_PAGE;
@@ -101,7 +101,7 @@ static bool store_tables(struct page_store *s)
 
 /* Chunks are as large and as aligned as the host's huge pages: a fresh chunk then is one host fault and one TLB entry, and since memory
  * goes back by whole chunks nothing is held that would not be held anyway. */
-static bool store_map(struct page_store *s)
+static bool store_map(struct slab *s)
 {
 	s->map_bytes = s->nchunks * CHUNK_BYTES + CHUNK_BYTES;
 	s->map = mmap(NULL, s->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -115,28 +115,12 @@ static bool store_map(struct page_store *s)
 	return true;
 }
 
-struct page_store *page_store_new(u64 bytes)
-{
-	struct page_store *s = calloc(1, sizeof(*s));
+static const struct page_store_ops slab_ops;
 
-	if (!s || bytes < LINE_SIZE || bytes / LINE_SIZE > UINT32_MAX - 1)
-		goto fail;
-	s->npages = bytes / LINE_SIZE;
-	s->nchunks = (u32)((s->npages + CHUNK_PAGES - 1) / CHUNK_PAGES);
-	if (!store_map(s))
-		goto fail;
-	if (!store_tables(s))
-		goto fail;
-	return s;
-fail:
-	page_store_free(s);
-	return NULL;
-}
-
-void page_store_free(struct page_store *s)
+static void slab_free(struct page_store *store)
 {
-	if (!s)
-		return;
+	struct slab *s = (struct slab *)store;
+
 	if (s->map)
 		(void)munmap(s->map, s->map_bytes);
 	free(s->chunk);
@@ -145,20 +129,39 @@ void page_store_free(struct page_store *s)
 	free(s);
 }
 
-static u8 *page_at(const struct page_store *s, page_ref p)
+struct page_store *slab_store_new(const struct page_store_config *cfg)
+{
+	struct slab *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	if (cfg->bytes < LINE_SIZE || cfg->bytes / LINE_SIZE > UINT32_MAX - 1)
+		goto fail;
+	s->store.ops = &slab_ops;
+	s->store.npages = cfg->bytes / LINE_SIZE;
+	s->nchunks = (u32)((s->store.npages + CHUNK_PAGES - 1) / CHUNK_PAGES);
+	if (!store_map(s) || !store_tables(s))
+		goto fail;
+	return &s->store;
+fail:
+	slab_free(&s->store);
+	return NULL;
+}
+
+static u8 *page_at(const struct slab *s, page_ref p)
 {
 	return s->slab + (u64)(p - 1) * LINE_SIZE;
 }
 
 /* One host call for many first touches: a fault each costs more than twice as much. Only speed hangs on its success. */
-static void populate(struct page_store *s, u32 c, u32 first)
+static void populate(struct slab *s, u32 c, u32 first)
 {
 	u32 n = MIN(POPULATE, s->chunk[c].size - first);
 
 	(void)madvise(s->slab + ((u64)c * CHUNK_PAGES + first) * LINE_SIZE, n * LINE_SIZE, MADV_POPULATE_WRITE);
 }
 
-static u32 chunk_take(struct page_store *s, u32 c)
+static u32 chunk_take(struct slab *s, u32 c)
 {
 	struct chunk *k = &s->chunk[c];
 	u32 i = k->free;
@@ -175,8 +178,9 @@ static u32 chunk_take(struct page_store *s, u32 c)
 	return i;
 }
 
-page_ref page_alloc(struct page_store *s)
+static page_ref slab_alloc(struct page_store *store)
 {
+	struct slab *s = (struct slab *)store;
 	u32 c = s->head[PARTIAL];
 
 	if (c == NO_CHUNK)
@@ -190,19 +194,23 @@ page_ref page_alloc(struct page_store *s)
 	list_move(s, c, s->chunk[c].used == s->chunk[c].size ? FULL : PARTIAL);
 	assert(s->refs[i] == 0);
 	s->refs[i] = 1;
-	s->used++;
+	s->store.used++;
 	return (page_ref)(i + 1);
 }
 
-void page_hold(struct page_store *s, page_ref p)
+static void slab_hold(struct page_store *store, page_ref p)
 {
-	assert(p && p <= s->npages && s->refs[p - 1] && s->refs[p - 1] < UINT32_MAX);
+	struct slab *s = (struct slab *)store;
+
+	assert(p && p <= s->store.npages && s->refs[p - 1] && s->refs[p - 1] < UINT32_MAX);
 	s->refs[p - 1]++;
 }
 
-void page_drop(struct page_store *s, page_ref p)
+static void slab_drop(struct page_store *store, page_ref p)
 {
-	assert(p && p <= s->npages && s->refs[p - 1]);
+	struct slab *s = (struct slab *)store;
+
+	assert(p && p <= s->store.npages && s->refs[p - 1]);
 	if (--s->refs[p - 1])
 		return;
 	u32 c = (p - 1) / CHUNK_PAGES;
@@ -211,40 +219,47 @@ void page_drop(struct page_store *s, page_ref p)
 	s->free_next[p - 1] = k->free;
 	k->free = (u16)((p - 1) % CHUNK_PAGES);
 	k->used--;
-	s->used--;
+	s->store.used--;
 	list_move(s, c, k->used ? PARTIAL : WARM);
 }
 
-u32 page_refs(const struct page_store *s, page_ref p)
+static u32 slab_refs(const struct page_store *store, page_ref p)
 {
-	assert(p && p <= s->npages);
+	const struct slab *s = (const struct slab *)store;
+
+	assert(p && p <= s->store.npages);
 	return s->refs[p - 1];
 }
 
-const void *page_data(const struct page_store *s, page_ref p)
+static const void *slab_data(struct page_store *store, page_ref p)
 {
-	assert(p && p <= s->npages);
+	struct slab *s = (struct slab *)store;
+
+	assert(p && p <= s->store.npages);
 	return page_at(s, p);
 }
 
-void *page_buffer(struct page_store *s, page_ref p)
+static void *slab_buffer(struct page_store *store, page_ref p)
 {
-	assert(page_refs(s, p) == 1);
+	struct slab *s = (struct slab *)store;
+
+	assert(slab_refs(store, p) == 1);
 	return page_at(s, p);
 }
 
-u64 page_store_total(const struct page_store *s)
+/* All of it may be taken, so all of it is admitted. */
+static void slab_stat(const struct page_store *store, struct page_store_stat *st)
 {
-	return s->npages;
+	const struct slab *s = (const struct slab *)store;
+
+	st->host_bytes = (u64)(s->nchunks - s->count[FRESH]) * CHUNK_BYTES;
+	st->front_pages = store->used;
 }
 
-u64 page_store_used(const struct page_store *s)
+static bool slab_step(struct page_store *store)
 {
-	return s->used;
-}
+	struct slab *s = (struct slab *)store;
 
-bool page_store_trim(struct page_store *s)
-{
 	for (u32 i = 0; i < TRIM_CHUNKS && s->count[WARM] > WARM_KEEP; i++) {
 		u32 c = s->head[WARM];
 		struct chunk *k = &s->chunk[c];
@@ -256,3 +271,15 @@ bool page_store_trim(struct page_store *s)
 	}
 	return s->count[WARM] > WARM_KEEP;
 }
+
+static const struct page_store_ops slab_ops = {
+	.free = slab_free,
+	.alloc = slab_alloc,
+	.hold = slab_hold,
+	.drop = slab_drop,
+	.refs = slab_refs,
+	.data = slab_data,
+	.buffer = slab_buffer,
+	.stat = slab_stat,
+	.step = slab_step,
+};

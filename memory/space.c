@@ -10,15 +10,12 @@
 #define FREE_LEAVES 256u   /* a space may have these for zero lines it is not charged for */
 #define SPARE_NODES 256u   /* tree nodes kept in the pools */
 
-int core_init(struct mem_core *core, u64 bytes, u64 reserve_bytes)
+void core_init(struct mem_core *core, struct page_store *store, u64 reserve_bytes)
 {
-	*core = (struct mem_core){.store = page_store_new(bytes)};
-	if (!core->store)
-		return -ENOMEM;
+	*core = (struct mem_core){.store = store};
 	core->pt_pool.store = core->store;
 	core->cap_bytes = page_store_total(core->store) * LINE_SIZE;
 	core->cap_bytes -= MIN(core->cap_bytes, reserve_bytes);
-	return 0;
 }
 
 void core_free(struct mem_core *core)
@@ -50,7 +47,7 @@ bool core_trim(struct mem_core *core)
 {
 	pt_pool_trim(&core->pt_pool, SPARE_NODES);
 	vma_pool_trim(&core->vma_pool, SPARE_NODES);
-	return page_store_trim(core->store);
+	return page_store_step(core->store);
 }
 
 static struct space *alloc_space(struct mem_core *core, u64 asid)
@@ -83,7 +80,7 @@ static bool core_has_room(struct mem_core *core, u64 bytes)
 {
 	while (bytes > core->cap_bytes - core->committed_bytes && core->dying)
 		(void)core_reap(core);
-	return bytes <= core->cap_bytes - core->committed_bytes;
+	return bytes <= core->cap_bytes - core->committed_bytes && (!bytes || !core->store || page_store_admits(core->store));
 }
 
 bool space_may_charge(const struct space *s, u64 charge, u64 uncharge)
@@ -258,9 +255,12 @@ enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 ver
 		return SPACE_RETRY;
 	enum pt_write w = pt_write(&s->pt, va, bytes, version);
 
-	assert(w != PT_FULL); /* the commit rule */
+	if (w == PT_FULL) { /* not for want of room: the commit rule */
+		assert(page_store_error(s->core->store));
+		return SPACE_BROKEN;
+	}
 	s->max_version = MAX(s->max_version, version);
-	return w == PT_FULL ? SPACE_RETRY : SPACE_COMMITTED;
+	return SPACE_COMMITTED;
 }
 
 s32 space_put(struct space *s, u64 va, const void *bytes, u64 version)
@@ -269,8 +269,10 @@ s32 space_put(struct space *s, u64 va, const void *bytes, u64 version)
 
 	if (!v || (bytes && !(v->flags & VMA_CHARGED)))
 		return -ENOENT;
-	if (pt_reserve(&s->core->pt_pool, 1, PT_DEPTH_DIRS) || pt_write(&s->pt, va, bytes, version) == PT_FULL)
+	if (pt_reserve(&s->core->pt_pool, 1, PT_DEPTH_DIRS))
 		return -ENOMEM;
+	if (pt_write(&s->pt, va, bytes, version) == PT_FULL)
+		return page_store_error(s->core->store) ? -EIO : -ENOMEM;
 	s->max_version = MAX(s->max_version, version);
 	return 0;
 }

@@ -51,7 +51,7 @@ struct space {
 	struct space *next_dying;
 };
 
-int core_init(struct mem_core *core, u64 bytes, u64 reserve_bytes); /* 0 or -ENOMEM */
+void core_init(struct mem_core *core, struct page_store *store, u64 reserve_bytes); /* takes the store */
 void core_free(struct mem_core *core);
 /* Drops a bounded part of what dying spaces hold. True: there is more. */
 bool core_reap(struct mem_core *core);
@@ -70,7 +70,7 @@ void space_stat(const struct space *s, struct as_stat_rep *st);
  * entry has gone, or moved), so the last SPACE_FENCES ranges are remembered. */
 void space_fence(struct space *s, u64 lo, u64 hi);
 
-enum space_write { SPACE_COMMITTED, SPACE_REFUSED, SPACE_RETRY };
+enum space_write { SPACE_COMMITTED, SPACE_REFUSED, SPACE_RETRY, SPACE_BROKEN /* the store takes no more */ };
 /* One line of a write-back, already checked: bytes are LINE_SIZE, or NULL for zeros. *last: the range of the line before (a hint), or NULL. */
 enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 version, const struct vma **last);
 

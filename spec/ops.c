@@ -83,3 +83,10 @@ u32 op_index(u16 op)
 {
 	return row_of[op >> 8][op & 0xff] - 1u;
 }
+
+const char *store_word(u32 kind)
+{
+	static const char *const words[STORE_KINDS] = {"", "dram", "compressed", "file"};
+
+	return kind < STORE_KINDS ? words[kind] : "";
+}

@@ -28,5 +28,6 @@ const struct op_row *op_row(u16 op);
 const struct op_row *op_rows(u32 *count);
 /* The place of op, which has a row, among op_rows. */
 u32 op_index(u16 op);
+const char *store_word(u32 kind); /* enum store_kind: "dram" …; else "" */
 
 #endif

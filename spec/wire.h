@@ -152,6 +152,7 @@ _Static_assert(sizeof(struct gm_register_rep) == 80, "wire");
 #define REGION_MIN (2 * MIB)
 
 /* GM_BEAT request: this, then for a pd `nproc` struct proc_report. */
+enum store_kind { STORE_NONE, STORE_DRAM, STORE_COMPRESSED, STORE_FILE, STORE_KINDS }; /* where a memory node keeps pages */
 struct gm_beat_req {
 	u64 incarnation;
 	u64 used_bytes;
@@ -166,8 +167,11 @@ struct gm_beat_req {
 	/* since its start, to be shown */
 	u64 bytes_in, bytes_out;	 /* in messages */
 	u64 misses, fetches, miss_ns; /* a pd: of its programs; the time that misses took in all */
+	u64 store_bytes; /* an md: memory that its page store takes on its host */
+	u32 store;	 /* … and what kind that is: enum store_kind; 0 elsewhere */
+	u32 pad0;
 };
-_Static_assert(sizeof(struct gm_beat_req) == 96, "wire");
+_Static_assert(sizeof(struct gm_beat_req) == 112, "wire");
 struct proc_report {
 	u64 asid;
 	u32 pid;      /* in the vNode */

@@ -9,6 +9,7 @@
 
 #include "fake_env.h"
 #include "memory/space.h"
+#include "stores.h"
 
 #define LINES 2600u /* five leaves and a bit, so that borders are met */
 #define BASE (7 * LEAF_SPAN - 5 * LINE_SIZE)
@@ -454,7 +455,7 @@ static void run_seed(u64 seed)
 
 	t = (struct test){.seed = seed};
 	/* room for about one and a half full spaces: ENOMEM is met too */
-	assert_int_equal(core_init(&t.core, (LINES * 3 / 2 + 128) * LINE_SIZE, 128 * LINE_SIZE), 0);
+	core_init(&t.core, test_store((LINES * 3 / 2 + 128) * LINE_SIZE), 128 * LINE_SIZE);
 	t.model[0] = calloc(1, sizeof(struct model));
 	t.model[0]->s = space_new(&t.core, &create);
 	for (u32 i = 0; i < STEPS; i++) {
@@ -542,7 +543,7 @@ static void test_wide_moves(void **state)
 
 	t = (struct test){.seed = 77};
 	memset(model, 0, sizeof(model));
-	assert_int_equal(core_init(&t.core, 64 * MIB, 0), 0);
+	core_init(&t.core, test_store(64 * MIB), 0);
 	struct page_table pt[2];
 
 	pt_init(&pt[0], &t.core.pt_pool);

@@ -3,8 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/crc.h"
+#include "stores.h"
 
 static void opened(struct world *w, conn_id c, struct hello *h)
 {
@@ -36,7 +38,8 @@ conn_id world_space_conn(struct world *w, u64 asid, u64 session)
 
 void world_up(struct world *w, u64 memory_bytes)
 {
-	struct md_config cfg = {.name = "m0", .own_addr = "unix:/m0", .incarnation = 5, .memory_bytes = memory_bytes};
+	struct md_config cfg = {.name = "m0", .own_addr = "unix:/m0", .incarnation = 5, .memory_bytes = memory_bytes,
+				.store = test_store(memory_bytes)};
 
 	memset(w, 0, sizeof(*w));
 	fake_init(&w->f, 42);
@@ -91,6 +94,11 @@ s32 world_call(struct world *w, conn_id c, u16 op, const void *fixed, u32 fixed_
 	u64 tag = world_send(w, c, op, fixed, fixed_len, data, data_len);
 	struct fake_frame *fr = fake_take(&w->f);
 
+	for (u32 i = 0; !fr && i < 2000 && world_stat(w).parked; i++) { /* a device brings what was asked for */
+		usleep(500);
+		md_store_event(w->md);
+		fr = fake_take(&w->f);
+	}
 	assert_non_null(fr);
 	assert_int_equal(fr->to, c);
 	assert_int_equal(fr->hdr.tag, tag);
