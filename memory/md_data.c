@@ -154,6 +154,11 @@ static void send_fetch_reply(struct md *md, struct md_conn *c, const struct msg_
 		md_drop_conn(md, c, true); /* it asks and does not take the answers */
 }
 
+static u64 parked_until(const struct md *md, u64 deadline_ns)
+{
+	return deadline_ns ? deadline_ns : md_now(md) + FETCH_DEADLINE_NS;
+}
+
 void md_serve_fetch(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, const struct mem_fetch_req *req, const struct file_eof *eof,
 		    u64 deadline_ns)
 {
@@ -175,12 +180,10 @@ void md_serve_fetch(struct md *md, struct md_conn *c, const struct msg_hdr *hdr,
 	g.win = NULL;
 	g.win_file = NULL;
 	g.lost = false;
-	if (!deadline_ns)
-		deadline_ns = md_now(md) + FETCH_DEADLINE_NS;
 	s32 rc;
 
 	if (!md_store_ready(md, c, req)) {
-		rc = md_park_stored(md, c, hdr, req, deadline_ns);
+		rc = md_park_stored(md, c, hdr, req, parked_until(md, deadline_ns));
 		if (rc)
 			md_refuse(md, c, hdr, rc);
 		return;
@@ -194,8 +197,7 @@ void md_serve_fetch(struct md *md, struct md_conn *c, const struct msg_hdr *hdr,
 		return;
 	}
 	md->counters.file_misses++;
-	rc = md_park(md, c, hdr, req, &g.miss, deadline_ns);
-
+	rc = md_park(md, c, hdr, req, &g.miss, parked_until(md, deadline_ns));
 	if (rc)
 		md_refuse(md, c, hdr, rc);
 }
