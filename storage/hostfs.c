@@ -436,20 +436,6 @@ struct dent { /* the kernel's linux_dirent64 */
 	char name[];
 };
 
-int hf_remove_children(int fd)
-{
-	_Alignas(8) char buf[2048];
-	int n, rc = 0;
-	while (!rc && (n = hf_getdents(fd, buf, sizeof(buf))) > 0)
-		for (int at = 0; at < n && !rc;) {
-			const struct dent *d = (const void *)(buf + at);
-			at += d->reclen;
-			if (strcmp(d->name, ".") && strcmp(d->name, ".."))
-				rc = hf_remove_tree(fd, d->name);
-		}
-	return rc;
-}
-
 /* A directory to be emptied: its mode may forbid that, if this process is not root. */
 static int open_to_empty(int dir, const char *name)
 {
@@ -464,17 +450,53 @@ static int open_to_empty(int dir, const char *name)
 	return hf_open(dir, name, O_RDONLY | O_DIRECTORY, 0);
 }
 
-int hf_remove_tree(int dir, const char *name)
+static int remove_children(int fd, u32 *names);
+
+/* At most *names names; -EAGAIN: there are more. */
+static int remove_tree(int dir, const char *name, u32 *names)
 {
+	if (!*names)
+		return -EAGAIN;
 	int rc = hf_unlink(dir, name, false);
+	--*names;
 	if (rc != -EISDIR && rc != -EPERM)
 		return rc;
 	int fd = open_to_empty(dir, name);
 	if (fd < 0)
 		return fd;
-	rc = hf_remove_children(fd);
+	rc = remove_children(fd, names);
 	hf_close(fd);
 	return rc ? rc : hf_unlink(dir, name, true);
+}
+
+static int remove_children(int fd, u32 *names)
+{
+	_Alignas(8) char buf[2048];
+	int n, rc = 0;
+	while (!rc && (n = hf_getdents(fd, buf, sizeof(buf))) > 0)
+		for (int at = 0; at < n && !rc;) {
+			const struct dent *d = (const void *)(buf + at);
+			at += d->reclen;
+			if (strcmp(d->name, ".") && strcmp(d->name, ".."))
+				rc = remove_tree(fd, d->name, names);
+		}
+	return rc;
+}
+
+int hf_remove_children(int fd)
+{
+	u32 all = UINT32_MAX;
+	return remove_children(fd, &all);
+}
+
+int hf_remove_some(int dir, const char *name, u32 names)
+{
+	return remove_tree(dir, name, &names);
+}
+
+int hf_remove_tree(int dir, const char *name)
+{
+	return hf_remove_some(dir, name, UINT32_MAX);
 }
 
 /* ---- attributes */

@@ -72,6 +72,7 @@ int hf_link(int from_dir, const char *from, int dir, const char *name);
 int hf_unlink(int dir, const char *name, bool is_dir);
 int hf_rename(int from_dir, const char *from, int dir, const char *name, u32 flags); /* RENAME_* */
 int hf_remove_tree(int dir, const char *name);					     /* name and everything below it */
+int hf_remove_some(int dir, const char *name, u32 names); /* at most so many of them; -EAGAIN: not all */
 int hf_remove_children(int fd);	/* of a directory opened for reading: everything below it */
 
 /* ---- attributes (O_PATH serves) */

@@ -20,6 +20,7 @@
 #define INFO_MAGIC  0x31494d4cu /* "LMI1" */
 #define TEMP_LEN    24
 #define IMPORTS_MAX 16u
+#define SWEEP_NAMES 1000u /* removed in one job: the end of the daemon waits for it */
 
 struct info_file {
 	u32 magic, crc; /* of what follows */
@@ -116,7 +117,7 @@ static void run(struct node_job *job)
 		j->error = commit(j);
 		break;
 	case JOB_SWEEP:
-		j->error = hf_remove_tree(j->dir, j->temp);
+		j->error = hf_remove_some(j->dir, j->temp, SWEEP_NAMES);
 		break;
 	}
 }
@@ -154,11 +155,17 @@ static void answer(struct sd *sd, const struct image_job *j)
 		sd_fail(&r, j->error, NULL);
 }
 
+static void start_job(struct sd *sd, struct image_job *j);
+
 static void done(void *self, struct node_job *job)
 {
 	struct image_job *j = (struct image_job *)job;
 	struct sd *sd = self;
 	struct import *im = j->im;
+	if (sd && j->kind == JOB_SWEEP && j->error == -EAGAIN) {
+		start_job(sd, j);
+		return;
+	}
 	if (im)
 		im->busy = false;
 	if (sd && im) {

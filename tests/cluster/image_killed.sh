@@ -48,6 +48,10 @@ start 3
 sd=$(component_pid s0)
 remember s0 "$sd"
 kill -9 "$sd"
+dead() {
+	! kill -0 "$1" 2>/dev/null
+}
+soon 10 dead "$sd" || fail "s0 outlives kill -9"
 rest() { # the command hears of it at its next request
 	tail -c +150001 root.tar >&7
 	exec 7>&-
@@ -65,6 +69,7 @@ listed 1 || fail "the import after is not there: $(cat "$out")"
 # and it outlasts the next one
 sd=$(component_pid s0)
 kill -9 "$sd"
+soon 10 dead "$sd" || fail "s0 outlives kill -9" # it holds the lock of its data directory till then
 restart s0
 soon 30 listed 1 || fail "gone with the restart: $(cat "$out")"
 kill "$(component_pid s0)"
