@@ -11,11 +11,14 @@ cluster=rack
 tag=lh$$
 switch=${tag}sw
 export LEGO_CONF=$TMP/lego.conf
+etcd=
 end_all() {
 	local pids h
 	pids=$(on 1 status --json 2>/dev/null | jq '.components[].pid')
 	[ -z "$pids" ] || kill $pids 2>/dev/null
 	trap - EXIT
+	pkill -f "$TMP/h2.con[f] --name gm1"
+	[ -z "$etcd" ] || { sleep 0.5; kill "$etcd"; wait "$etcd"; } 2>/dev/null
 	LEGO_CONF= nothing_left
 	for h in 1 2 3 4 5; do
 		ip netns del "$tag$h" 2>/dev/null
@@ -51,6 +54,13 @@ chmod +x "$TMP/on"
 on() {
 	"$TMP/on" "$@"
 }
+managers=tcp:10.77.0.1:7700 store=sqlite
+if command -v etcd >/dev/null; then # two managers, on hosts 1 and 2, with etcd on host 1
+	managers="tcp:10.77.0.1:7700, tcp:10.77.0.2:7700" store=etcd://10.77.0.1:2379/rack
+	ip netns exec "${tag}1" etcd --data-dir "$TMP/etcd" --listen-client-urls http://10.77.0.1:2379 --advertise-client-urls http://10.77.0.1:2379 \
+		--listen-peer-urls http://10.77.0.1:2380 --initial-advertise-peer-urls http://10.77.0.1:2380 --initial-cluster default=http://10.77.0.1:2380 >"$TMP/etcd.log" 2>&1 </dev/null &
+	etcd=$!
+fi
 head -c 32 /dev/urandom >"$TMP/key"
 chmod 600 "$TMP/key"
 mkdir "$TMP/d"
@@ -58,12 +68,13 @@ for h in 1 2 3 4 5; do # the file is the same but for what the namespaces share:
 	cat >"$TMP/h$h.conf" <<-CONF
 		[cluster]
 		name = rack
-		manager = tcp:10.77.0.1:7700
+		manager = $managers
 		key = $TMP/key
 		data = $TMP/d
 		run = $TMP/r$h
 		encrypt = yes
 		[manager]
+		store = $store
 		beat-ms = 200
 		lease-ms = 2000
 		gmm = round-robin
@@ -81,7 +92,7 @@ add() {
 	expect_status 0
 	[ $status = 0 ] || exit 1
 }
-add 1 manager
+add 1 manager gm0
 add 1 storage
 add 2 storage
 add 2 memory
@@ -89,6 +100,7 @@ add 3 memory
 add 3 processor
 add 4 memory
 add 5 processor
+[ -z "$etcd" ] || add 2 manager gm1
 [ "$(on 4 node list | grep -c ' up ')" = 8 ] || fail "nodes: $(on 4 node list)"
 on 1 node list | grep -q '^m1 .*tcp:10.77.0.3:' || fail "m1 is not at its host's address: $(on 1 node list)"
 # --- two vNodes, each on both processor nodes
@@ -187,3 +199,17 @@ is_up() {
 soon 15 is_up || fail "m2 does not come back: $(on 1 node list)"
 try 20 "$TMP/on" 5 run --vnode blue -- sh -c 'cat /root/a'
 [ "$(cat "$out")" = blue ] || fail "blue's file on host 5: $(cat "$out" "$err")"
+# --- the manager that leads is killed: the one on the other host goes on with what it knew
+if [ -n "$etcd" ]; then
+	kill -9 "$(on 1 status --json | jq '.components[] | select(.id == "gm0") | .pid')"
+	leads() {
+		on 4 node list | grep -q '^gm1 .* up '
+	}
+	soon 15 leads || fail "gm1 does not lead: $(on 4 node list)"
+	try 30 "$TMP/on" 3 run --vnode red -- sh -c 'hostname; cat /root/a'
+	[ "$(xargs <"$out")" = "red red" ] || fail "under the other manager: $(cat "$out" "$err")"
+	all_up() {
+		[ "$(on 4 node list | grep -c ' up ')" = 8 ]
+	}
+	soon 15 all_up || fail "nodes under the other manager: $(on 4 node list)"
+fi

@@ -17,7 +17,7 @@ etcd --data-dir "$TMP/etcd" --listen-client-urls http://127.0.0.1:$pe --advertis
 	--initial-cluster default=http://127.0.0.1:$pp --listen-peer-urls http://127.0.0.1:$pp >"$TMP/etcd.log" 2>&1 </dev/null &
 etcd=$!
 end_all() {
-	local pids
+	local code=$? pids
 	kill -CONT $(cat "$TMP"/gm?.pid) 2>/dev/null
 	pids=$("$LEGO" status --json 2>/dev/null | jq '.components[].pid')
 	[ -z "$pids" ] || kill $pids 2>/dev/null
@@ -25,6 +25,7 @@ end_all() {
 	soon 5 none_of_us # they give the lead up before etcd goes
 	kill $etcd 2>/dev/null
 	wait $etcd 2>/dev/null
+	(exit $code)
 	finish
 }
 none_of_us() { ! pgrep -f "$TMP/lego.con[f] --name" >/dev/null; }
@@ -73,7 +74,7 @@ add processor
 soon 10 grep -q 'stands by' "$TMP/gm1.log" || fail "gm1 does not stand by: $(cat "$TMP/gm1.log")"
 "$LEGO" vnode create red || fail "no vNode"
 # --- a program that runs all the time, and others that start
-"$LEGO" run --excache 1M -- "$SYS/failover" 12 8 >"$TMP/long.out" 2>"$TMP/long.err" </dev/null &
+"$LEGO" run --excache 1M -- "$SYS/failover" 10 8 >"$TMP/long.out" 2>"$TMP/long.err" </dev/null &
 long=$!
 (
 	n=0
