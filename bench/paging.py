@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Paging, side by side in one run: random and sequential reads and writes of more memory than is local, natively with all of it local, under
-swap to zram in a memory-limited cgroup, and under LegoOS over shared memory and TCP. Medians of several rounds, interleaved, with their spread.
-Writes BUILD/bench/paging.json; prints a table in Markdown (--write FILE: also there). Root is needed for zram; without it that column is left out."""
-import argparse, json, os, platform, statistics, subprocess, sys, tempfile, time
+swap to zram and to memory served over TCP (nbdkit, nbdfuse) in a memory-limited cgroup, and under LegoOS over shared memory and TCP. Medians of several rounds, interleaved, with their spread.
+Writes BUILD/bench/paging.json; prints a table in Markdown (--write FILE: also there). Root is needed for swap; without it those columns are left out."""
+import argparse, json, os, platform, shutil, socket, statistics, subprocess, sys, tempfile, time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODES = {"rr": "random read", "rw": "random write", "sr": "sequential read", "sw": "sequential write"}
@@ -35,37 +35,109 @@ class Native:
         pass
 
 
-class Zram(Native):
-    """Swap to compressed memory; a cgroup (version 1) of the local size, plus 2 MiB for page tables and the program itself."""
-    name = "zram swap"
-    dev = "zram0"
+class Swap(Native):
+    """Swap to a device, on only while this system runs; a cgroup (version 1) of the local size, plus 2 MiB for page tables and the program itself."""
     cgroup = "/sys/fs/cgroup/memory/lego-bench"
 
     def __init__(self, args):
         super().__init__(args)
-        self.ready = False
-        text(f"/sys/block/{self.dev}/reset", 1)
-        text(f"/sys/block/{self.dev}/disksize", f"{2 * args.mib}M")
-        subprocess.run(["mkswap", "/dev/" + self.dev], check=True, capture_output=True)
-        subprocess.run(["swapon", "-p", "100", "/dev/" + self.dev], check=True, capture_output=True)
-        self.ready = True
         os.makedirs(self.cgroup, exist_ok=True)
         text(self.cgroup + "/memory.limit_in_bytes", int(args.mib * args.local / 100 + 2) << 20)
         text(self.cgroup + "/memory.swappiness", 100)
+
+    def run(self, words):
+        subprocess.run(["swapon", "-p", "100", self.dev], check=True, capture_output=True)
+        try:
+            return super().run(words)
+        finally:
+            subprocess.run(["swapoff", self.dev], capture_output=True)
 
     def prefix(self):
         return ["sh", "-c", f'echo $$ > {self.cgroup}/cgroup.procs && exec "$@"', "sh"]
 
     def close(self):
-        if self.ready:
-            subprocess.run(["swapoff", "/dev/" + self.dev], capture_output=True)
-            text(f"/sys/block/{self.dev}/reset", 1)
         for _ in range(50):
             try:
                 os.rmdir(self.cgroup)
                 break
+            except FileNotFoundError:
+                break
             except OSError:
                 time.sleep(0.1)
+
+
+class Zram(Swap):
+    """Compressed memory of this host."""
+    name = "zram swap"
+    dev = "/dev/zram0"
+
+    def __init__(self, args):
+        text("/sys/block/zram0/reset", 1)
+        text("/sys/block/zram0/disksize", f"{2 * args.mib}M")
+        subprocess.run(["mkswap", self.dev], check=True, capture_output=True)
+        super().__init__(args)
+
+    def close(self):
+        text("/sys/block/zram0/reset", 1)
+        super().close()
+
+
+class Remote(Swap):
+    """Swap over TCP, as one can have it from Debian's packages: nbdkit keeps the bytes in memory and serves them, nbdfuse shows them as a file, a loop
+    device makes that a block device; direct I/O, so that they are not cached a second time on this side."""
+    name = "swap over TCP"
+
+    def __init__(self, args):
+        self.dir = tempfile.mkdtemp(prefix="lego-bench.")
+        self.parts, self.dev = [], None
+        try:
+            self.make(args)
+            super().__init__(args)
+        except (OSError, subprocess.CalledProcessError):
+            self.close()
+            raise
+
+    def make(self, args):
+        for tool in ("nbdkit", "nbdfuse", "fusermount3", "losetup"):
+            if not shutil.which(tool):
+                raise OSError(f"no {tool} (Debian: nbdkit, libnbd-bin, fuse3)")
+        if not os.path.exists("/dev/fuse"):
+            raise OSError("no /dev/fuse")
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        self.parts.append(subprocess.Popen(["nbdkit", "-f", "--exit-with-parent", "-i", "127.0.0.1", "-p", str(port), "memory", f"size={2 * args.mib}M"],
+                                           stderr=subprocess.DEVNULL))
+        self.reachable(port)
+        self.parts.append(subprocess.Popen(["nbdfuse", self.dir, f"nbd://127.0.0.1:{port}"]))
+        for _ in range(100):
+            if os.path.exists(self.dir + "/nbd"):
+                break
+            time.sleep(0.1)
+        r = subprocess.run(["losetup", "--direct-io=on", "--show", "-f", self.dir + "/nbd"], check=True, capture_output=True, text=True)
+        self.dev = r.stdout.strip()
+        subprocess.run(["mkswap", self.dev], check=True, capture_output=True)
+
+    @staticmethod
+    def reachable(port):
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise OSError("nbdkit does not listen")
+
+    def close(self):
+        if self.dev:
+            subprocess.run(["losetup", "-d", self.dev], capture_output=True)
+        subprocess.run(["fusermount3", "-u", self.dir], capture_output=True)
+        for p in self.parts[::-1]:
+            p.terminate()
+            p.wait()
+        if os.path.isdir(self.dir) and not os.path.ismount(self.dir):
+            os.rmdir(self.dir)
+        super().close()
 
 
 class Lego(Native):
@@ -98,7 +170,7 @@ def systems(args):
     made = []
     for name in args.systems.split(","):
         try:
-            made.append(Native(args) if name == "native" else Zram(args) if name == "zram" else Lego(args, name))
+            made.append({"native": Native, "zram": Zram, "remote": Remote}[name](args) if name in ("native", "zram", "remote") else Lego(args, name))
         except (OSError, subprocess.CalledProcessError) as e:
             print(f"bench: no {name} here: {e}", file=sys.stderr)
     return made
@@ -142,6 +214,10 @@ def report(args, got):
         if name.startswith("LegoOS"):
             ratios = [f"{MODES[m]} {median(base[m], 'mean_us') / median(got[name][m], 'mean_us'):.2f}" for m in args.modes.split(",")]
             lines += ["", f"zram swap's time over {name}'s: " + ", ".join(ratios) + "."]
+    remote, tcp = got.get(Remote.name), got.get("LegoOS tcp")
+    if remote and tcp:
+        lines += ["", "Swap over TCP's time over LegoOS tcp's: " + ", ".join(
+            f"{MODES[m]} {median(remote[m], 'mean_us') / median(tcp[m], 'mean_us'):.1f}" for m in args.modes.split(",")) + "."]
     once, twice = got.get("LegoOS shm"), got.get("LegoOS shm, second copy")
     if once and twice:
         more = [f"{MODES[m]} {median(twice[m], 'mean_us') / median(once[m], 'mean_us'):.2f}" for m in args.modes.split(",")]
@@ -157,7 +233,7 @@ def main():
     p.add_argument("--count", type=int, default=100000)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--modes", default="rr,rw,sr,sw")
-    p.add_argument("--systems", default="native,zram,shm,twice,tcp")
+    p.add_argument("--systems", default="native,zram,remote,shm,twice,tcp")
     p.add_argument("--lego-args", default="")
     p.add_argument("--write", help="a Markdown file to make")
     args = p.parse_args()

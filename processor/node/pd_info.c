@@ -22,3 +22,14 @@ void pd_info_take(struct pd *pd, const struct msg *m)
 	pd->mem_free_bytes = total - MIN(used, total);
 	pd->status_ns = pd_now(pd);
 }
+
+static void refreshed(void *self, void *arg, s32 status, const struct msg *m)
+{
+	if (!status && m)
+		pd_info_take(self, m);
+}
+
+void pd_info_refresh(struct pd *pd)
+{
+	(void)gm_link_call(pd->gm, OP_GM_STATUS, NULL, 0, refreshed, NULL);
+}

@@ -200,7 +200,7 @@ struct pd {
 	struct remote_kill *kills;
 	u64 beat_ns, hurry_ns;
 	u64 stat_from; /* asid: AS_STAT goes round */
-	u64 status_ns; /* when the two below were asked */
+	u64 status_ns; /* when the two below were told */
 	u64 mem_total_bytes, mem_free_bytes;
 	struct proc_report *reports;
 	u32 reports_room;
@@ -230,6 +230,7 @@ const char *pd_peer_word(const struct peer *p); /* "memory node" */
 
 /* pd_info.c: m is the answer to GM_STATUS */
 void pd_info_take(struct pd *pd, const struct msg *m);
+void pd_info_refresh(struct pd *pd); /* asks for it; nobody waits */
 
 /* pd_chain.c */
 struct pd_chain *pd_chain_find(struct pd *pd, u32 id); /* NULL: 0, or not known */

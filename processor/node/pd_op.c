@@ -626,12 +626,18 @@ static void status_came(void *self, void *arg, s32 status, const struct msg *m)
 		pd_op_satisfied(pd, op);
 }
 
+/* Who starts a program wants to know how much memory there is, which hardly changes, and not wait for it: what is known serves, and is asked
+ * anew for the next one. A process that reads /proc/meminfo gets fresh figures. */
 static enum step_result step_status(struct pd *pd, struct op *op)
 {
 	if (op->waiting)
 		return op->satisfied ? STEP_NEXT : STEP_WAIT;
 	if (pd->status_ns && pd_now(pd) - pd->status_ns < STATUS_FRESH_NS)
 		return STEP_NEXT;
+	if (pd->mem_total_bytes && !pd_process_by_conn(pd, op->asker)) {
+		pd_info_refresh(pd);
+		return STEP_NEXT;
+	}
 	if (gm_link_call(pd->gm, OP_GM_STATUS, NULL, 0, status_came, op))
 		return STEP_NEXT;
 	op->pending++;

@@ -16,7 +16,7 @@
 #define BUFFERS		64u
 #define GUARD_LINES	8u
 #define WRITES_IN_A_ROW 4ull
-#define AROUND		16u /* lines of a file around the one touched */
+#define AROUND		32u /* lines of a file around the one touched */
 
 /* struct thread's prefetch[] */
 enum { PF_STREAM0, PF_STREAM1, PF_STREAM2, PF_WRITES, PF_RIP, PF_LINES, PF_SEGV_AT, PF_SEGV_SEQ };
