@@ -409,16 +409,45 @@ static void md_closed(void *self, conn_id id)
 
 /* ---- time */
 
+/* A standby's copy goes by a change of its chain, or when its owner says so, never by a lease: the manager may be away for longer than that, and
+ * promotes what it has on record as holding all. */
+static bool outlives_lease(const struct md_space *ms)
+{
+	return ms->chain && ms->shadow;
+}
+
+/* Its lease is over: it goes, unless copies stay that are a chain's. */
 static void owner_end(struct md *md, struct md_owner *o)
 {
-	if (!list_empty(&o->spaces))
-		md->env->log(md->env->ctx, LOG_WARN, "%s stayed away for its lease: its address spaces are freed", o->name);
+	struct list stay;
+	bool told = false;
+
+	list_init(&stay);
 	while (!list_empty(&o->spaces)) {
+		struct md_space *ms = list_first(&o->spaces, struct md_space, owner_link);
+
+		list_unlink(&ms->owner_link);
+		list_append(&stay, &ms->owner_link);
+		if (outlives_lease(ms))
+			continue;
+		if (!told)
+			md->env->log(md->env->ctx, LOG_WARN, "%s stayed away for its lease: its address spaces are freed", o->name);
+		told = true;
 		md->counters.leases_lapsed++;
-		md_space_end(md, list_first(&o->spaces, struct md_space, owner_link));
+		md_space_end(md, ms);
 	}
-	list_unlink(&o->link);
-	free(o);
+	if (list_empty(&stay)) {
+		list_unlink(&o->link);
+		free(o);
+		return;
+	}
+	o->closed_ns = md_now(md);
+	while (!list_empty(&stay)) {
+		struct list *ms = stay.next;
+
+		list_unlink(ms);
+		list_append(&o->spaces, ms);
+	}
 }
 
 static u64 owners_tick(struct md *md, u64 now_ns)
