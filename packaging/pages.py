@@ -6,8 +6,9 @@ import re
 import subprocess
 import sys
 
-MORE = {"node": ["add", "remove"], "vnode": ["create"]}  # words of a command that have a help of their own
+MORE = {"node": ["add", "remove"], "vnode": ["create"], "image": ["import", "rm"]}  # words of a command that have a help of their own
 WORDS = {"node": ["list", "add", "drain", "undrain", "remove"], "vnode": ["create", "ls", "inspect", "rm"], "bench": ["net"],
+         "image": ["import", "ls", "rm"],
          "node add": ["processor", "memory", "storage", "manager"]}
 
 

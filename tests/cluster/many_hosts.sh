@@ -103,6 +103,15 @@ add 5 processor
 [ -z "$etcd" ] || add 2 manager gm1
 [ "$(on 4 node list | grep -c ' up ')" = 8 ] || fail "nodes: $(on 4 node list)"
 on 1 node list | grep -q '^m1 .*tcp:10.77.0.3:' || fail "m1 is not at its host's address: $(on 1 node list)"
+# --- an image: from a host that has no storage node to both that have one, and a program over it on a third
+if [ -x "$(dirname "$LEGO")/lego-image-reader" ]; then
+	mkdir -p tree/bin
+	cp "$(command -v busybox)" tree/bin/
+	echo "from host 4" >tree/word
+	on 4 image import little "$PWD/tree" >image.out 2>&1 && grep -q "on s0 s1" image.out || fail "no image: $(cat image.out)"
+	on 5 vnode create pict --image little --storage s1 --net host || fail "no vNode over the image"
+	[ "$(timeout 60 "$TMP/on" 5 run --vnode pict -w / -- /bin/busybox cat /word 2>&1 </dev/null)" = "from host 4" ] || fail "a program over the image does not see it"
+fi
 # --- two vNodes, each on both processor nodes
 on 2 vnode create red --ip 10.77.1.0 --memory 128M --storage s0 || fail "no red"
 on 2 vnode create blue --ip 10.77.2.0 --memory 192M --storage s1 || fail "no blue"
