@@ -24,7 +24,7 @@ completes() { # WANTED WORD...: the last word is the one that is being completed
 }
 completes 'status stats' lego sta
 completes 'strace' lego str
-completes '--excache' lego run --exc
+completes '--excache --excache-max' lego run --exc
 completes 'drain' lego node dr
 completes 'memory' lego node add me
 completes '--storage --storage-quota' lego vnode create --sto
