@@ -30,6 +30,9 @@
 
 #define POLLS_PER_LOOK	      64u		    /* polls of a ring between looks at the clock: more than a short reply takes */
 #define POLLS_PER_LOOK_STREAM 4u		    /* of a stream: each is a host call */
+#define STILL_NS	      10000u
+#define LONG_YIELD_NS	      50000u
+#define KEEP_CORE_NS	      2000000u
 #define LONGEST_BLOCK_NS      (250ll * 1000 * 1000) /* a safety net only */
 #define STREAM_CAP	      (MSG_MAX_LEN + 64u)
 
@@ -38,6 +41,8 @@ enum pace { PACE_GO_ON, PACE_BLOCK, PACE_EXPIRED };
 struct waiter {	      /* how long one chan_wait has been at it */
 	u64 start_ns; /* 0: the clock was not read yet */
 	u32 polls;
+	u32 rounds; /* of a ring's server: what it showed at the last look */
+	u64 moved_ns; /* when that changed; 0: it was not looked at yet */
 };
 
 /* ---------------------------------------------------------------- locks */
@@ -366,12 +371,29 @@ static u64 deadline_of(struct chan_slot *s, u64 now_ns)
 	return s->deadline_ns;
 }
 
+/* The server of a ring has made no round for longer than its longest usual request: it has no core. Giving up this one lets the host put it
+ * here; yielding would not, since this thread stays runnable. */
+static bool server_stands_still(struct chan *c, struct waiter *w, u64 now)
+{
+	if (!c->ring)
+		return false;
+	u32 rounds = ring_rounds(&c->end);
+
+	if (!w->moved_ns || rounds != w->rounds) {
+		w->moved_ns = now;
+		w->rounds = rounds;
+	}
+	return now - w->moved_ns >= STILL_NS;
+}
+
 /* Rests a little between two polls, according to how long it has been. *left_ns: until the deadline, when PACE_BLOCK. */
 static enum pace rest(struct chan *c, struct chan_slot *s, struct waiter *w, s64 *left_ns)
 {
 	u32 look = c->ring ? POLLS_PER_LOOK : POLLS_PER_LOOK_STREAM;
+	u32 cpu = cpu_now();
+	bool shared = c->ring && ring_peer_on(&c->end, cpu);
 
-	if (++w->polls % look) {
+	if (++w->polls % look && !shared) {
 		__builtin_ia32_pause();
 		return PACE_GO_ON;
 	}
@@ -384,12 +406,18 @@ static enum pace rest(struct chan *c, struct chan_slot *s, struct waiter *w, s64
 	u64 waited = now - w->start_ns;
 
 	w->polls = waited < c->spin_ns ? 0 : look - 1; /* past the spinning each poll looks at the clock */
-	if (waited < c->spin_ns)
+	if (waited < c->spin_ns && !shared)
 		return PACE_GO_ON;
 	*left_ns = (s64)MIN(deadline - now, (u64)LONGEST_BLOCK_NS);
-	if (waited >= (u64)c->spin_ns + c->yield_ns)
+	if (waited >= (u64)c->spin_ns + c->yield_ns || server_stands_still(c, w, now) || (!shared && now < c->keep_core_ns))
 		return PACE_BLOCK;
+	if (shared)
+		ring_give_way(&c->end, cpu);
 	c->host->yield();
+	if (shared)
+		ring_give_way(&c->end, 0);
+	else if (c->host->now_ns() - now > LONG_YIELD_NS)
+		c->keep_core_ns = now + KEEP_CORE_NS;
 	return PACE_GO_ON;
 }
 
@@ -397,6 +425,7 @@ static void restart(struct waiter *w)
 {
 	w->start_ns = 0;
 	w->polls = 0;
+	w->moved_ns = 0;
 }
 
 /* Until our reply is here, the deadline (true), or the end of the channel. Holds recv_lock. */

@@ -14,7 +14,8 @@
 #define CHAN_SLOTS    64u
 #define CHAN_MAX_SEGS 72u
 /* Default budgets. Where waiter and server share a core, a reply costs the spinning first: 5 us gave 11 us a round trip, 30 us gave 37;
- * on cores of their own it is 2 us with either, since yielding an idle core returns at once. */
+ * on cores of their own it is 2 us with either, since yielding an idle core returns at once. A ring's server that shows that it was last on
+ * the waiter's core is given the core without spinning; one that shows no progress, by blocking, so that the host finds a core for it. */
 #define CHAN_SPIN_NS  5000u
 #define CHAN_YIELD_NS 120000u
 
@@ -61,6 +62,7 @@ struct chan {
 	u32 ring_len;
 	u64 session;
 	u32 spin_ns, yield_ns; /* budgets of the waiter; chan_init sets defaults */
+	u64 keep_core_ns;      /* until then yielding is too dear: somebody else uses the core */
 	/* private to rpc/chan.c from here */
 	u32 send_lock, recv_lock, down, waiters;
 	u64 free_slots;	     /* bitmap */

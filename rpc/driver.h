@@ -6,6 +6,7 @@
 #define LEGO_RPC_DRIVER_H
 
 #include "rpc/addr.h"
+#include "rpc/core.h"
 #include "rpc/dispatch.h"
 #include "rpc/node.h"
 #include "rpc/seal.h"
@@ -105,6 +106,8 @@ struct host_driver {
 	u64 now_ns, next_tick_ns, ticked_ns, hand_check_ns;
 	struct workers *workers; /* NULL: none yet */
 	bool tick_due; /* an event came since the last tick */
+	bool shared;   /* at the other end of a ring a thread gave way to this one on this CPU */
+	struct core core;
 	struct host_driver_stats stats;
 	u64 frame[(MSG_MAX_LEN + 64) / 8]; /* one received frame, private */
 	u64 sealed[(MSG_MAX_LEN + 64) / 8]; /* one frame on its way out */

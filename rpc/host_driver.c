@@ -419,12 +419,18 @@ static u32 look_at_sockets(struct host_driver *d, int timeout_ms)
 
 static u32 visit_hot(struct host_driver *d)
 {
-	u32 frames = 0;
+	u32 frames = 0, cpu = cpu_now();
 
+	d->shared = false;
 	/* A visit may cool its own connection: the last one takes its place and is visited next. */
 	for (u32 i = 0; i < d->nhot;) {
 		struct conn *c = d->hot[i];
 
+		if (c->has_ring) {
+			ring_show_cpu(&c->ring, cpu);
+			ring_count_round(&c->ring);
+			d->shared |= ring_peer_on(&c->ring, cpu);
+		}
 		frames += conn_visit(d, c);
 		if (i < d->nhot && d->hot[i] == c)
 			i++;
@@ -499,11 +505,14 @@ static bool rings_quiet(const struct host_driver *d)
 	return true;
 }
 
-/* Between two empty rounds. A request that comes while the host is asked for anything waits for that, so mostly the rings are looked at. */
+/* Between two empty rounds. A request that comes while the host is asked for anything waits for that, so mostly the rings are looked at;
+ * but who is to send it cannot while this thread has its core. */
 static void rest(struct host_driver *d, u32 empty)
 {
-	if (empty > PAUSES)
-		sched_yield();
+	if (d->shared || empty > PAUSES)
+		core_yield(&d->core, d->shared, d->now_ns);
+	if (d->shared)
+		return;
 	for (u32 i = 0; i < POLLS && d->nhot && rings_quiet(d); i++)
 		__builtin_ia32_pause();
 }
@@ -525,6 +534,7 @@ int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *sel
 	u64 spin_ns = d->cfg.spin_us * NSEC_PER_USEC, last_ns = driver_clock();
 	u32 empty = 0, round = 0;
 
+	core_short_slices();
 	d->ops = ops;
 	d->self = self;
 	d->next_tick_ns = 0;

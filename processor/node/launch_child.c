@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "processor/node/launch_int.h"
+#include "rpc/core.h"
 
 #define REPORT_FD (MON_FD_BASE + MON_FD_COUNT - 1) /* close-on-exec: gone once the monitor runs */
 _Static_assert(REPORT_FD >= MON_FD_END, "the monitor's numbers reach the last one");
@@ -80,6 +81,7 @@ static void child_main(const struct child_plan *plan, int report)
 	report = REPORT_FD;
 	if (CPU_COUNT(&plan->cores))
 		(void)sched_setaffinity(0, sizeof(plan->cores), &plan->cores);
+	core_short_slices();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		give_up(report, STEP_EXEC);
 	sigaction(SIGCHLD, &plan->chld, NULL);

@@ -47,6 +47,9 @@ int ring_attach(struct ring_end *r, void *base, u64 total_len, enum ring_side si
 	    .shown_head = &shm->dir[out].head,
 	    .my_asleep = &shm->side[side].asleep,
 	    .peer_asleep = &shm->side[1 - side].asleep,
+	    .my_cpu = &shm->side[side].cpu,
+	    .peer_cpu = &shm->side[1 - side].cpu,
+	    .rounds = &shm->rounds,
 	};
 	return 0;
 }

@@ -12,7 +12,10 @@
  * is read once and must lie within one ring of ours; a frame's length is read once; payload is copied out before it is looked at.
  *
  * Sleeping: an end that is about to block sets its `asleep` word, executes a full fence and looks at its input again; an end that
- * published executes a full fence and looks at the peer's word. One of the two sees the other. */
+ * published executes a full fence and looks at the peer's word. One of the two sees the other.
+ *
+ * Hints for who waits, never trusted: the acceptor shows on which CPU it last was and how many rounds it has made, the dialler on which CPU
+ * one of its threads gave way to the acceptor. */
 #ifndef LEGO_RPC_SHM_RING_H
 #define LEGO_RPC_SHM_RING_H
 
@@ -41,8 +44,11 @@ struct ring_shm {
 	} dir[2]; /* requests, replies */
 	struct {
 		u32 asleep; /* enum ring_asleep, of acceptor and dialler */
-		u8 pad0[60];
+		u32 cpu;    /* 1 + the number of a CPU; 0: none */
+		u8 pad0[56];
 	} side[2];
+	u32 rounds; /* of the acceptor's loop: a line of its own, read only by who has waited long */
+	u8 pad1[60];
 };
 _Static_assert(sizeof(struct ring_shm) <= RING_SHM_BYTES, "ring header fits its page");
 
@@ -56,6 +62,8 @@ struct ring_end {
 	u64 *peer_head, *shown_tail;
 	u64 *peer_tail, *shown_head;
 	u32 *my_asleep, *peer_asleep;
+	u32 *my_cpu, *peer_cpu, *rounds;
+	u32 cpu; /* what my_cpu shows */
 };
 
 /* Bytes of the memfd for rings of `bytes` each way. */
@@ -86,5 +94,44 @@ bool ring_must_wake(struct ring_end *r, u32 why);
 /* About to block. False: there is input, do not. */
 bool ring_sleep(struct ring_end *r, u32 wants);
 void ring_awake(struct ring_end *r);
+
+/* 1 + the number of the CPU this thread is on, by the segment limit that the kernel keeps for vgetcpu: no host call. */
+static inline u32 cpu_now(void)
+{
+	u32 limit;
+
+	__asm__ volatile("lsl %1, %0" : "=r"(limit) : "r"(0x7bu));
+	return (limit & 0xfff) + 1;
+}
+
+/* The acceptor: here it is. */
+static inline void ring_show_cpu(struct ring_end *r, u32 cpu)
+{
+	if (likely(r->cpu == cpu))
+		return;
+	r->cpu = cpu;
+	__atomic_store_n(r->my_cpu, cpu, __ATOMIC_RELAXED);
+}
+
+/* The dialler: a thread on this CPU gives way to the acceptor, or (0) runs again. */
+static inline void ring_give_way(struct ring_end *r, u32 cpu)
+{
+	__atomic_store_n(r->my_cpu, cpu, __ATOMIC_RELAXED);
+}
+
+static inline bool ring_peer_on(const struct ring_end *r, u32 cpu)
+{
+	return __atomic_load_n(r->peer_cpu, __ATOMIC_RELAXED) == cpu;
+}
+
+static inline void ring_count_round(struct ring_end *r)
+{
+	__atomic_store_n(r->rounds, *r->rounds + 1, __ATOMIC_RELAXED);
+}
+
+static inline u32 ring_rounds(const struct ring_end *r)
+{
+	return __atomic_load_n(r->rounds, __ATOMIC_RELAXED);
+}
 
 #endif

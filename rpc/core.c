@@ -1,0 +1,58 @@
+/* How a polling thread shares its core.
+ *
+ * On its own core it may poll as it likes. To a client's thread on the same core that gave way to it, it gives the core back at once. To
+ * strangers it does not yield once that has turned out to take long: since Linux 6.18 a yield gives up the rest of the slice, so that
+ * somebody with much to do runs for milliseconds while requests wait; and he has his share of the core without that. */
+#include "rpc/core.h"
+
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "rpc/driver.h"
+
+#define LONG_YIELD_NS	(50 * NSEC_PER_USEC)
+#define KEEP_NS		(2 * NSEC_PER_MSEC)
+#define SLICE_NS	(100 * NSEC_PER_USEC)
+
+static void yield_to_strangers(struct core *c)
+{
+	u64 before = driver_clock();
+
+	sched_yield();
+	u64 after = driver_clock();
+
+	if (after - before > LONG_YIELD_NS)
+		c->keep_ns = after + KEEP_NS;
+}
+
+void core_yield(struct core *c, bool shared, u64 now_ns)
+{
+	if (shared)
+		sched_yield();
+	else if (now_ns >= c->keep_ns)
+		yield_to_strangers(c);
+}
+
+struct attributes { /* of sched_setattr(2), its first version; the C library has none */
+	u32 size, policy;
+	u64 flags;
+	s32 nice;
+	u32 priority;
+	u64 runtime, deadline, period;
+};
+
+void core_short_slices(void)
+{
+	struct attributes a;
+
+	memset(&a, 0, sizeof(a));
+	if (syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0) || a.policy != SCHED_OTHER)
+		return;
+	a.size = sizeof(a);
+	a.flags = 0;
+	a.runtime = SLICE_NS;
+	(void)!syscall(SYS_sched_setattr, 0, &a, 0);
+}
