@@ -206,7 +206,7 @@ static bool env_lists(const char *name, const char *word)
 
 static bool boot_options(const struct run_request *r, struct boot *b)
 {
-	static const char *const policies[] = {"fifo", "sfifo", "clock", "random"};
+	static const char *const policies[] = {"fifo", "sfifo", "clock", "random", "lru"};
 	static const char *const exits[] = {"sigreturn", "iretq", "jump"};
 	static const char *const on_off[] = {"off", "on"};
 	u32 cache = 1;

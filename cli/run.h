@@ -45,7 +45,7 @@ int run_program(struct run_request *r);
 	    {"transport", 0, OPT_STRING, "WORD", "shm or tcp, of a private cluster", &(r).transport},                                      \
 	    {"memory", 0, OPT_SIZE, "SIZE", "of a private cluster's memory node", &(r).memory_bytes},                                      \
 	    {"assoc", 0, OPT_U32, "N", "lines in a set of the ExCache", &(r).assoc, NULL, 1, 65536},                                       \
-	    {"policy", 0, OPT_STRING, "WORD", "who leaves the ExCache: fifo, sfifo (default), clock or random", &(r).policy},              \
+	    {"policy", 0, OPT_STRING, "WORD", "who leaves the ExCache: fifo, sfifo (default), clock, random or lru", &(r).policy},              \
 	    {"no-rewrite", 0, OPT_FLAG, NULL, "let every system call trap; program text stays untouched", &(r).no_rewrite},               \
 	    {"file-cache", 0, OPT_STRING, "WORD", "read files through the memory node: on (default) or off", &(r).file_cache},             \
 	{                                                                                                                                  \

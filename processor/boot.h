@@ -55,7 +55,7 @@ enum boot_flags {
 };
 
 enum boot_exit { EXIT_SIGRETURN, EXIT_IRETQ, EXIT_JUMP };
-enum boot_policy { POLICY_FIFO, POLICY_SFIFO, POLICY_CLOCK, POLICY_RANDOM };
+enum boot_policy { POLICY_FIFO, POLICY_SFIFO, POLICY_CLOCK, POLICY_RANDOM, POLICY_LRU };
 
 struct boot_file { /* one open fd of the program that is not simply the host's, after exec */
 	s32 fd;

@@ -215,6 +215,7 @@ static bool batch_pick(struct set *s, u32 most, bool force, struct batch *b, boo
 
 static void leave(struct set *s, u32 id)
 {
+	predict_left(ec.line[id].page, ec.line[id].flags & LF_DIRTY, ec.line[id].guessed);
 	set_remove(s, id);
 	set_give_free(s, id);
 	__atomic_fetch_sub(&ec.resident, 1, __ATOMIC_RELAXED);

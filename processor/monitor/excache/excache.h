@@ -45,7 +45,9 @@ struct line {
 	u32 chain;	    /* next in the hash chain, or in a list of free entries */
 	u32 q_prev, q_next; /* replacement queue */
 	u32 guard;	    /* who faulted it in last, see guard_of */
-	u8 state, flags, pad0[6];
+	u8 state, flags;
+	u8 guessed; /* predicted to be written, and protected all the same: tells whether predictions are good */
+	u8 pad0[5];
 };
 _Static_assert(sizeof(struct line) == 40, "counted in the budget");
 
@@ -80,6 +82,7 @@ struct policy_ops {
 	const char *name;
 	bool second_chance;				   /* keep clean victims as long as there is room */
 	void (*filled)(struct set *s, u32 id, bool again); /* lock held; again: taken back from the victims */
+	void (*used)(struct set *s, u32 id);		   /* lock held; a line in place faulted. NULL: does not matter */
 	/* lock held: an evictable line or 0. force: guarded lines too */
 	u32 (*pick)(struct set *s, bool force);
 };
@@ -195,6 +198,11 @@ void keep_note_kept(u32 n);
 void keep_note_hit(void);
 void keep_note_fetch(u64 cycles_taken);
 void keep_note_move(u64 cycles_taken); /* of a single line */
+
+/* ---- lines that will be written (predict.c) */
+bool predict_written(u64 page);
+bool predict_trusted(void); /* asked once for each window that is predicted to be written */
+void predict_left(u64 page, bool dirty, bool sample); /* a line leaves its place */
 
 /* ---- windows filled with pages of victims (recycle.c). How many lines from the first on are in place, without allocation; clean: they
  * must be write-protected before anybody can write to them. bytes NULL: zeros. */

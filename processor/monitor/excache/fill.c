@@ -29,6 +29,7 @@ struct window {		     /* lines that one fault fills: of one aligned block, lowes
 	u32 want;	     /* bits */
 	u32 filled, skipped; /* bits */
 	u32 dirty;	     /* bits: in place without protection */
+	u32 guessed;	     /* bits: protected though predicted to be written */
 	u32 id[BLOCK_LINES];
 	bool zero, write, fixed;
 	bool writes; /* a stream of writes */
@@ -55,23 +56,28 @@ u32 guard_of(const struct thread *t)
 	return (t->tid & (GUARDS - 1)) | __atomic_load_n(&ec.guard_gen[t->tid & (GUARDS - 1)], __ATOMIC_RELAXED) << 12;
 }
 
-/* A stream: next page expected << 16 | lines brought along last time << 8 | STREAM_WRITES | window. Gives the window for a miss at
- * page, and whether this one and the last were writes: then the lines brought along will be written too, and need no protection. */
+/* A stream: next page expected << 16 | lines brought along last time << 8 | flags | window. Gives the window for a miss at
+ * page, and whether this one and the last were writes: then the lines brought along will be written too, and need no protection.
+ * *down: it goes to lower addresses; its second miss, just below the first, tells. */
 #define STREAM_WRITES 0x80u
+#define STREAM_DOWN   0x40u
+#define STREAM_WINDOW 0x3fu
 
-static u32 stream_window(struct thread *t, u64 page, bool write, u32 *stream, bool *writes)
+static u32 stream_window(struct thread *t, u64 page, bool write, u32 *stream, bool *writes, bool *down)
 {
+	*down = false;
 	for (u32 i = 0; i < STREAMS; i++) {
 		u64 s = t->prefetch[PF_STREAM0 + i];
 
-		if (s >> 16 != page)
+		*down = s & STREAM_DOWN || (s >> 16 == page + 2 && (s & STREAM_WINDOW) == 1);
+		if (s >> 16 != page && !(*down && s >> 16 == page + 2 && !(s & STREAM_DOWN)))
 			continue;
 		count(CNT_PREFETCH_USED, s >> 8 & 0xff);
 		*stream = i;
 		*writes = write && s & STREAM_WRITES;
-		return MIN(2 * (u32)(s & 0x7f), ec.window);
+		return MIN(2 * (u32)(s & STREAM_WINDOW), ec.window);
 	}
-	*writes = false;
+	*writes = *down = false;
 	*stream = (u32)(page >> 4 ^ page >> 9) % STREAMS;
 	return 1;
 }
@@ -106,6 +112,7 @@ static void line_begin(struct set *s, u32 id, u64 page, u32 guard, bool fixed)
 	l->page = page;
 	l->guard = guard;
 	l->state = L_FETCHING;
+	l->guessed = false;
 	l->flags |= fixed ? LF_FIXED : 0;
 	set_insert(s, id);
 }
@@ -193,19 +200,23 @@ static void window_build(struct window *w, const struct vma *v, u32 seq, u32 fir
 /* How much of the block to bring along; drops the set's lock. */
 static void window_open(struct thread *t, struct window *w, const struct vma *v, u32 seq)
 {
-	u32 stream, n = stream_window(t, w->base + w->demand, w->write, &stream, &w->writes), first = w->demand, last = w->demand;
+	bool down;
+	u32 stream, n = stream_window(t, w->base + w->demand, w->write, &stream, &w->writes, &down), first = w->demand, last = w->demand;
 
 	if (v->flags & VMA_FILE && ec.window >= AROUND) {
 		first = ALIGN_DOWN(w->demand, AROUND);
 		last = first + AROUND - 1;
 	} else if (!w->zero || w->write) {
-		last = (u32)MIN(w->demand + n, BLOCK_LINES) - 1;
+		if (down)
+			first -= MIN(n - 1, first);
+		else
+			last = (u32)MIN(w->demand + n, BLOCK_LINES) - 1;
 	}
 	window_build(w, v, seq, first, last);
-	u32 top = 31 - (u32)__builtin_clz(w->want), brought = (u32)__builtin_popcount(w->want) - 1;
+	u32 top = 31 - (u32)__builtin_clz(w->want), low = (u32)__builtin_ctz(w->want), brought = (u32)__builtin_popcount(w->want) - 1;
 
 	count(CNT_PREFETCH, brought);
-	stream_note(t, stream, w->base + top + 1, brought, n | (w->write ? STREAM_WRITES : 0));
+	stream_note(t, stream, down ? w->base + low - 1 : w->base + top + 1, brought, n | (w->write ? STREAM_WRITES : 0) | (down ? STREAM_DOWN : 0));
 }
 
 /* The window's lines are in place or given up. */
@@ -221,10 +232,12 @@ static void window_close(struct window *w)
 			if (set_of(w->base + bit) != s)
 				continue;
 			left &= ~(1u << bit);
-			if (w->filled >> bit & 1)
+			if (w->filled >> bit & 1) {
+				ec.line[w->id[bit]].guessed = w->guessed >> bit & 1;
 				line_settle(s, w->id[bit], w->dirty >> bit & 1 ? LF_DIRTY : 0, false);
-			else
+			} else {
 				line_cancel(s, w->id[bit]);
+			}
 		}
 		set_settled(s);
 		set_unlock(s);
@@ -339,6 +352,21 @@ static void demand_writable(struct window *w)
 	uffd_protect(page_addr(w->base + w->demand), LINE_SIZE, false);
 }
 
+/* All the lines were written when they were last here, and will be again. */
+static bool will_be_written(struct window *w, u32 lines)
+{
+	u32 guessed = 0;
+
+	if (w->fixed)
+		return false;
+	for (u32 bits = lines; bits; bits &= bits - 1)
+		guessed |= predict_written(w->base + (u32)__builtin_ctz(bits)) ? bits & -bits : 0;
+	if (guessed == lines && predict_trusted())
+		return true;
+	w->guessed = w->write ? guessed & ~(1u << w->demand) : guessed;
+	return false;
+}
+
 /* False: there is no such line, or home could not read it. */
 static bool fetch_place(struct window *w, const struct vma *v, const struct mem_fetch_rep *rep, u8 *bytes)
 {
@@ -354,7 +382,7 @@ static bool fetch_place(struct window *w, const struct vma *v, const struct mem_
 		check_reply(w, data, zero, bytes);
 	for (u32 bits = v->flags & VMA_FILE && v->prot & PROT_EXEC ? data : 0, n = 0; bits; bits &= bits - 1)
 		rewrite_fill(w->base + (u32)__builtin_ctz(bits), bytes + n++ * LINE_SIZE);
-	bool unprotected = w->write && (w->writes || (data | zero) == demand);
+	bool unprotected = (w->write && (w->writes || (data | zero) == demand)) || will_be_written(w, data | zero);
 
 	fill_bits(w, data, bytes, !unprotected);
 	fill_bits(w, zero, NULL, !unprotected);
@@ -490,6 +518,7 @@ static enum fill_result take_back(struct thread *t, struct set *s, u32 victim, b
 	lock_take(&s->lock);
 	set_remove(s, victim);
 	l->page = page;
+	l->guessed = false;
 	l->guard = guard_of(t);
 	l->flags |= (vl->flags & LF_INFLIGHT) | (plain_rw(v->prot) ? 0 : LF_FIXED);
 	set_insert(s, id);
@@ -534,6 +563,8 @@ static void resident(struct thread *t, struct set *s, struct line *l, bool write
 		count(CNT_MISS_WP, 1);
 	}
 	l->guard = guard_of(t);
+	if (ec.policy->used)
+		ec.policy->used(s, (u32)(l - ec.line));
 }
 
 enum fill_result cache_fault(struct thread *t, u64 addr, u64 err, const struct vma *v, u32 seq)

@@ -3,6 +3,7 @@
  *   sfifo   oldest first; victims are kept while there is room, and one that is used again starts anew (segmented FIFO; the default)
  *   clock   sfifo, and a line that came back from the victims is passed over once
  *   random  any line
+ *   lru     sfifo, and a line that is seen to be used (a write to a clean one, back from the victims) is the newest again
  * Each looks at lines of one set only, its lock held. */
 #include "processor/monitor/excache/policy.h"
 
@@ -26,6 +27,12 @@ static u32 fifo_pick(struct set *s, bool force)
 		if (evictable(&ec.line[id], force))
 			return id;
 	return 0;
+}
+
+static void lru_used(struct set *s, u32 id)
+{
+	queue_remove(s, id);
+	queue_push(s, id);
 }
 
 static void clock_filled(struct set *s, u32 id, bool again)
@@ -67,10 +74,11 @@ static u32 random_pick(struct set *s, bool force)
 const struct policy_ops *policy_ops(u32 policy)
 {
 	static const struct policy_ops ops[] = {
-	    [POLICY_FIFO] = {"fifo", false, fifo_filled, fifo_pick},
-	    [POLICY_SFIFO] = {"sfifo", true, fifo_filled, fifo_pick},
-	    [POLICY_CLOCK] = {"clock", true, clock_filled, clock_pick},
-	    [POLICY_RANDOM] = {"random", false, fifo_filled, random_pick},
+	    [POLICY_FIFO] = {"fifo", false, fifo_filled, NULL, fifo_pick},
+	    [POLICY_SFIFO] = {"sfifo", true, fifo_filled, NULL, fifo_pick},
+	    [POLICY_CLOCK] = {"clock", true, clock_filled, NULL, clock_pick},
+	    [POLICY_RANDOM] = {"random", false, fifo_filled, NULL, random_pick},
+	    [POLICY_LRU] = {"lru", true, fifo_filled, lru_used, fifo_pick},
 	};
 
 	return &ops[policy < ARRAY_SIZE(ops) ? policy : POLICY_SFIFO];

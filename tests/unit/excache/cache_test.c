@@ -32,6 +32,7 @@ static struct {
 static u32 generations;
 static u64 capacity;
 static u32 steps = 6000;
+static u32 faults, write_faults; /* misses, and writes to lines that were protected */
 
 static u64 addr_of(u32 page)
 {
@@ -52,11 +53,13 @@ static enum fault_result one_access(u64 addr, bool write, struct fake_page **pag
 
 		if (!may(p->prot, write))
 			r = vm_segv(&fake_thread, addr, write ? ERR_WRITE : 0);
-		else if (!p->bytes)
+		else if (!p->bytes) {
+			faults++;
 			r = vm_fault(&fake_thread, addr, write ? ERR_WRITE : 0);
-		else if (write && p->wp)
+		} else if (write && p->wp) {
+			write_faults++;
 			r = vm_fault(&fake_thread, addr, ERR_WRITE | ERR_PRESENT);
-		else {
+		} else {
 			*page = p;
 			return FAULT_OK;
 		}
@@ -257,8 +260,65 @@ static void heap_op(void)
 
 /* ---------------------------------------------------------------- runs */
 
+static void stream(void)
+{
+	u32 first = fake_random(PAGES - 40), write = fake_random(2), down = fake_random(2);
+
+	for (u32 i = 0; i < 40; i++)
+		touch(down ? first + 39 - i : first + i, write);
+}
+
+#define TOUCHES 20000u
+
+/* Touches at random among more pages than there is room for. The write faults of the last half, in per cent of the touches. */
+static u32 write_faults_of(bool read, bool write)
+{
+	for (u32 i = 0; i < TOUCHES; i++) {
+		u32 page = fake_random(2000);
+
+		if (i == TOUCHES / 2)
+			write_faults = 0;
+		if (read)
+			touch(page, false);
+		if (write)
+			touch(page, true);
+	}
+	return write_faults * 100 / (TOUCHES / 2);
+}
+
+/* What is always written after it was read soon costs no fault for that; what was written once, and is only read since, is not sent again
+ * and again. A stream downwards brings lines along as one upwards does. */
+static void learning(void)
+{
+	fake_seed(5);
+	fake_start(2 * MIB, 0, POLICY_SFIFO, true, true);
+	must(vm_mmap(&fake_thread, AREA, PAGES * LINE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0),
+	     (s64)AREA, "mmap");
+	model_map(0, PAGES, PROT_READ | PROT_WRITE);
+	u32 share = write_faults_of(true, true);
+
+	if (share > 40)
+		fake_fail("%u %% of reads that are followed by a write cost a second fault", share);
+	write_faults_of(true, false);
+	u64 sent = mon_counters[CNT_WRITEBACK_LINES];
+
+	write_faults_of(true, false);
+	if ((sent = mon_counters[CNT_WRITEBACK_LINES] - sent) > TOUCHES / 20)
+		fake_fail("%lu lines sent that nobody wrote to", sent);
+	fake_thread.fault_rip = 1;
+	faults = 0;
+	for (u32 p = 1000; p > 600; p--)
+		touch(p - 1, false);
+	if (faults > 200)
+		fake_fail("%u misses in 400 lines from high to low", faults);
+}
+
 static void run(const struct shape *s, u64 seed)
 {
+	if (!s->bytes) {
+		learning();
+		return;
+	}
 	fake_seed(seed);
 	fake_start(s->bytes, s->max, s->assoc, s->policy, s->move, true);
 	fake_faults = s->faults;
@@ -282,8 +342,7 @@ static void run(const struct shape *s, u64 seed)
 		else if (what == 4 && !s->assoc) /* a set keeps a line at least */
 			bound_op(s);
 		else if (what < 20) /* a stream */
-			for (u32 p = fake_random(PAGES - 40), end = p + 40, w = fake_random(2); p < end; p++)
-				touch(p, w);
+			stream();
 		else
 			touch(fake_random(what < 100 ? 300 : PAGES), fake_random(2));
 		check_bound();
@@ -307,6 +366,8 @@ int main(int argc, char **argv)
 	    {6 * MIB, 64, POLICY_FIFO, true, {.move_partial = 3}},
 	    {MIB, 0, POLICY_SFIFO, true, {.move_partial = 3, .skip = 9}, 8 * MIB},
 	    {512 * KIB, 0, POLICY_CLOCK, false, {.move_busy = 5}, 4 * MIB},
+	    {600 * KIB, 0, POLICY_LRU, true, {.skip = 7}},
+	    {0, 0, 0, false, {0}}, /* learning() */
 	};
 	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 11;
 	int bad = 0;
