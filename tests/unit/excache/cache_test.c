@@ -291,7 +291,7 @@ static u32 write_faults_of(bool read, bool write)
 static void learning(void)
 {
 	fake_seed(5);
-	fake_start(2 * MIB, 0, POLICY_SFIFO, true, true);
+	fake_start(2 * MIB, 0, 0, POLICY_SFIFO, true, true);
 	must(vm_mmap(&fake_thread, AREA, PAGES * LINE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0),
 	     (s64)AREA, "mmap");
 	model_map(0, PAGES, PROT_READ | PROT_WRITE);
