@@ -1,4 +1,4 @@
-/* lego bench net: what messages of the fabric cost on this host, over shared memory and TCP, beside bare TCP sockets that spin as the fabric does.
+/* lego bench net: what messages of the fabric cost on this host, over shared memory, TCP and encrypted TCP, beside bare TCP sockets that spin as the fabric does.
  * Client and server are threads of this process: the server is a daemon's driver with a logic that answers reads with so many bytes, the client is the
  * monitor's channel, which all threads share. A MiB is four messages under way at once, since none is larger than 256 KiB. */
 #include <arpa/inet.h>
@@ -28,7 +28,7 @@ static const struct cli_opt options[] = {
 };
 static const struct cli_usage usage = {
 	"bench [--ms N] net",
-	"net: latency and throughput of messages of 0 B to 1 MiB, 1 to 16 threads, over shared memory and TCP, beside bare TCP sockets.",
+	"net: latency and throughput of messages of 0 B to 1 MiB, 1 to 16 threads, over shared memory, TCP and encrypted TCP, beside bare TCP sockets.",
 	options,
 	ARRAY_SIZE(options),
 };
@@ -257,7 +257,9 @@ static bool measure(struct table *t, struct chan *chan, int listener, u32 bytes,
 	return true;
 }
 
-static bool rows(struct table *t, struct chan chan[2], int listener)
+enum { SHM, TCP, SEALED, CHANS };
+
+static bool rows(struct table *t, struct chan chan[CHANS], int listener)
 {
 	static const u32 sizes[] = {0, 64, 4096, 65536, 262144, 1048576}, threads[] = {1, 4, 16};
 	char text[16];
@@ -265,8 +267,8 @@ static bool rows(struct table *t, struct chan chan[2], int listener)
 		for (u32 k = 0; k < ARRAY_SIZE(threads); k++) {
 			table_cell(t, "%s", cli_show_size(text, sizes[s]));
 			table_cell(t, "%u", threads[k]);
-			for (u32 way = 0; way < 3; way++)
-				if (!measure(t, way < 2 ? &chan[way] : NULL, listener, sizes[s], threads[k]))
+			for (u32 way = 0; way <= CHANS; way++)
+				if (!measure(t, way < CHANS ? &chan[way] : NULL, listener, sizes[s], threads[k]))
 					return false;
 		}
 	return true;
@@ -274,8 +276,8 @@ static bool rows(struct table *t, struct chan chan[2], int listener)
 
 static int bench(struct server *s)
 {
-	static const char *const header[] = {"SIZE>", "THREADS>", "SHM P50 us>", "P99>", "RATE>", "TCP P50 us>", "P99>", "RATE>", "BARE P50 us>", "P99>", "RATE>"};
-	static struct chan chan[2];
+	static const char *const header[] = {"SIZE>", "THREADS>", "SHM P50 us>", "P99>", "RATE>", "TCP P50 us>", "P99>", "RATE>", "ENCRYPTED P50 us>", "P99>", "RATE>", "BARE P50 us>", "P99>", "RATE>"};
+	static struct chan chan[CHANS];
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct table t;
 	char err[256] = "";
@@ -284,16 +286,16 @@ static int bench(struct server *s)
 		cli_error("bench: cannot listen: %s", strerror(errno));
 		return CLI_FAILED;
 	}
-	for (u32 i = 0; i < 2; i++) {
-		struct hello h = {.kind = KIND_PROCESSOR, .role = ROLE_VNODE, .want_ring = i == 0};
-		if (chan_libc_dial(&chan[i], host_driver_addr(s->driver, i), &h, s->key, err, sizeof(err))) {
+	for (u32 i = 0; i < CHANS; i++) {
+		struct hello h = {.kind = KIND_PROCESSOR, .role = ROLE_VNODE, .want_ring = i == SHM, .seal = i == SEALED};
+		if (chan_libc_dial(&chan[i], host_driver_addr(s->driver, i != SHM), &h, s->key, err, sizeof(err))) {
 			cli_error("bench: %s", err);
 			return CLI_FAILED;
 		}
 	}
 	table_start(&t, header, ARRAY_SIZE(header));
 	bool ok = rows(&t, chan, listener);
-	for (u32 i = 0; i < 2; i++)
+	for (u32 i = 0; i < CHANS; i++)
 		chan_libc_close(&chan[i]);
 	close(listener);
 	if (!ok) {
