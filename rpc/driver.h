@@ -17,7 +17,7 @@
 #define HANDSHAKE_NS	 (3ull * NSEC_PER_SEC) /* from accept or dial to welcome */
 #define HALF_OPEN_MAX	 256u
 #define VISIT_FRAMES	 16u /* frames of one connection per round */
-#define VISIT_BYTES	 (512u * 1024u)
+#define VISIT_BYTES	 (512u * 1024u) /* … and bytes, in and out */
 #define SEND_SEGS	 80u /* more are flattened first */
 
 enum conn_state {

@@ -1,5 +1,5 @@
 /* Receiving: frames out of rings, streams and packets, checked, then handed to the logic. A connection gets a budget per round, so
- * one that sends without end does not starve the others. */
+ * one that sends without end does not starve the others; what is answered counts too, since a short request may ask for much. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,9 +60,10 @@ static void hand_on(struct host_driver *d, struct conn *c, const void *frame, u3
 
 static u32 visit_ring(struct host_driver *d, struct conn *c)
 {
+	u64 until = d->stats.bytes_out + VISIT_BYTES;
 	u32 frames = 0, bytes = 0;
 
-	while (frames < VISIT_FRAMES && bytes < VISIT_BYTES && c->state == CS_OPEN && !conn_stalled(c)) {
+	while (frames < VISIT_FRAMES && d->stats.bytes_out + bytes < until && c->state == CS_OPEN && !conn_stalled(c)) {
 		s64 len = ring_recv(&c->ring, d->frame);
 
 		if (!len)
@@ -119,10 +120,11 @@ static void refuse_forged(struct host_driver *d, struct conn *c)
 /* Hands on whole frames, up to the budget; what is left keeps the connection hot. */
 static u32 visit_stream(struct host_driver *d, struct conn *c)
 {
+	u64 until = d->stats.bytes_out + VISIT_BYTES;
 	u32 frames = 0, bytes = 0;
 	s64 len;
 
-	while (c->state == CS_OPEN && !conn_stalled(c) && frames < VISIT_FRAMES && bytes < VISIT_BYTES) {
+	while (c->state == CS_OPEN && !conn_stalled(c) && frames < VISIT_FRAMES && d->stats.bytes_out + bytes < until) {
 		len = stream_next(c);
 		if (len <= 0)
 			break;
