@@ -98,7 +98,7 @@ struct hello {
 	u8 want_ring; /* 1: serve this connection through a shared-memory ring (unix sockets only) */
 	u8 seal;      /* 1: frames are sealed (not on unix sockets) */
 	u32 vnode;       /* ROLE_SPACE, ROLE_VNODE: bound vNode */
-	u64 asid;        /* ROLE_SPACE: bound address space */
+	u64 asid;        /* ROLE_SPACE: bound address space; ROLE_VNODE: the one whose end is the channel's */
 	u32 uid;         /* bound user */
 	u32 gid;
 	u64 incarnation; /* of the dialler */
@@ -744,6 +744,13 @@ struct sd_open_ids_req {
 	u32 part, parts; /* a long list comes in several */
 };
 _Static_assert(sizeof(struct sd_open_ids_req) == 16, "wire");
+
+/* SD_REVOKE, from pd when the last process of an address space is gone: channels that were opened for it are closed, whoever may hold their
+ * descriptors now, a second after what was sent by them last. */
+struct sd_revoke_req {
+	u64 asid;
+};
+_Static_assert(sizeof(struct sd_revoke_req) == 8, "wire");
 
 struct sd_xattr_req { /* then path, then name, then value (SET) */
 	u32 path_len, name_len;

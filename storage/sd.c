@@ -13,6 +13,8 @@
 
 #define DEFAULT_LEASE_MS 10000u
 #define TICK_NS		 NSEC_PER_SEC
+#define REVOKED_QUIET_NS NSEC_PER_SEC
+#define REVOKED_MOST_NS	 (10 * NSEC_PER_SEC)
 #define ONCE_SESSIONS	 4096u
 #define RECALLS_MAX	 1024u
 #define ONCE_REPLY_MAX	 (u32)(sizeof(struct msg_hdr) + sizeof(struct sd_open_rep) + PATH_CAP)
@@ -21,6 +23,7 @@ typedef void handler(struct req *r);
 
 static handler *const handlers[] = {
     [OP_SD_VNODE & 0xff] = op_vnode,	     [OP_SD_OPEN_IDS & 0xff] = op_open_ids,
+    [OP_SD_REVOKE & 0xff] = op_revoke,
     [OP_SD_STAT & 0xff] = op_stat,	     [OP_SD_OPEN & 0xff] = op_open,
     [OP_SD_OPEN_ID & 0xff] = op_open_id,     [OP_SD_GETATTR & 0xff] = op_getattr,
     [OP_SD_SETATTR & 0xff] = op_setattr,     [OP_SD_ACCESS & 0xff] = op_access,
@@ -65,7 +68,7 @@ static void opened(void *self, conn_id id, const struct hello *h, const struct w
 		return;
 	}
 	*c = (struct conn){
-	    .id = id, .role = h->role, .kind = h->kind, .vnode = h->vnode, .uid = h->uid, .gid = h->gid, .session = h->session};
+	    .id = id, .role = h->role, .kind = h->kind, .vnode = h->vnode, .uid = h->uid, .gid = h->gid, .session = h->session, .asid = h->asid};
 	c->next = sd->conns[id % SD_CONN_BUCKETS];
 	sd->conns[id % SD_CONN_BUCKETS] = c;
 	if (c->role == ROLE_VNODE)
@@ -94,6 +97,7 @@ static void closed(void *self, conn_id id)
 	if (vn)
 		vn->idle_since_ns = now;
 	sd->channels -= c->role == ROLE_VNODE;
+	sd->revoked -= c->revoked_ns != 0;
 	inorder_drop(c);
 	free(c->groups);
 	free(c);
@@ -223,6 +227,30 @@ void op_groups(struct req *r)
 	sd_reply(r, groups ? 0 : c->uid ? -EPERM : -ENOMEM, NULL, NULL, 0);
 }
 
+/* A descriptor may have been handed on before its owner ended: the authority ends with the owner. What he said last is still read, posted writes
+ * among it: the channel is closed when it has been quiet for a while, or has gone on for too long. */
+void op_revoke(struct req *r)
+{
+	const struct sd_revoke_req *q = r->m->fixed;
+	struct sd *sd = r->sd;
+	for (u32 i = 0; q->asid && i < SD_CONN_BUCKETS; i++)
+		for (struct conn *c = sd->conns[i]; c; c = c->next) {
+			if (c->role != ROLE_VNODE || c->asid != q->asid || c->revoked_ns)
+				continue;
+			c->revoked_ns = c->heard_ns = sd->env->now_ns(sd->env->ctx);
+			sd->revoked++;
+		}
+	sd_reply(r, 0, NULL, NULL, 0);
+}
+
+static void end_revoked(struct sd *sd, u64 now)
+{
+	for (u32 i = 0; sd->revoked && i < SD_CONN_BUCKETS; i++)
+		for (const struct conn *c = sd->conns[i]; c; c = c->next)
+			if (c->revoked_ns && ((!c->held && now - c->heard_ns >= REVOKED_QUIET_NS) || now - c->revoked_ns >= REVOKED_MOST_NS))
+				sd->env->close(sd->env->ctx, c->id);
+}
+
 /* The request may free room in the vNode's private layer. */
 static bool frees(const struct msg *m)
 {
@@ -251,6 +279,8 @@ static void message(void *self, conn_id id, const struct msg *m)
 
 void sd_serve(struct sd *sd, struct conn *c, const struct msg *m)
 {
+	if (c->revoked_ns)
+		c->heard_ns = sd->env->now_ns(sd->env->ctx);
 	struct req r = {.sd = sd, .conn = c, .m = m, .row = op_row(m->hdr.op)};
 	handler *h = handler_of(m->hdr.op);
 	if (!r.row || !h) {
@@ -300,6 +330,7 @@ static u64 tick(void *self, u64 now_ns)
 	next = MIN(next, leases);
 	fdcache_tick(sd->fds, now_ns);
 	orphans_tick(sd, now_ns);
+	end_revoked(sd, now_ns);
 	return next;
 }
 

@@ -91,6 +91,8 @@ struct conn {
 	u8 role, kind;
 	u32 vnode, uid, gid;
 	u64 session;
+	u64 asid; /* ROLE_VNODE: whose end is the channel's; 0: nobody's */
+	u64 revoked_ns, heard_ns; /* that end has come; and when it last said something. 0: no */
 	u32 ngroups;
 	u32 *groups; /* of who acts on a root channel; SD_GROUPS */
 	u32 held; /* inorder.c: posted writes that wait for a recall */
@@ -147,6 +149,7 @@ struct sd {
 	struct once_table *once;
 	struct conn *conns[SD_CONN_BUCKETS];
 	u32 channels; /* of role ROLE_VNODE */
+	u32 revoked;  /* of those, to be closed soon */
 	struct vnode *vnodes;
 	struct ids *ids;
 	struct fdcache *fds;
@@ -369,6 +372,7 @@ void drop_suid(struct req *r, int fd);
 /* ---- handlers: ops_path.c ops_name.c rename.c ops_io.c readdir.c setattr.c */
 void op_vnode(struct req *r);
 void op_open_ids(struct req *r);
+void op_revoke(struct req *r);
 void op_stat(struct req *r);
 void op_open(struct req *r);
 void op_open_read(struct req *r);

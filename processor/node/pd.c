@@ -98,7 +98,7 @@ static void beat(void *self, struct gm_beat_req *req, const struct proc_report *
 	for (const struct space *s = pd->spaces; s; s = s->next)
 		req->spaces++;
 	for (const struct doomed *d = pd->doomed; d; d = d->next)
-		req->spaces++;
+		req->spaces += d->node->kind == KIND_MEMORY;
 	for (const struct vnode *v = pd->vnodes; v; v = v->next)
 		req->files += v->open_files;
 	req->channels = (u32)pd->nprocesses;

@@ -1,7 +1,7 @@
 /* The records of pd's logic. Everything belongs to one struct pd and is touched by its one thread.
  *
  *   process ──► space ──► peer (home md)      op: one request under way, a list of steps
- *      └─► vnode ──► peer (sd)                doomed: an address space whose AS_DESTROY is not answered yet
+ *      └─► vnode ──► peer (sd)                doomed: an address space of whose end a node has not heard yet
  *
  * A space lives while it has users: the processes in it, and those about to exec into it. The last one gone makes it doomed. A peer and
  * a vnode, once known, stay. Processes and ops are named by numbers where a callback might outlive them. */
@@ -68,6 +68,7 @@ struct space {
 	u64 asid;
 	struct vnode *vnode;
 	struct peer *md; /* its home; of a chain, the owner */
+	struct peer *sd; /* its files; hears of the end */
 	u64 md_incarnation;
 	u32 epoch;
 	u32 chain; /* 0: one node alone */
@@ -113,11 +114,11 @@ struct process {
 	char command[64];
 };
 
-struct doomed {
+struct doomed { /* a space that ended, and a node that is to hear of it */
 	struct doomed *next;
 	u64 asid;
-	struct peer *md;
-	u64 md_incarnation; /* another incarnation of md never knew the asid */
+	struct peer *node;  /* memory: the space is freed; storage: its channels are revoked */
+	u64 incarnation; /* another incarnation of the node never knew the asid */
 	bool asked;
 	u64 retry_ns;
 };
@@ -265,8 +266,8 @@ void pd_bind_free(struct bind *bind, u32 n);
 struct space *pd_space_find(struct pd *pd, u64 asid);
 struct space *pd_space_new(struct pd *pd, const struct op *op);
 void pd_space_put(struct pd *pd, struct space *s);
-void pd_space_doom(struct pd *pd, u64 asid, struct peer *md, u64 md_incarnation);
-void pd_doomed_md_opened(struct pd *pd, struct peer *md);
+void pd_space_doom(struct pd *pd, u64 asid, struct peer *node, u64 incarnation);
+void pd_doomed_node_opened(struct pd *pd, struct peer *node);
 u64 pd_doomed_tick(struct pd *pd, u64 now_ns);
 void pd_space_stats(struct pd *pd);
 struct process *pd_process_by_conn(struct pd *pd, conn_id c);

@@ -16,7 +16,7 @@ static bool channel_dial(struct pd *pd, struct op *op, struct channel *ch, const
 	    .role = role,
 	    .want_ring = !strncmp(p->addr, "unix:", 5),
 	    .vnode = op->vnode->id,
-	    .asid = role == ROLE_SPACE ? op->asid : 0,
+	    .asid = op->asid,
 	    .uid = op->uid,
 	    .gid = op->gid,
 	    .incarnation = pd->cfg.incarnation,

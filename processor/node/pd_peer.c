@@ -88,9 +88,8 @@ bool pd_peer_opened(struct pd *pd, conn_id c, const struct welcome *w)
 	p->complained = false;
 	p->state = PEER_OPEN;
 	p->incarnation = w->incarnation;
-	if (p->kind == KIND_MEMORY)
-		pd_doomed_md_opened(pd, p);
-	else if (p->kind == KIND_STORAGE)
+	pd_doomed_node_opened(pd, p);
+	if (p->kind == KIND_STORAGE)
 		pd_vnode_sd_opened(pd, p);
 	pd_step_all(pd);
 	return true;

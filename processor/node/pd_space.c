@@ -1,7 +1,8 @@
 /* Address spaces and processes as their pd counts them, and what a process asks that needs no waiting.
  *
  * A process ends when its control socket closes, or when its host process is seen to exit. Its space goes with its last user: it becomes
- * `doomed`, and AS_DESTROY is asked until the memory node answered, or until it turns out to be another incarnation, which never held it.
+ * `doomed`, and AS_DESTROY is asked until the memory node answered, or until it turns out to be another incarnation, which never held it; so is SD_REVOKE of
+ * the storage node, which ends the channels that were opened for it.
  */
 #include "processor/node/pd_int.h"
 
@@ -32,6 +33,7 @@ struct space *pd_space_new(struct pd *pd, const struct op *op)
 	s->asid = op->asid;
 	s->vnode = op->vnode;
 	s->md = op->md;
+	s->sd = op->sd;
 	s->md_incarnation = op->md->incarnation;
 	s->epoch = op->epoch;
 	s->chain = op->chain;
@@ -70,15 +72,17 @@ void pd_space_put(struct pd *pd, struct space *s)
 	if (s->chain || s->md_incarnation == s->md->incarnation)
 		pd_space_doom(pd, s->asid, s->md, s->md_incarnation);
 	s->md->wanted--;
+	if (s->sd)
+		pd_space_doom(pd, s->asid, s->sd, s->sd->incarnation);
 	free(s);
 }
 
 /* ---- doomed ones */
 
-static struct doomed *doomed_find(struct pd *pd, u64 asid)
+static struct doomed *doomed_find(struct pd *pd, u64 asid, u8 kind)
 {
 	struct doomed *d = pd->doomed;
-	while (d && d->asid != asid)
+	while (d && (d->asid != asid || d->node->kind != kind))
 		d = d->next;
 	return d;
 }
@@ -89,14 +93,12 @@ static void doomed_free(struct pd *pd, struct doomed *d)
 	while (*at != d)
 		at = &(*at)->next;
 	*at = d->next;
-	d->md->wanted--;
+	d->node->wanted--;
 	free(d);
 }
 
-static void destroyed(void *self, void *arg, s32 status, const struct msg *m)
+static void heard(struct pd *pd, struct doomed *d, const struct msg *m)
 {
-	struct pd *pd = self;
-	struct doomed *d = doomed_find(pd, (u64)(uintptr_t)arg);
 	if (!d)
 		return;
 	d->asked = false;
@@ -105,18 +107,35 @@ static void destroyed(void *self, void *arg, s32 status, const struct msg *m)
 		doomed_free(pd, d);
 }
 
+static void destroyed(void *self, void *arg, s32 status, const struct msg *m)
+{
+	heard(self, doomed_find(self, (u64)(uintptr_t)arg, KIND_MEMORY), m);
+}
+
+static void revoked(void *self, void *arg, s32 status, const struct msg *m)
+{
+	heard(self, doomed_find(self, (u64)(uintptr_t)arg, KIND_STORAGE), m);
+}
+
 static void doomed_ask(struct pd *pd, struct doomed *d)
 {
-	struct as_destroy_req req = {d->asid};
-	if (d->asked || !pd_peer_ready(pd, d->md))
+	struct as_destroy_req end = {d->asid};
+	struct sd_revoke_req revoke = {d->asid};
+	void *asid = (void *)(uintptr_t)d->asid;
+	int rc;
+	if (d->asked || !pd_peer_ready(pd, d->node))
 		return;
-	if (pd_peer_call(pd, d->md, OP_AS_DESTROY, &req, sizeof(req), NULL, 0, destroyed, (void *)(uintptr_t)d->asid))
+	if (d->node->kind == KIND_MEMORY)
+		rc = pd_peer_call(pd, d->node, OP_AS_DESTROY, &end, sizeof(end), NULL, 0, destroyed, asid);
+	else
+		rc = pd_peer_call(pd, d->node, OP_SD_REVOKE, &revoke, sizeof(revoke), NULL, 0, revoked, asid);
+	if (rc)
 		d->retry_ns = pd_now(pd) + DESTROY_RETRY_NS;
 	else
 		d->asked = true;
 }
 
-void pd_space_doom(struct pd *pd, u64 asid, struct peer *md, u64 md_incarnation)
+void pd_space_doom(struct pd *pd, u64 asid, struct peer *node, u64 incarnation)
 {
 	struct doomed *d = calloc(1, sizeof(*d));
 	if (!d) {
@@ -124,21 +143,21 @@ void pd_space_doom(struct pd *pd, u64 asid, struct peer *md, u64 md_incarnation)
 		return;
 	}
 	d->asid = asid;
-	d->md = md;
-	d->md_incarnation = md_incarnation;
+	d->node = node;
+	d->incarnation = incarnation;
 	d->next = pd->doomed;
 	pd->doomed = d;
-	md->wanted++;
+	node->wanted++;
 	doomed_ask(pd, d);
 }
 
-void pd_doomed_md_opened(struct pd *pd, struct peer *md)
+void pd_doomed_node_opened(struct pd *pd, struct peer *node)
 {
 	for (struct doomed *d = pd->doomed, *next; d; d = next) {
 		next = d->next;
-		if (d->md != md)
+		if (d->node != node)
 			continue;
-		if (d->md_incarnation && d->md_incarnation != md->incarnation)
+		if (d->incarnation && d->incarnation != node->incarnation)
 			doomed_free(pd, d);
 		else
 			doomed_ask(pd, d);
@@ -149,7 +168,7 @@ u64 pd_doomed_tick(struct pd *pd, u64 now_ns)
 {
 	u64 next_ns = UINT64_MAX;
 	for (struct doomed *d = pd->doomed; d; d = d->next) {
-		if (d->asked || d->md->state != PEER_OPEN)
+		if (d->asked || d->node->state != PEER_OPEN)
 			continue;
 		if (now_ns >= d->retry_ns)
 			doomed_ask(pd, d);

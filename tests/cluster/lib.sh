@@ -96,6 +96,16 @@ remember() { # COMPONENT PID
 	readlink "/proc/$2/cwd" >"$TMP/$1.cwd"
 }
 
+# kill -9, and until it holds nothing any more: a lock of its data directory would keep the next one out.
+end_at_once() { # PID
+	kill -9 "$1"
+	soon 10 has_ended "$1" || fail "process $1 does not die"
+}
+
+has_ended() {
+	! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null
+}
+
 # Processes of this test that still run: daemons and programs have our LEGO_HOME in their environment.
 leftovers() {
 	local p

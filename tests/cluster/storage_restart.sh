@@ -40,7 +40,7 @@ runner=$!
 soon 30 grep -q ready work.out || fail "the program does not start: $(cat work.out work.err)"
 for round in 1 2 3; do
 	sleep 0.$((RANDOM % 5))
-	kill -9 "$sd"
+	end_at_once "$sd"
 	restart s0
 	soon 30 sh -c "timeout 20 '$LEGO' run --cluster '$cluster' -- '$SYS/hello_static' >/dev/null 2>&1" || fail "s0 does not come back: $(tail -n 3 "$TMP/s0.log")"
 	sd=$(component_pid s0)

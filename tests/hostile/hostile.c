@@ -562,6 +562,51 @@ static void flood(void)
 		;
 }
 
+/* ---- a channel outlives its process as a descriptor, not as authority */
+
+static int kept[2];
+
+static bool still_open(int fd)
+{
+	static char waste[256];
+	touch(waste, sizeof(waste));
+	for (int i = 0; i < 500; i++) {
+		long r = back(SYS_recvfrom, fd, L(waste), sizeof(waste), MSG_DONTWAIT, 0, 0);
+		if (!r || (r < 0 && r != -EAGAIN && r != -EINTR))
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
+static void kept_channels(void)
+{
+	int gone[2], over[2];
+	char c;
+	if (pipe(gone) || pipe(over))
+		return;
+	fflush(stdout);
+	pid_t owner = fork();
+	if (!owner) {
+		kept[0] = (int)back(SYS_dup, MON_FD_MEM, 0, 0, 0, 0, 0);
+		kept[1] = (int)back(SYS_dup, MON_FD_STO, 0, 0, 0, 0, 0);
+		if (!fork()) {
+			close(gone[1]);
+			(void)!read(gone[0], &c, 1);
+			if (still_open(kept[0]))
+				reach("the memory channel of a process that ended is open");
+			if (still_open(kept[1]))
+				reach("the storage channel of a process that ended is open");
+			_exit(0);
+		}
+		_exit(0); /* and with it the last writer of `gone`, but for our parent */
+	}
+	close(gone[1]);
+	close(over[1]);
+	waitpid(owner, NULL, 0);
+	(void)!read(over[0], &c, 1); /* the heir is gone too */
+}
+
 static const struct {
 	const char *name;
 	void (*fn)(void);
@@ -569,6 +614,7 @@ static const struct {
 	{"calls", calls},     {"arguments", arguments},		{"raw", raw},			{"dispatch_off", dispatch_off},	      {"int80", int80},
 	{"files", files},     {"memory", memory},		{"control", control},		{"memory_channel", memory_channel},
 	{"storage_channel", storage_channel}, {"descriptors", descriptors}, {"rings", rings}, {"shrink", shrink}, {"flood", flood},
+	{"kept_channels", kept_channels},
 };
 
 int main(int argc, char **argv)

@@ -635,6 +635,13 @@ static void fill_sd_open_ids_req(void *at)
 	NUM(parts);
 }
 
+static void fill_sd_revoke_req(void *at)
+{
+	struct sd_revoke_req *s = at;
+
+	NUM(asid);
+}
+
 static void fill_mem_recall_req(void *at)
 {
 	struct mem_recall_req *s = at;

@@ -186,6 +186,27 @@ static void hello_is_checked(void **state)
 	}
 }
 
+/* Said again to another greeting, what was recorded once proves nothing. */
+static void a_recorded_hello_is_refused(void **state)
+{
+	struct hello h = {.kind = KIND_CLIENT, .role = ROLE_ADMIN};
+	struct welcome w;
+	u8 secret[32];
+
+	for (u32 again = 0; again < 2; again++) {
+		int s = raw_connect();
+		struct greeting g;
+
+		assert_int_equal(recv(s, &g, sizeof(g), MSG_WAITALL), sizeof(g));
+		if (!again)
+			handshake_sign(&h, &g, srv.key, secret);
+		assert_int_equal(send(s, &h, sizeof(h), 0), sizeof(h));
+		assert_int_equal(recv(s, &w, sizeof(w), MSG_WAITALL), sizeof(w));
+		assert_int_equal(w.status, again ? -WIRE_UNAUTHORISED : 0);
+		close(s);
+	}
+}
+
 static void expect_bad(const struct msg_hdr *h, u32 len, s32 want)
 {
 	int s = raw_connect();
@@ -404,7 +425,7 @@ int main(void)
 	    cmocka_unit_test(wrong_key),
 	    cmocka_unit_test(role_is_enforced),
 	    cmocka_unit_test(fds_come_along),
-	    cmocka_unit_test(hello_is_checked),
+	    cmocka_unit_test(hello_is_checked), cmocka_unit_test(a_recorded_hello_is_refused),
 	    cmocka_unit_test(bad_frames_end_the_channel),
 	    cmocka_unit_test(silence_is_dropped),
 	    cmocka_unit_test(a_silent_crowd_keeps_nobody_out),

@@ -300,7 +300,7 @@ static void test_random_bytes(void **state)
 			fixed[k] = world_rand(&seed) % 3 ? 0 : (u8)world_rand(&seed) & 15;
 		for (u32 k = 0; k < n; k++)
 			data[k] = (u8) "/f.\0ab/"[world_rand(&seed) % 7];
-		if (row->op == OP_SD_OPEN_IDS)
+		if (row->op == OP_SD_OPEN_IDS || row->op == OP_SD_REVOKE)
 			call(w, world_channel(w, ROLE_COMPONENT, 0, 0), row->op, fixed, row->req_len, data, n);
 		else
 			call(w, w->conn, row->op, fixed, row->req_len, data, n);
@@ -308,12 +308,61 @@ static void test_random_bytes(void **state)
 	}
 }
 
+/* ---- the end of a process's authority */
+
+static conn_id channel_of(struct world *w, u64 asid)
+{
+	struct hello h = {.kind = KIND_PROCESSOR, .role = ROLE_VNODE, .vnode = VN, .asid = asid, .session = 100 + w->next_conn};
+	struct welcome welcome = {0};
+	sd_ops.opened(w->sd, ++w->next_conn, &h, &welcome, false);
+	return w->next_conn;
+}
+
+static conn_id ended_after(struct world *w, u64 ns)
+{
+	w->closed = 0;
+	w->now_ns += ns;
+	sd_ops.tick(w->sd, w->now_ns);
+	return w->closed;
+}
+
+/* Only of the space that is named, only for those who may say so, and after what is still on its way. */
+static void test_revoke(void **state)
+{
+	struct world *w = *state;
+	world_define(w);
+	conn_id pd = world_channel(w, ROLE_COMPONENT, 0, 0), of7 = channel_of(w, 7), of8 = channel_of(w, 8), nobodys = channel_of(w, 0);
+	struct sd_revoke_req q = {.asid = 0};
+	struct sd_path_req root = {.len = 1};
+	for (; q.asid < 2; q.asid++) /* no space: not the channels of none; then one that has none */
+		assert_int_equal(call(w, pd, OP_SD_REVOKE, &q, sizeof(q), NULL, 0), 0);
+	assert_int_equal(ended_after(w, 20 * NSEC_PER_SEC), 0);
+	q.asid = 7;
+	assert_int_equal(call(w, pd, OP_SD_REVOKE, &q, sizeof(q), NULL, 0), 0);
+	assert_int_equal(ended_after(w, NSEC_PER_SEC / 2), 0);
+	assert_int_equal(call(w, of7, OP_SD_STAT, &root, sizeof(root), "/", 1), 0); /* was on its way */
+	assert_int_equal(ended_after(w, NSEC_PER_SEC * 3 / 4), 0);
+	assert_int_equal(ended_after(w, NSEC_PER_SEC), of7);
+	sd_ops.closed(w->sd, of7);
+	assert_int_equal(call(w, pd, OP_SD_REVOKE, &q, sizeof(q), NULL, 0), 0); /* said again */
+	assert_int_equal(ended_after(w, 20 * NSEC_PER_SEC), 0);
+	q.asid = 8;
+	assert_int_equal(call(w, pd, OP_SD_REVOKE, &q, sizeof(q), NULL, 0), 0);
+	for (u32 i = 0; i < 19; i++) { /* an heir that goes on talking */
+		assert_int_equal(call(w, of8, OP_SD_STAT, &root, sizeof(root), "/", 1), 0);
+		assert_int_equal(ended_after(w, NSEC_PER_SEC / 2), 0);
+	}
+	assert_int_equal(ended_after(w, NSEC_PER_SEC / 2), of8);
+	assert_int_equal(call(w, nobodys, OP_SD_REVOKE, &q, sizeof(q), NULL, 0), -WIRE_UNAUTHORISED);
+	assert_int_equal(w->closed, nobodys);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_define), T(test_race), T(test_permissions), T(test_secrets), T(test_hostile), T(test_random_bytes),
+	    T(test_define), T(test_race), T(test_permissions), T(test_secrets), T(test_hostile), T(test_random_bytes), T(test_revoke),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
