@@ -669,6 +669,9 @@ struct sd_io_req { /* SD_READ (len wanted), SD_WRITE (data follows), SD_FSYNC, S
 _Static_assert(sizeof(struct sd_io_req) == 72, "wire");
 enum sd_io_flags { SDIO_APPEND = 1, SDIO_SYNC = 2, SDIO_LEASE = 4 /* READ by a memory node: to keep what comes */,
 		   SDIO_POSTED = 8 /* WRITE: the program goes on before the answer: nothing on this channel may overtake it */ };
+/* SD_LOCK: the process's node may hold a lock on the file from now on: asked before the host's lock is taken, and again after, which makes it
+ * valid. off, len (0: to the end) for a record; -EAGAIN: another node holds what conflicts. See storage/locks.c. */
+enum sd_lock_flags { SDL_EXCLUSIVE = 1, SDL_RECORD = 2 /* else the whole file's, of flock */ };
 enum sd_fsync_flags { SDF_DATA = 1, SDF_FS = 2 /* the whole file system the file lies on */ };
 struct sd_io_rep {
 	u64 n;        /* bytes done, or the offset found */
@@ -735,6 +738,15 @@ struct sd_bind {
 	u32 pad0;
 };
 _Static_assert(sizeof(struct sd_bind) == 16, "wire");
+
+/* PD_LOCK_TEST, from a storage node on pd's own line: 0: nobody on the node holds a lock that conflicts; -EAGAIN: somebody does. */
+struct pd_lock_req {
+	u64 id[2];
+	u64 start, end; /* inclusive */
+	u32 vnode;
+	u32 flags; /* enum sd_lock_flags */
+};
+_Static_assert(sizeof(struct pd_lock_req) == 40, "wire");
 
 /* SD_OPEN_IDS, from each pd every beat: the files its vNodes hold open. Data: `count` file ids of 16 bytes. An orphan that is
  * in no report of two consecutive rounds of every live pd is deleted. */

@@ -38,7 +38,7 @@ static handler *const handlers[] = {
     [OP_SD_LISTXATTR & 0xff] = op_listxattr, [OP_SD_REMOVEXATTR & 0xff] = op_removexattr,
     [OP_SD_GROUPS & 0xff] = op_groups,	     [OP_SD_OPEN_READ & 0xff] = op_open_read,
     [OP_SD_IMAGE & 0xff] = op_image,	     [OP_SD_IMAGE_PUT & 0xff] = op_image_put,
-    [OP_SD_IMAGE_LIST & 0xff] = op_image_list,
+    [OP_SD_IMAGE_LIST & 0xff] = op_image_list,  [OP_SD_LOCK & 0xff] = op_lock,
 };
 
 /* ---- connections */
@@ -69,6 +69,8 @@ static void opened(void *self, conn_id id, const struct hello *h, const struct w
 	}
 	*c = (struct conn){
 	    .id = id, .role = h->role, .kind = h->kind, .vnode = h->vnode, .uid = h->uid, .gid = h->gid, .session = h->session, .asid = h->asid};
+	memcpy(c->name, h->name, sizeof(c->name));
+	locks_conn_opened(sd, c);
 	c->next = sd->conns[id % SD_CONN_BUCKETS];
 	sd->conns[id % SD_CONN_BUCKETS] = c;
 	if (c->role == ROLE_VNODE)
@@ -484,6 +486,7 @@ static int start(struct sd *sd, const char **what)
 	    {note_secrets, "data directory"}, {make_tables, "tables"},
 	    {ids_open, "file ids"},	      {slots_open, "stored replies"},
 	    {leases_open, "leases"},	      {images_open, "images"},
+	    {locks_open, "locks"},
 	    {vnodes_load, "vNodes"},	      {join_cluster, "line to the manager"},
 	};
 	for (u32 i = 0; i < ARRAY_SIZE(phases); i++) {
@@ -541,6 +544,7 @@ void sd_free(struct sd *sd)
 	leases_close(sd);
 	images_close(sd);
 	node_calls_free(sd->calls);
+	locks_close(sd);
 	slots_close(sd);
 	fdcache_free(sd->fds);
 	orphans_free(sd->orphans);

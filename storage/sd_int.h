@@ -93,6 +93,7 @@ struct conn {
 	u64 session;
 	u64 asid; /* ROLE_VNODE: whose end is the channel's; 0: nobody's */
 	u64 revoked_ns, heard_ns; /* that end has come; and when it last said something. 0: no */
+	char name[WIRE_NAME_MAX]; /* of the dialler's node */
 	u32 ngroups;
 	u32 *groups; /* of who acts on a root channel; SD_GROUPS */
 	u32 held; /* inorder.c: posted writes that wait for a recall */
@@ -131,6 +132,7 @@ struct orphans;
 struct slots;
 struct leases;
 struct images;
+struct locks;
 
 struct sd {
 	const struct node_env *env;
@@ -145,6 +147,7 @@ struct sd {
 	u64 temp_seq; /* names in work directories */
 	u32 euid;
 	bool handles; /* open_by_handle_at works */
+	bool restarted; /* there was an sd on this directory before */
 	struct gm_link *gm;
 	struct once_table *once;
 	struct conn *conns[SD_CONN_BUCKETS];
@@ -157,6 +160,7 @@ struct sd {
 	struct slots *slots;
 	struct leases *leases;
 	struct images *images;
+	struct locks *locks;
 	struct node_calls *calls; /* to memory nodes: recalls */
 	u32 *writes; /* counters mixed in change attributes, by hash of id */
 	u64 refused; /* bad or unauthorised messages */
@@ -212,6 +216,12 @@ u64 leases_grant(struct req *r, const struct file_id *id); /* ns, or 0 */
 bool leases_hold(struct req *r);			   /* true: it is done later, by sd_resume */
 void leases_conn_closed(struct sd *sd, conn_id c);
 u64 leases_tick(struct sd *sd, u64 now_ns);
+
+/* ---- locks.c */
+int locks_open(struct sd *sd);
+void locks_close(struct sd *sd);
+void locks_conn_opened(struct sd *sd, const struct conn *c);
+void op_lock(struct req *r);
 
 /* ---- inorder.c */
 bool inorder_is_posted(const struct msg *m);

@@ -28,7 +28,8 @@ _Static_assert(sizeof(struct slot_rec) == 128, "file format");
 struct slot_file {
 	u64 stamp;
 	u64 lease_ns; /* when a lease was last given, on this boot's clock */
-	u8 pad[4096 - 16];
+	u64 starts;   /* of an sd on this directory */
+	u8 pad[4096 - 24];
 	struct slot_rec rec[SLOT_BUCKETS * SLOT_WAYS];
 };
 
@@ -49,6 +50,8 @@ int slots_open(struct sd *sd)
 		rc = sd->slots->file ? 0 : -ENOMEM;
 	}
 	hf_close(fd);
+	if (!rc)
+		sd->restarted = sd->slots->file->starts++;
 	return rc;
 }
 

@@ -222,6 +222,9 @@ static void from_other(struct pd *pd, conn_id c, const struct msg *m)
 	case OP_PD_KILL:
 		pd_process_kill(pd, c, m);
 		break;
+	case OP_PD_LOCK_TEST:
+		(void)node_reply(pd->env, c, &m->hdr, pd->host.locked(pd->host.ctx, m->fixed) ? -EAGAIN : 0, NULL, 0, NULL, 0);
+		break;
 	default:
 		(void)node_reply(pd->env, c, &m->hdr, -EPERM, NULL, 0, NULL, 0);
 	}

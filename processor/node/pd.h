@@ -46,6 +46,8 @@ struct pd_host {
 	/* Looks at up to `work` more entries of the vNode's files in use: writes the ids of those that somebody has open, unlinks the
 	 * others. Returns how many ids; *end: that was the last entry, the next call begins again. */
 	u32 (*open_ids)(void *ctx, u32 vnode, u8 (*ids)[PD_ID_BYTES], u32 work, bool *end);
+	/* Whether somebody on this node holds a lock on the file that conflicts with what is asked. */
+	bool (*locked)(void *ctx, const struct pd_lock_req *q);
 	/* The pager of the vNode's shared memory: starts with channels of its own (taken over), gives each process a socket (or -errno), says
 	 * when it serves nobody and keeps nothing, and ends. All NULL on a host without one. */
 	int (*pager_start)(void *ctx, u32 vnode, const struct pager_channel *memory, const struct pager_channel *storage);

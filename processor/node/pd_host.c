@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -438,6 +439,28 @@ static u32 open_ids(void *ctx, u32 vnode, u8 (*ids)[PD_ID_BYTES], u32 work, bool
 	return n;
 }
 
+/* ---- locks of files */
+
+/* Asked of the host kernel, which keeps them on the entry. A lock of flock is tried for: whoever on this node tries at that very moment is
+ * told that it is taken, as it is about to be by another node. */
+static bool locked(void *ctx, const struct pd_lock_req *q)
+{
+	const struct sandbox *b = box_find(ctx, q->vnode);
+	bool exclusive = q->flags & SDL_EXCLUSIVE;
+	struct flock l = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_start = (off_t)q->start,
+			  .l_len = q->end >= INT64_MAX ? 0 : (off_t)(q->end - q->start + 1)};
+	char name[33];
+	if (!b || b->files < 0)
+		return false;
+	snprintf(name, sizeof(name), "%016llx%016llx", (unsigned long long)q->id[0], (unsigned long long)q->id[1]);
+	int fd = openat(b->files, name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	if (fd < 0)
+		return errno != ENOENT;
+	bool held = q->flags & SDL_RECORD ? fcntl(fd, F_OFD_GETLK, &l) || l.l_type != F_UNLCK : flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB);
+	close(fd);
+	return held;
+}
+
 /* ---- pagers */
 
 struct paging {
@@ -540,6 +563,7 @@ struct pd_host pd_real_host(struct pd_real *r)
 	    .forget = forget,
 	    .every_second = every_second,
 	    .open_ids = open_ids,
+	    .locked = locked,
 	    .pager_start = pager_begin,
 	    .pager_connect = pager_join,
 	    .pager_idle = pager_unused,

@@ -118,6 +118,11 @@ static u32 host_open_ids(void *ctx, u32 vnode, u8 (*ids)[PD_ID_BYTES], u32 work,
 	return 0;
 }
 
+static bool host_locked(void *ctx, const struct pd_lock_req *q)
+{
+	return false;
+}
+
 void world_host(struct world *w)
 {
 	u32 n = w->nstarting;
@@ -194,6 +199,7 @@ static void start_pd(struct world *w, const struct node_env *env)
 		.forget = host_forget,
 		.every_second = host_every_second,
 		.open_ids = host_open_ids,
+		.locked = host_locked,
 	};
 	struct pd_host host = calls;
 	struct pd_config cfg = {.name = names[P0],

@@ -5,7 +5,7 @@
  *   contend work DIR ID SECONDS     until the time is over; says what it did: "ID appended counted moved"
  *   contend check DIR < LINES       of all workers: no record lost, repeated or torn, every locked increment counted, every token there once
  *
- * A lock is a file made with O_EXCL: flock and fcntl locks are the processor node's. */
+ * A lock is a file made with O_EXCL here; flock and record locks: lockers.c. */
 #include "t.h"
 
 #include <dirent.h>

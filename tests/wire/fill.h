@@ -625,6 +625,17 @@ static void fill_sd_bind(void *at)
 	NUM(readonly);
 }
 
+static void fill_pd_lock_req(void *at)
+{
+	struct pd_lock_req *s = at;
+
+	EACH(id);
+	NUM(start);
+	NUM(end);
+	NUM(vnode);
+	NUM(flags);
+}
+
 static void fill_sd_open_ids_req(void *at)
 {
 	struct sd_open_ids_req *s = at;

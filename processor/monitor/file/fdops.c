@@ -1,4 +1,4 @@
-/* Calls on fd numbers: dup, fcntl, pipe, flock, close_range. The host does them; the table follows. */
+/* Calls on fd numbers: dup, fcntl, pipe, close_range. The host does them; the table follows. */
 #include <linux/fcntl.h>
 #include <linux/close_range.h>
 
@@ -72,32 +72,6 @@ static s64 set_flags(struct file *f, int fd, u64 arg)
 		return host(SYSNR(fcntl), fd, F_SETFL, arg);
 	f->flags = (f->flags & ~(u32)O_DIRECT) | ((u32)arg & O_DIRECT);
 	return host(SYSNR(fcntl), fd, F_SETFL, arg & ~(u64)O_DIRECT);
-}
-
-static s64 record_lock(struct file *f, int fd, u64 cmd, u64 user)
-{
-	struct flock l;
-	struct sd_open_rep rep;
-
-	if (copy_from_user(&l, user, sizeof(l)) < 0)
-		return -EFAULT;
-	if (l.l_whence == 2 && f->kind == FILE_LEGO) { /* from the end: the host's entry is empty */
-		s64 r = sto_getattr(f, &rep);
-
-		if (r < 0)
-			return r;
-		l.l_whence = 0;
-		l.l_start += (s64)rep.attr.size;
-	}
-	posted_locks();
-	bool waits = cmd == F_SETLKW || cmd == F_OFD_SETLKW;
-	s64 r = waits ? host_wait(SYSNR(fcntl), (u64)fd, cmd, (u64)&l, 0, 0, 0) : host(SYSNR(fcntl), fd, cmd, &l);
-
-	if (r == -EINTR)
-		return SYS_RESTART;
-	if (r >= 0 && (cmd == F_GETLK || cmd == F_OFD_GETLK) && copy_to_user(user, &l, sizeof(l)) < 0)
-		return -EFAULT;
-	return r;
 }
 
 static s64 owner_ex(int fd, u64 cmd, u64 user)
@@ -189,16 +163,6 @@ s64 sys_fcntl(struct thread *t, const u64 *a)
 
 	file_put(f);
 	return r;
-}
-
-s64 sys_flock(struct thread *t, const u64 *a)
-{
-	if (!fd_ok(a[0]))
-		return -EBADF;
-	posted_locks();
-	s64 r = host_wait(SYSNR(flock), a[0], a[1], 0, 0, 0, 0);
-
-	return r == -EINTR ? SYS_RESTART : r;
 }
 
 /* ------------------------------------------------------------ pipes and ranges */

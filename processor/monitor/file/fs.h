@@ -198,6 +198,9 @@ s64 sd_setattr(struct where *w, struct sd_setattr_req *q);
 /* How much of a write of len bytes at off the limit on file sizes allows: 0 and SIGXFSZ where none. */
 u64 fsize_allows(u64 off, u64 len);
 
+/* ------------------------------------------------------------ locks (locks.c) */
+s64 record_lock(struct file *f, int fd, u64 cmd, u64 user); /* F_SETLK and its relatives */
+
 /* ------------------------------------------------------------ opening */
 s64 open_where(struct thread *t, struct where *w, u32 flags, u32 mode, u32 sdp); /* fd or -errno */
 struct file *file_open_id(struct thread *t, const u64 id[2], u32 flags); /* flags: O_ACCMODE, O_PATH */

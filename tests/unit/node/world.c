@@ -256,6 +256,11 @@ static void forget(void *ctx, u64 process)
 {
 }
 
+static bool locked(void *ctx, const struct pd_lock_req *q)
+{
+	return false;
+}
+
 static u32 open_ids(void *ctx, u32 vnode, u8 (*ids)[PD_ID_BYTES], u32 work, bool *end)
 {
 	memset(ids[0], 0xab, PD_ID_BYTES);
@@ -461,7 +466,7 @@ struct world *world_new(void)
 		w->fd_open[fd] = true; /* the image's and the sandbox's */
 	w->env = (struct node_env){w, env_now, env_now, env_random, env_send, env_send_fds, env_dial, env_dial_for, env_close, env_log};
 	w->host = (struct pd_host){w, vnode_start, vnode_stop, vnode_fds, ctl_open, image, recorder, recorder_share, fd_close, find, kill_process, forget, every_second,
-				   open_ids, pager_begin, pager_join, pager_unused, pager_over};
+				   open_ids, locked, pager_begin, pager_join, pager_unused, pager_over};
 	struct pd_config cfg = {.name = "p0",
 				.own_addr = "unix:p0",
 				.gm_addr = "unix:gm",
