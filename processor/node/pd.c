@@ -160,6 +160,12 @@ static void drop_fds(struct pd *pd, const struct msg *m)
 		pd->host.close_fd(pd->host.ctx, m->fds[i]);
 }
 
+/* Its storage channel is the same in both spaces. */
+static bool channel_allowed(const struct process *p, const struct pd_channel_req *req)
+{
+	return req->session || pd_process_space(p, req->asid);
+}
+
 /* Requests that only a process may send, over its control socket. asid names the space it believes to be in. */
 static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct process *p)
 {
@@ -171,8 +177,8 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 	case OP_PD_EXEC:
 	case OP_PD_SHM:
 	case OP_PD_CHANNEL:
-		/* an image that has just started is in a new space, which pd hears of later; its storage channel is the same in both */
-		if (req->asid != p->space->asid && !(m->hdr.op == OP_PD_CHANNEL && ((const struct pd_channel_req *)m->fixed)->session))
+		/* an image that has just started is in a new space already, of which pd hears later */
+		if (req->asid != p->space->asid && !(m->hdr.op == OP_PD_CHANNEL && channel_allowed(p, m->fixed)))
 			(void)node_reply(pd->env, c, &m->hdr, -WIRE_UNAUTHORISED, NULL, 0, NULL, 0);
 		else
 			pd_op_start(pd, c, m, p);
@@ -181,7 +187,7 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 		pd_share_asked(pd, p, c, m);
 		break;
 	case OP_PD_CHAIN:
-		if (req->asid != p->space->asid)
+		if (!pd_process_space(p, req->asid))
 			(void)node_reply(pd->env, c, &m->hdr, -WIRE_UNAUTHORISED, NULL, 0, NULL, 0);
 		else
 			pd_chain_asked(pd, p, c, m);

@@ -113,7 +113,7 @@ static void ask(struct pd *pd, struct pd_chain *ch)
 void pd_chain_asked(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
 {
 	const struct pd_chain_req *req = m->fixed;
-	struct pd_chain *ch = pd_chain_find(pd, p->space->chain);
+	struct pd_chain *ch = pd_chain_find(pd, pd_process_space(p, req->asid)->chain);
 	struct chain_wait *w = ch && ch->info.epoch <= req->epoch ? calloc(1, sizeof(*w)) : NULL;
 	if (!ch || !w) {
 		(void)node_reply(pd->env, c, &m->hdr, ch ? 0 : -ENOENT, ch ? &ch->info : NULL, sizeof(ch->info), NULL, 0);

@@ -273,6 +273,8 @@ void pd_space_stats(struct pd *pd);
 struct process *pd_process_by_conn(struct pd *pd, conn_id c);
 struct process *pd_process_by_number(struct pd *pd, u64 number);
 /* Of the process at the other end, or of what the `lego run` there started; NULL: neither. */
+/* The space of that number that it is in, or about to enter by exec. NULL: it is neither. */
+struct space *pd_process_space(const struct process *p, u64 asid);
 const struct vnode *pd_process_vnode(struct pd *pd, conn_id c);
 struct process *pd_process_new(struct pd *pd, struct space *s, conn_id ctl, const char *command);
 void pd_process_end(struct pd *pd, struct process *p); /* also closes its control socket */

@@ -827,6 +827,7 @@ static void op_from_process(struct op *op, const struct process *p, const struct
 	op->parent = s->asid;
 	if (op->kind == OPK_CHANNEL) {
 		const struct pd_channel_req *ask = m->fixed;
+		s = ask->session ? s : pd_process_space(p, ask->asid);
 		op->asid = s->asid;
 		pd_copy_name(op->node, ask->name, sizeof(op->node));
 		op->session = ask->session;

@@ -228,6 +228,13 @@ struct process *pd_process_by_number(struct pd *pd, u64 number)
 	return p;
 }
 
+struct space *pd_process_space(const struct process *p, u64 asid)
+{
+	if (p->space->asid == asid)
+		return p->space;
+	return p->exec_space && p->exec_space->asid == asid ? p->exec_space : NULL;
+}
+
 const struct vnode *pd_process_vnode(struct pd *pd, conn_id c)
 {
 	const struct process *p = pd->processes;

@@ -282,6 +282,41 @@ static void test_vfork_shares(void **state)
 	world_free(w);
 }
 
+static s32 ask_chain(struct world *w, conn_id ctl, u64 asid)
+{
+	struct pd_chain_req req = {.asid = asid};
+	world_ask(w, ctl, OP_PD_CHAIN, &req, sizeof(req), NULL, 0);
+	world_pump(w);
+	return world_reply(w, ctl)->hdr.status;
+}
+
+static s32 ask_channel(struct world *w, conn_id ctl, u64 asid)
+{
+	struct pd_channel_req req = {.asid = asid, .name = "m0"};
+	world_ask(w, ctl, OP_PD_CHANNEL, &req, sizeof(req), NULL, 0);
+	world_pump(w);
+	return world_reply(w, ctl)->hdr.status;
+}
+
+/* An image that has just started is in its new space before pd hears of it, and may have to go round a broken memory node then. */
+static void test_exec_in_trouble(void **state)
+{
+	struct world *w = world_new();
+	u64 asid, fresh;
+	conn_id ctl = run(w, &asid);
+	ask_space(w, ctl, OP_PD_EXEC, asid);
+	world_pump(w);
+	fresh = asid_of(w, ctl);
+	assert_int_equal(ask_chain(w, ctl, fresh), -ENOENT); /* it has none: that is an answer */
+	assert_int_not_equal(ask_channel(w, ctl, fresh), -WIRE_UNAUTHORISED);
+	assert_int_equal(ask_chain(w, ctl, fresh + 1), -WIRE_UNAUTHORISED);
+	assert_int_equal(ask_channel(w, ctl, fresh + 1), -WIRE_UNAUTHORISED);
+	ask_space(w, ctl, OP_PD_EXEC_DONE, fresh);
+	world_pump(w);
+	assert_int_equal(ask_chain(w, ctl, asid), -WIRE_UNAUTHORISED);
+	world_free(w);
+}
+
 static void test_exec(void **state)
 {
 	struct world *w = world_new();
@@ -685,6 +720,7 @@ int main(void)
 	    cmocka_unit_test(test_fork_aborted),
 	    cmocka_unit_test(test_vfork_shares),
 	    cmocka_unit_test(test_exec),
+	    cmocka_unit_test(test_exec_in_trouble),
 	    cmocka_unit_test(test_binds),
 	    cmocka_unit_test(test_bad_requests),
 	    cmocka_unit_test(test_report_and_kill),
