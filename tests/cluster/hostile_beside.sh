@@ -8,7 +8,9 @@ beside=$BUILD/tests/hostile/beside
 door=$(nm "$BUILD/processor/monitor/lego-monitor" | awk '$3 == "host_raw" {print $1}')
 # The honest one has a core. The nodes, which would be other machines, have another and come first there; the floods have what they leave.
 mine= theirs= nodes=
-[ "$(nproc)" = 1 ] || { mine="taskset -c 0" theirs="nice -n 15 taskset -c 1-$(($(nproc) - 1))" nodes="taskset -c 1"; }
+cpus=$(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)), sep=",")') # not always from 0 on
+first=${cpus%%,*} rest=${cpus#*,}
+[ "$first" = "$cpus" ] || { mine="taskset -c $first" theirs="nice -n 15 taskset -c $rest" nodes="taskset -c ${rest%%,*}"; }
 [ "$(id -u)" != 0 ] || nodes="$nodes nice -n -15"
 floods="requests files forks frames connections"
 [ "$seconds" = 1 ] || floods="requests layout files forks fds frames connections"
