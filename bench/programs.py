@@ -2,7 +2,8 @@
 """Real programs with less local memory than they use, side by side in one run: natively, under swap to zram in a cgroup of the same size, and
 under LegoOS. Local memory is a per cent (--local) of the largest resident set that the program has natively. Inputs are those of the demo,
 smaller. Medians of several rounds, interleaved. Writes BUILD/bench/programs.json; prints a table in Markdown. zram needs root.
---set NAME=VALUE,... adds a system: LegoOS with these settings in its environment or (--…) options of `lego run`, to compare."""
+--set NAME=VALUE,... adds a system: LegoOS with these settings in its environment or (--…) options of `lego run`, to compare;
+BUILD=DIR is another build of LegoOS."""
 import argparse, json, math, os, platform, shutil, statistics, subprocess, sys, tempfile, time
 
 import demo, paging
@@ -56,7 +57,6 @@ class Native:
 
 
 class Zram(Native):
-    """2 MiB more than LegoOS has, for page tables; pages of programs and libraries that others use already are not counted either."""
     name = "zram swap"
 
     def __init__(self, args):
@@ -67,7 +67,7 @@ class Zram(Native):
         for _ in range(ZRAM_TRIES):
             try:
                 return {"s": timed([*self.zram.prefix(), *argv], d, demo.environment())[0]}
-            except RuntimeError:  # killed: the kernel found nothing to reclaim, all pages having been used lately
+            except RuntimeError: # killed: the kernel found nothing to reclaim, all pages having been used lately
                 pass
         return None
 
@@ -81,8 +81,9 @@ class Lego(Native):
         self.name = f"LegoOS {transport}" + (f" {settings}" if settings else "")
         self.options = [w for w in pairs if w.startswith("--")]
         self.home = tempfile.mkdtemp(prefix="lego-bench.")
-        self.lego = args.build + "/cli/lego"
-        self.env = dict(demo.environment(), LEGO_HOME=self.home, **dict(w.split("=", 1) for w in pairs if not w.startswith("--")))
+        env = dict(w.split("=", 1) for w in pairs if not w.startswith("--"))
+        self.lego = env.pop("BUILD", args.build) + "/cli/lego"
+        self.env = dict(demo.environment(), LEGO_HOME=self.home, **env)
         r = self.call("up", "bench", "--memory", "2G", "--transport", transport)
         if r.returncode:
             raise OSError("lego up failed: " + (r.stderr or r.stdout).strip())
@@ -154,10 +155,10 @@ def seconds(runs):
 
 
 def report(args, got):
-    names = list(dict.fromkeys(n for by in got.values() for n in by))
+    names = list(next(iter(got.values())))
     base = names[0]
     lines = [f"Linux {platform.release()}, {os.cpu_count()} cores. Local memory: {args.local} % of the resident memory natively. Seconds, median of {args.rounds} rounds "
-             f"(least, most), times {base}, misses.", "", "| | local MiB | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+             f"(least, most), times {base}; misses a second run-time would not show.", "", "| | local MiB | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     ratios = {n: [] for n in names}
     for program, by in got.items():
         cells = [f"{by[base][0]['local'] / MIB:.1f}"]
