@@ -57,6 +57,7 @@ class Native:
 
 
 class Zram(Native):
+    """2 MiB more than LegoOS has, for page tables; pages of programs and libraries that others use already are not counted either."""
     name = "zram swap"
 
     def __init__(self, args):
@@ -67,7 +68,7 @@ class Zram(Native):
         for _ in range(ZRAM_TRIES):
             try:
                 return {"s": timed([*self.zram.prefix(), *argv], d, demo.environment())[0]}
-            except RuntimeError: # killed: the kernel found nothing to reclaim, all pages having been used lately
+            except RuntimeError:  # killed: the kernel found nothing to reclaim, all pages having been used lately
                 pass
         return None
 
@@ -155,10 +156,10 @@ def seconds(runs):
 
 
 def report(args, got):
-    names = list(next(iter(got.values())))
+    names = list(dict.fromkeys(n for by in got.values() for n in by))
     base = names[0]
     lines = [f"Linux {platform.release()}, {os.cpu_count()} cores. Local memory: {args.local} % of the resident memory natively. Seconds, median of {args.rounds} rounds "
-             f"(least, most), times {base}; misses a second run-time would not show.", "", "| | local MiB | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+             f"(least, most), times {base}, misses.", "", "| | local MiB | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     ratios = {n: [] for n in names}
     for program, by in got.items():
         cells = [f"{by[base][0]['local'] / MIB:.1f}"]
