@@ -4,7 +4,7 @@ under LegoOS. Local memory is a per cent (--local) of the largest resident set t
 smaller. Medians of several rounds, interleaved. Writes BUILD/bench/programs.json; prints a table in Markdown. zram needs root.
 --set NAME=VALUE,... adds a system: LegoOS with these settings in its environment or (--…) options of `lego run`, to compare;
 BUILD=DIR is another build of LegoOS."""
-import argparse, json, math, os, platform, shutil, statistics, subprocess, sys, tempfile, time
+import argparse, json, math, os, platform, shutil, signal, statistics, subprocess, sys, tempfile, time
 
 import demo, paging
 
@@ -189,6 +189,7 @@ def main():
     p.add_argument("--write", help="a Markdown file to make")
     args = p.parse_args()
     args.build = os.path.abspath(args.build)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through the ends of `finally`
     tmp = tempfile.mkdtemp(prefix="lego-bench.", dir=os.environ.get("TMPDIR", "/var/tmp"))
     try:
         got = measure(args, tmp)
