@@ -104,6 +104,7 @@ struct host_driver {
 	u32 nhot, hot_cap;
 	struct conn *dead;
 	u64 now_ns, next_tick_ns, ticked_ns, hand_check_ns;
+	u64 hurry_ns; /* when something other than a write-back came last */
 	struct workers *workers; /* NULL: none yet */
 	bool tick_due; /* an event came since the last tick */
 	bool shared;   /* at the other end of a ring a thread gave way to this one on this CPU */

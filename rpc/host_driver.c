@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -26,6 +27,8 @@
 #define TAG_STOP	   (3ull << 62)
 #define DEFAULT_RING_BYTES (512u * 1024u)
 #define DEFAULT_SPIN_US	   200u
+#define HURRY_NS	   (2 * NSEC_PER_MSEC)
+#define NAP_NS		   30000l
 #define PAUSES		   8u		 /* empty rounds before the core is yielded between rounds */
 #define POLLS		   24u		 /* looks at the rings in an empty round: about a microsecond */
 #define SOCKET_GAP	   16u		 /* rounds between looks at the sockets while rings are busy */
@@ -505,10 +508,23 @@ static bool rings_quiet(const struct host_driver *d)
 	return true;
 }
 
+/* Nothing but write-backs came lately: those who sent them go on meanwhile. A standby of memory so does not take the core from those who are
+ * waited for, where there are more pollers than cores, and costs its peers no doorbell. */
+static bool unhurried(const struct host_driver *d)
+{
+	return d->now_ns - d->hurry_ns >= HURRY_NS;
+}
+
 /* Between two empty rounds. A request that comes while the host is asked for anything waits for that, so mostly the rings are looked at;
  * but who is to send it cannot while this thread has its core. */
 static void rest(struct host_driver *d, u32 empty)
 {
+	const struct timespec nap = {0, NAP_NS};
+
+	if (empty > PAUSES && unhurried(d)) {
+		(void)nanosleep(&nap, NULL);
+		return;
+	}
 	if (d->shared || empty > PAUSES)
 		core_yield(&d->core, d->shared, d->now_ns);
 	if (d->shared)
@@ -538,6 +554,7 @@ int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *sel
 	d->ops = ops;
 	d->self = self;
 	d->next_tick_ns = 0;
+	(void)prctl(PR_SET_TIMERSLACK, 1000ul, 0, 0, 0); /* of naps */
 	while (!d->stop) {
 		d->now_ns = driver_clock();
 		u32 events = visit_hot(d) + workers_reap(d);

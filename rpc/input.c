@@ -52,6 +52,8 @@ static void hand_on(struct host_driver *d, struct conn *c, const void *frame, u3
 	m.fds = fds;
 	m.nfds = nfds;
 	d->stats.frames_in++;
+	if (m.hdr.op != OP_MEM_WRITEBACK)
+		d->hurry_ns = d->now_ns;
 	d->stats.op[op_index(m.hdr.op)]++;
 	d->stats.bytes_in += len;
 	d->tick_due = true;
