@@ -405,8 +405,9 @@ static void layout_applied(struct program *p, u16 op)
 static void layout_reply(struct program *p, u16 op, s32 status, const struct msg *m)
 {
 	const struct as_layout_rep *rep = m->fixed;
-	if (status == -ENOMEM && p->crowd->opts.hostile) {
-		program_end(p, PROG_DEAD, "others took the memory");
+	bool gone = status == -WIRE_DOWN && p->crowd->opts.nodes_die;
+	if (gone || (status == -ENOMEM && p->crowd->opts.hostile)) {
+		program_end(p, PROG_DEAD, gone ? "a memory node is gone" : "others took the memory");
 		return;
 	}
 	if (status == -ENOMEM && p->crowd->opts.may_be_full) {

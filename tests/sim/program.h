@@ -93,6 +93,7 @@ struct program {
 struct crowd_opts {
 	u32 programs, steps;
 	u32 hostile;          /* the first so many */
+	bool nodes_die;       /* … or because a memory node that has a part is gone for good: the program ends */
 	bool may_be_full;     /* a layout operation may be refused for want of memory, and has then done nothing */
 	u32 replicas;
 	bool check_contents;  /* off when frames between daemons are corrupted: nothing can be promised then */
