@@ -156,6 +156,7 @@ struct op {
 	u32 chain;
 	u64 excache_bytes, excache_max_bytes;
 	u64 share_bytes; /* wanted: of a fork, what the parent has */
+	u64 share_taken; /* counted in the budget already, for the space to come */
 	bool excache_any; /* none in particular was asked for */
 	u32 uid, gid;
 	struct channel memory, storage;
@@ -264,7 +265,7 @@ void pd_bind_free(struct bind *bind, u32 n);
 
 /* pd_space.c */
 struct space *pd_space_find(struct pd *pd, u64 asid);
-struct space *pd_space_new(struct pd *pd, const struct op *op);
+struct space *pd_space_new(struct pd *pd, struct op *op);
 void pd_space_put(struct pd *pd, struct space *s);
 void pd_space_doom(struct pd *pd, u64 asid, struct peer *node, u64 incarnation);
 void pd_doomed_node_opened(struct pd *pd, struct peer *node);
@@ -286,8 +287,10 @@ void pd_process_report(struct pd *pd, struct process *p, conn_id c, const struct
 void pd_process_kill(struct pd *pd, conn_id c, const struct msg *m);
 
 /* pd_share.c: the node's ExCache among its spaces */
-/* The first share of a new one; false: nothing is left. */
-bool pd_share_begin(struct pd *pd, struct space *s, u64 wish);
+/* Takes the first share of the op's space to come. False: nothing is left, or (*later) others, not `mine`, can give back. */
+bool pd_share_take(struct pd *pd, struct op *op, const struct space *mine, bool *later);
+void pd_share_drop(struct pd *pd, struct op *op); /* there will be no space */
+void pd_share_begin(struct space *s, struct op *op);
 void pd_share_end(struct pd *pd, struct space *s);
 void pd_share_report(struct pd *pd, struct process *p, const struct pd_report_req *req, u64 fetches);
 void pd_share_asked(struct pd *pd, struct process *p, conn_id c, const struct msg *m); /* PD_SHARE */

@@ -15,6 +15,7 @@
 
 #define IDS_A_RANGE	1024u
 #define IDS_LOW		256u
+#define SHARE_RETRY_NS	(20 * NSEC_PER_MSEC)
 #define MOST_TIMES	16u /* --excache-max over --excache */
 #define STATUS_FRESH_NS (500 * NSEC_PER_MSEC)
 
@@ -35,6 +36,7 @@ static void channel_drop(struct pd *pd, struct channel *ch)
 static void op_end(struct pd *pd, struct op *op)
 {
 	channel_drop(pd, &op->memory);
+	pd_share_drop(pd, op);
 	channel_drop(pd, &op->storage);
 	if (op->ctl)
 		pd->env->close(pd->env->ctx, op->ctl);
@@ -303,6 +305,21 @@ static enum step_result step_tree(struct pd *pd, struct op *op)
 	if (!op->dead && op->sd->state == PEER_IDLE)
 		pd_op_peer_is_down(pd, op, op->sd);
 	return op->dead ? STEP_END : STEP_WAIT;
+}
+
+/* A process that has grown gives back, when somebody needs it, within a second or two. */
+static enum step_result step_share(struct pd *pd, struct op *op)
+{
+	bool later;
+	if (pd_share_take(pd, op, op->process ? pd_space_find(pd, op->parent) : NULL, &later))
+		return STEP_NEXT;
+	if (later && op->kind != OPK_FORK) { /* who forks stands still, and could not give back what another waits for */
+		op->retry_ns = pd_now(pd) + SHARE_RETRY_NS;
+		return STEP_WAIT;
+	}
+	pd_op_fail(pd, op, -ENOMEM, "processor node %s has no ExCache left: %u programs hold its %llu MiB", pd->name, pd->nprocesses,
+		   (unsigned long long)(pd->cfg.budget_bytes / MIB));
+	return STEP_END;
 }
 
 /* ---- steps: the address space at its home */
@@ -663,10 +680,10 @@ static enum step_result finish_info(struct pd *pd, struct op *op)
 /* ---- the lists, and running them */
 
 static step_fn *const steps[OPK_KINDS][10] = {
-    [OPK_RUN] = {step_ids, step_place, step_sandbox, step_tree, step_create, pd_step_channels, finish_run},
-    [OPK_FORK] = {step_ids, step_clone, pd_step_channels, finish_fork},
+    [OPK_RUN] = {step_ids, step_place, step_sandbox, step_tree, step_share, step_create, pd_step_channels, finish_run},
+    [OPK_FORK] = {step_share, step_ids, step_clone, pd_step_channels, finish_fork},
     [OPK_VFORK] = {finish_vfork},
-    [OPK_EXEC] = {step_ids, step_create, pd_step_channels, finish_exec},
+    [OPK_EXEC] = {step_share, step_ids, step_create, pd_step_channels, finish_exec},
     [OPK_CHANNEL] = {pd_step_node, pd_step_channel, finish_channel},
     [OPK_INFO] = {step_status, finish_info},
     [OPK_SHM] = {step_pager_ids, step_pager_create, step_pager_channels, finish_shm},

@@ -17,13 +17,28 @@ static u64 room(const struct pd *pd)
 	return pd->cfg.budget_bytes > pd->shared_bytes ? pd->cfg.budget_bytes - pd->shared_bytes : 0;
 }
 
-bool pd_share_begin(struct pd *pd, struct space *s, u64 wish)
+bool pd_share_take(struct pd *pd, struct op *op, const struct space *mine, bool *later)
 {
-	bool fixed = s->excache_max_bytes <= s->excache_bytes;
-	u64 bytes = share_first(pd->cfg.budget_bytes, pd->shared_bytes, wish, fixed);
-	s->share_bytes = s->told_bytes = bytes;
+	bool fixed = op->excache_max_bytes <= op->excache_bytes;
+	u64 bytes = share_first(pd->cfg.budget_bytes, pd->shared_bytes, op->share_bytes, fixed);
+	*later = false;
+	for (const struct space *s = pd->spaces; !bytes && s; s = s->next)
+		*later |= s != mine && s->share_bytes > s->excache_bytes;
+	op->share_taken = bytes;
 	pd->shared_bytes += bytes;
 	return bytes;
+}
+
+void pd_share_drop(struct pd *pd, struct op *op)
+{
+	pd->shared_bytes -= op->share_taken;
+	op->share_taken = 0;
+}
+
+void pd_share_begin(struct space *s, struct op *op)
+{
+	s->share_bytes = s->told_bytes = op->share_taken;
+	op->share_taken = 0;
 }
 
 void pd_share_end(struct pd *pd, struct space *s)

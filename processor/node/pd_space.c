@@ -25,7 +25,7 @@ struct space *pd_space_find(struct pd *pd, u64 asid)
 }
 
 /* With one user: the caller's. */
-struct space *pd_space_new(struct pd *pd, const struct op *op)
+struct space *pd_space_new(struct pd *pd, struct op *op)
 {
 	struct space *s = calloc(1, sizeof(*s));
 	if (!s)
@@ -42,10 +42,7 @@ struct space *pd_space_new(struct pd *pd, const struct op *op)
 	s->uid = op->uid;
 	s->gid = op->gid;
 	s->users = 1;
-	if (op->kind != OPK_SHM && !pd_share_begin(pd, s, op->share_bytes)) {
-		free(s);
-		return NULL;
-	}
+	pd_share_begin(s, op);
 	s->md->wanted++;
 	s->next = pd->spaces;
 	pd->spaces = s;

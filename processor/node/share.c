@@ -1,7 +1,8 @@
 /* The rule by which ExCache moves between address spaces.
  *
  * Everybody who needs it gets its start (--excache) first. What is left goes to those that fetch lines although they use all they have, in
- * proportion to their fetches, up to their max; nobody else loses anything as long as nobody is hungry.
+ * proportion to their fetches, up to their max; nobody else loses anything as long as nobody is hungry. An eighth of the budget is nobody's to
+ * grow into: it is for those who begin, and is got back from those who have grown when it was taken.
  *
  * A share changes the rate it follows from: more ExCache, fewer misses. So that nothing oscillates: rates are smoothed, a share moves half of
  * the way at a time, and small differences (an eighth) move nothing. */
@@ -10,6 +11,7 @@
 #define FIRST_SMALL (16 * MIB)
 #define LEAST_MOST  (4 * MIB)
 #define LEAST_LEAST (256 * KIB)
+#define RESERVE	    8 /* its part of the budget */
 #define HUNGRY_RATE 16u /* fetches a second below which nobody is helped */
 
 static u64 entitled(const struct share *s)
@@ -100,15 +102,18 @@ static u64 half_way(u64 now, u64 want)
 
 void share_divide(struct share *s, u32 n, u64 budget)
 {
-	u64 used = 0, growth = 0;
+	u64 used = 0, growth = 0, have = 0;
 	u64 sum = entitle(s, n, budget);
 
-	if (sum < budget)
-		keep(s, n, feed(s, n, budget - sum));
+	u64 grown = budget - budget / RESERVE;
+
+	if (sum < grown)
+		keep(s, n, feed(s, n, grown - sum));
 	for (u32 i = 0; i < n; i++) {
 		s[i].want = half_way(s[i].now, s[i].want);
 		if (s[i].want < s[i].now && !s[i].gives)
 			s[i].want = s[i].now;
+		have += s[i].now;
 		used += MIN(s[i].now, s[i].want);
 		growth += s[i].want > s[i].now ? s[i].want - s[i].now : 0;
 	}
@@ -117,7 +122,7 @@ void share_divide(struct share *s, u32 n, u64 budget)
 	for (u32 i = 0; i < n && growth > room; i++)
 		if (s[i].want > s[i].now)
 			s[i].want = ALIGN_DOWN(s[i].now + portion(s[i].want - s[i].now, room, growth), LINE_SIZE);
-	for (u32 i = 0; !growth && i < n; i++) /* nobody grows: nobody need shrink */
+	for (u32 i = 0; !growth && have <= grown && i < n; i++) /* nobody grows or begins: nobody need shrink */
 		s[i].want = s[i].now;
 }
 

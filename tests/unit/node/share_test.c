@@ -19,7 +19,7 @@ static void nobody_moves_where_nobody_is_hungry(void **state)
 {
 	struct share s[] = {{.start = 16 * MIB, .max = 64 * MIB, .now = 48 * MIB, .full = true, .gives = true},
 			    {.start = 16 * MIB, .max = 64 * MIB, .now = 16 * MIB, .rate = 5000, .gives = true}};
-	share_divide(s, 2, 64 * MIB);
+	share_divide(s, 2, 80 * MIB);
 	assert_int_equal(s[0].want, 48 * MIB);
 	assert_int_equal(s[1].want, 16 * MIB);
 }
@@ -28,9 +28,21 @@ static void the_idle_give_to_the_hungry(void **state)
 {
 	struct share s[] = {{.start = 16 * MIB, .max = 64 * MIB, .now = 48 * MIB, .full = true, .gives = true},
 			    {.start = 16 * MIB, .max = 64 * MIB, .now = 16 * MIB, .rate = 5000, .full = true, .gives = true}};
-	share_divide(s, 2, 64 * MIB);
+	share_divide(s, 2, 80 * MIB);
 	assert_int_equal(s[0].want, 32 * MIB);
-	assert_int_equal(s[1].want, 32 * MIB);
+	assert_int_equal(s[1].want, 35 * MIB);
+}
+
+static void who_has_grown_makes_room_for_who_begins(void **state)
+{
+	struct share s[] = {{.start = 16 * MIB, .max = 64 * MIB, .now = 60 * MIB, .rate = 5000, .full = true, .gives = true},
+			    {.start = 4 * MIB, .max = 4 * MIB, .now = 4 * MIB, .gives = true}};
+	for (u32 t = 0; t < 8; t++) {
+		share_divide(s, 2, 64 * MIB);
+		s[0].now = s[0].want;
+		assert_int_equal(s[1].want, 4 * MIB);
+	}
+	assert_in_range(s[0].now, 48 * MIB, 59 * MIB);
 }
 
 static void who_cannot_shrink_is_not_asked(void **state)
@@ -55,7 +67,7 @@ static void nobody_exceeds_its_max_or_falls_below_its_start(void **state)
 	}
 	assert_in_range(s[0].now, 10 * MIB, 12 * MIB); /* an eighth moves nothing */
 	assert_int_equal(s[2].now, 8 * MIB);
-	assert_in_range(s[1].now, 80 * MIB, 100 * MIB);
+	assert_in_range(s[1].now, 70 * MIB, 92 * MIB);
 	assert_in_range(s[3].now, 8 * MIB, 10 * MIB);
 }
 
@@ -68,7 +80,7 @@ static void entitled_come_before_growth(void **state)
 		s[0].now = s[0].want;
 		s[1].now = s[1].want;
 	}
-	assert_in_range(s[0].now, 16 * MIB, 20 * MIB);
+	assert_in_range(s[0].now, 8 * MIB, 14 * MIB);
 	assert_in_range(s[1].now, 28 * MIB, 32 * MIB);
 }
 
@@ -182,6 +194,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(nobody_moves_where_nobody_is_hungry),
 	    cmocka_unit_test(the_idle_give_to_the_hungry),
+	    cmocka_unit_test(who_has_grown_makes_room_for_who_begins),
 	    cmocka_unit_test(who_cannot_shrink_is_not_asked),
 	    cmocka_unit_test(nobody_exceeds_its_max_or_falls_below_its_start),
 	    cmocka_unit_test(entitled_come_before_growth),
