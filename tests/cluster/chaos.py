@@ -326,7 +326,7 @@ class Program:
         self.n, self.kind, self.cluster = Program.count, kind, cluster
         self.node = rnd.choice(["p0", "p1"])
         self.vnode = rnd.choice(["red", "blue"])
-        self.replicas = rnd.randrange(2)
+        self.replicas = 0 if GENTLE else rnd.randrange(2)
         self.seconds = rnd.choice([2, 3, 5])
         self.base = f"{TMP}/prog.{self.n}"
         self.began, self.ended = now(), None
@@ -439,7 +439,7 @@ class Chaos:
             return
         if GENTLE and (what == "cut" or what == "kill" and d.name[0] in "mp"):
             return
-        length = rnd.choice([0.1, 0.3, 0.8] if GENTLE else [0.1, 0.3, 1, 2, 3.5])
+        length = rnd.choice([0.1, 0.3] if GENTLE else [0.1, 0.3, 1, 2, 3.5])
         record = [what, now(), None, whole]
         log(f"{what} {d.name}{' and all on its host' if what == 'cut' else ''} for {length} s")
         for v in self.victims(d, what):
