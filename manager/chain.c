@@ -64,7 +64,7 @@ static void tell(struct gm *g, const struct gm_chain *ch, const struct gm_compon
 	struct chain_info info;
 	struct msg_hdr h = {.op = OP_MEM_CHAIN};
 	struct wire_seg seg = {&info, sizeof(info)};
-	if (c->s.kind != KIND_MEMORY || !c->conn)
+	if ((c->s.kind != KIND_MEMORY && c->s.kind != KIND_PROCESSOR) || !c->conn)
 		return;
 	gm_chain_fill(g, ch, &info);
 	(void)g->env->send(g->env->ctx, c->conn, &h, &seg, 1);
@@ -76,7 +76,7 @@ void gm_chains_tell(struct gm *g, const struct gm_component *c)
 		tell(g, &g->chains[i], c);
 }
 
-/* Writes it down and tells every memory node: those that were members hear that they are none any more. */
+/* Writes it down and tells every memory node: those that were members hear that they are none any more. And the processor nodes, whose spaces it is. */
 static bool change(struct gm *g, struct gm_chain *ch, const struct stored_chain *to)
 {
 	struct stored_chain s = *to;
@@ -164,10 +164,12 @@ struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, s32 
 	for (u32 i = 0; i < g->nchains; i++) {
 		struct gm_chain *ch = &g->chains[i];
 		struct gm_component *standby = ch->s.flags & CHAIN_SYNC ? member(g, ch->s.standby, ch->s.standby_incarnation) : NULL;
+		if (ch->s.flags & CHAIN_ALONE)
+			continue;
 		if (is_member(ch->s.owner, ch->s.owner_incarnation, m) && standby && gm_placeable(g, standby))
 			return ch;
 	}
-	struct gm_component *standby = gmm_standby(g, m, why);
+	struct gm_component *standby = gmm_standby(g, m, m->committed_bytes, why);
 	struct gm_chain *ch = standby ? room(g) : NULL;
 	if (!standby)
 		*why = *why == -EHOSTDOWN ? -ENODEV : *why;
@@ -212,7 +214,7 @@ static bool serves(const struct gm_component *c)
 static void refill(struct gm *g, struct gm_chain *ch, const struct gm_component *owner)
 {
 	s32 why;
-	const struct gm_component *c = gmm_standby(g, owner, &why);
+	const struct gm_component *c = gmm_standby(g, owner, ch->s.flags & CHAIN_ALONE ? ch->bytes : owner->committed_bytes, &why);
 	struct stored_chain s = ch->s;
 	ch->refill_ns = gm_now(g) + REFILL_NS;
 	if (!c)
@@ -229,8 +231,15 @@ static void drained(struct gm *g, struct gm_chain *ch, const struct gm_component
 	s32 why;
 	if (owner->s.draining && ch->s.flags & CHAIN_SYNC && !standby->s.draining)
 		owner_gone(g, ch);
-	else if (standby->s.draining && gmm_standby(g, owner, &why))
+	else if (standby->s.draining && gmm_standby(g, owner, 0, &why))
 		standby_gone(g, ch, 0);
+	else if (ch->s.flags & CHAIN_ALONE && !owner->s.draining)
+		standby_gone(g, ch, 0); /* it stays after all */
+}
+
+static bool wants_standby(const struct gm *g, const struct gm_chain *ch, const struct gm_component *owner)
+{
+	return !ch->s.standby[0] && gm_now(g) >= ch->refill_ns && (!(ch->s.flags & CHAIN_ALONE) || owner->s.draining);
 }
 
 u64 gm_chains_tick(struct gm *g)
@@ -245,7 +254,7 @@ u64 gm_chains_tick(struct gm *g)
 			continue;
 		if (serves(standby))
 			drained(g, ch, owner, standby);
-		if (!ch->s.standby[0] && gm_now(g) >= ch->refill_ns)
+		if (wants_standby(g, ch, owner))
 			refill(g, ch, owner);
 	}
 	return g->silence_ns;
@@ -255,7 +264,7 @@ bool gm_chain_degraded(const struct gm *g, const struct gm_component *c)
 {
 	for (u32 i = 0; i < g->nchains; i++) {
 		const struct stored_chain *s = &g->chains[i].s;
-		if (!(s->flags & (CHAIN_SYNC | CHAIN_LOST)) && is_member(s->owner, s->owner_incarnation, c))
+		if (!(s->flags & (CHAIN_SYNC | CHAIN_LOST | CHAIN_ALONE)) && is_member(s->owner, s->owner_incarnation, c))
 			return true;
 	}
 	return false;
@@ -305,6 +314,30 @@ void gm_chain_msg(struct gm *g, conn_id conn, const struct msg *m)
 	if (ch)
 		gm_chain_fill(g, ch, &info);
 	(void)node_reply(g->env, conn, &m->hdr, ch ? 0 : -ENOENT, &info, sizeof(info), NULL, 0);
+}
+
+/* A chain of its own for a space that has had none: its members' epochs are above the one that its process knows. */
+void gm_move_msg(struct gm *g, conn_id conn, const struct msg *m)
+{
+	struct chain_info info = {0};
+	struct gm_move_req req;
+	s32 why = -ENOENT;
+	memcpy(&req, m->fixed, sizeof(req));
+	struct gm_component *owner = gm_name_ok(req.owner, false) ? gm_find(g, req.owner) : NULL;
+	struct gm_component *standby = owner && serves(owner) && owner->s.draining ? gmm_standby(g, owner, req.bytes, &why) : NULL;
+	struct gm_chain *ch = standby ? room(g) : NULL;
+	if (ch) {
+		struct stored_chain s = {.epoch = owner->s.epoch + 1, .flags = CHAIN_ALONE, .owner_incarnation = owner->s.incarnation};
+		memcpy(s.owner, owner->s.name, sizeof(s.owner));
+		set_standby(&s, standby);
+		ch->bytes = req.bytes;
+		g->nchains++;
+		why = change(g, ch, &s) ? 0 : -EIO;
+		g->nchains -= why != 0;
+	}
+	if (ch && !why)
+		gm_chain_fill(g, ch, &info);
+	(void)node_reply(g->env, conn, &m->hdr, why, &info, sizeof(info), NULL, 0);
 }
 
 /* ---- start */

@@ -452,7 +452,7 @@ static void register_msg(struct gm *g, struct gm_conn *conn, const struct msg *m
 	s32 status = do_register(g, conn, &req, &rep);
 	(void)node_reply(g->env, id, &m->hdr, status, &rep, sizeof(rep), NULL, 0);
 	const struct gm_component *c = status ? NULL : gm_by_conn(g, id);
-	if (!c || c->s.kind != KIND_MEMORY)
+	if (!c)
 		return;
 	gm_chains_tell(g, c);
 	gmm_drains_tell(g, c);
@@ -624,6 +624,9 @@ static bool dispatch(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		return gmm_regions_msg(g, conn->id, m);
 	case OP_GM_CHAIN:
 		gm_chain_msg(g, conn->id, m);
+		return true;
+	case OP_GM_MOVE:
+		gm_move_msg(g, conn->id, m);
 		return true;
 	case OP_GM_NODE:
 		gm_node_msg(g, conn->id, m);

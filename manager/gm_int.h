@@ -51,6 +51,7 @@ struct gm_component {
 struct gm_chain {
 	struct stored_chain s;
 	u64 refill_ns; /* no new standby before */
+	u64 bytes;     /* CHAIN_ALONE: what its space takes */
 };
 
 struct gm_conn {
@@ -150,7 +151,7 @@ void gm_events_msg(struct gm *g, conn_id c, const struct msg *m);
 void gm_node_set_msg(struct gm *g, conn_id c, const struct msg *m);
 /* gmm.c: nodes for vRegions; false: malformed. And what a memory node is told when it registers. */
 bool gmm_regions_msg(struct gm *g, conn_id c, const struct msg *m);
-/* Memory nodes hear which of them are drained: all, of one that changed; one that registered, of all. */
+/* Memory and processor nodes hear which memory nodes are drained: all, of one that changed; one that registered, of all. */
 void gmm_drain_changed(struct gm *g, const struct gm_component *c);
 void gmm_drains_tell(struct gm *g, const struct gm_component *to);
 void gmm_terms(struct gm *g, const struct gm_component *c, struct gm_register_rep *rep);
@@ -169,8 +170,9 @@ void gm_chains_tell(struct gm *g, const struct gm_component *c); /* all chains, 
 u64 gm_chains_tick(struct gm *g); /* the silent leave their chains; chains that lack a standby get one */
 bool gm_chain_degraded(const struct gm *g, const struct gm_component *c); /* it owns one that has no standby which holds all */
 void gm_chain_msg(struct gm *g, conn_id c, const struct msg *m);
+void gm_move_msg(struct gm *g, conn_id c, const struct msg *m);
 /* gmm.c: a node for the standby of what `owner` serves. */
-struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, s32 *why);
+struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, u64 bytes, s32 *why); /* … so much of it */
 
 /* status.c */
 void gm_status_msg(struct gm *g, conn_id c, const struct msg *m);

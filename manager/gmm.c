@@ -33,11 +33,16 @@ static bool no_standby(const struct gm_component *c, const void *owner)
 	return c == owner || c->silent;
 }
 
-struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, s32 *why)
+struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, u64 bytes, s32 *why)
 {
 	struct gm_filter filter = {no_standby, owner};
+	struct gm_component *c = gm_pick(g, KIND_MEMORY, g->cfg.gmm, MAX(bytes, (u64)GM_HOME_GUESS), &filter, measure, why);
 
-	return gm_pick(g, KIND_MEMORY, g->cfg.gmm, MAX(owner->committed_bytes, (u64)GM_HOME_GUESS), &filter, measure, why);
+	if (c && bytes) {
+		c->handed_bytes += bytes;
+		gm_touch(g, c);
+	}
+	return c;
 }
 
 /* ---- vRegions */
@@ -95,7 +100,7 @@ static void tell_drain(struct gm *g, const struct gm_component *to, const struct
 	struct msg_hdr h = {.op = OP_MEM_DRAIN};
 	struct wire_seg seg = {&req, sizeof(req)};
 
-	if (to->s.kind != KIND_MEMORY || !to->conn)
+	if ((to->s.kind != KIND_MEMORY && to->s.kind != KIND_PROCESSOR) || !to->conn)
 		return;
 	memcpy(req.name, c->s.name, sizeof(req.name));
 	(void)g->env->send(g->env->ctx, to->conn, &h, &seg, 1);

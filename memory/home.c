@@ -104,6 +104,57 @@ bool home_opening(struct md_space *ms, struct md_conn *c, const struct msg *m)
 	return true;
 }
 
+/* ---- a space that was here alone is to be on a chain */
+
+bool home_is_alone(const struct home *h)
+{
+	for (u32 i = 0; i < h->map.n; i++)
+		if (h->map.run[i].owner != h->own)
+			return false;
+	return true;
+}
+
+/* What only home knew of the layout becomes its own part's too. */
+static s32 know_all(struct md_space *ms)
+{
+	struct home *h = ms->home;
+
+	for (const struct vma *v = h->layout->vmas.first; v; v = v->next)
+		for (u64 lo = v->start, hi; lo < v->end; lo = hi) {
+			bool known = region_piece(&h->map, lo, v->end, &hi);
+			struct vma piece = vma_part(v, lo, hi);
+			s32 rc = known ? 0 : space_place(ms->s, lo, hi, &piece, 1);
+
+			if (rc)
+				return rc;
+		}
+	return 0;
+}
+
+s32 home_chained(struct md *md, struct md_space *ms, struct md_chain *ch)
+{
+	struct home *h = ms->home;
+	struct part *p;
+
+	if (!md_chain_owner(md, ch))
+		return -WIRE_STALE;
+	if (h->own->create.flags & ASC_STAYS || !home_is_alone(h))
+		return -EXDEV;
+	if (h->op || !h->made)
+		return -WIRE_WAIT;
+	if (region_reserve(&h->map, 1) || know_all(ms))
+		return -ENOMEM;
+	list_for_each(p, &h->parts, struct part, link)
+		if (!p->local)
+			part_end(p);
+	h->move_to = NULL;
+	region_set(&h->map, 0, VA_END, h->own);
+	h->layout->gaps = true;
+	md_chain_join(ch, ms);
+	home_mirror_change(ms);
+	return 0;
+}
+
 /* ---- life */
 
 void home_stat(struct md *md, struct md_space *ms, struct as_stat_rep *st)
@@ -158,6 +209,7 @@ int home_new(struct md *md, struct md_space *ms, const struct as_create_req *r)
 		h->layout->gaps = true;
 	}
 	h->region_bytes = region_bytes(md);
+	h->made = true;
 	ms->s->limit_bytes = 0; /* the layout's affair: it sees all parts */
 	ms->s->max_vmas = 2 * SPACE_MAX_VMAS;
 	ms->home = h;

@@ -65,6 +65,7 @@ struct home {
 	/* pieces that move */
 	u64 move_ns;	      /* not before */
 	struct part *move_to; /* where the last one went, or NULL */
+	bool made;	      /* no AS_CLONE is still making it */
 	bool refuses;	      /* it found no place */
 	u64 relief_lseq;      /* for this operation … */
 	u32 reliefs;	      /* … so many moved */
@@ -92,6 +93,9 @@ void home_forget_clone(struct md *md, const struct md_space *child); /* it ends 
 void home_again(struct md *md); /* a tick: what waits for one goes on */
 /* A step has ended. The operation goes on in home_run. */
 void home_sub_done(struct home_op *op, const struct sub *s, s32 status);
+
+/* The space, which is here alone, is on that chain from now on. 0, -EXDEV: it is not here alone; -WIRE_WAIT, -WIRE_STALE, -ENOMEM. */
+s32 home_chained(struct md *md, struct md_space *ms, struct md_chain *ch);
 
 /* ---- home_move.c */
 void home_drain(struct md *md, const struct mem_drain_req *r);

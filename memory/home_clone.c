@@ -17,8 +17,10 @@ static void clone_reply(struct home_op *op, s32 status)
 			md_space_end(op->md, child);
 		child = NULL;
 	}
-	if (child)
+	if (child) {
+		child->home->made = true;
 		home_stat(op->md, child, &st);
+	}
 	if (idmap_get(&op->md->conns, op->conn))
 		(void)node_reply(op->md->env, op->conn, &op->hdr, status, &st, sizeof(st), NULL, 0);
 	home_op_free(op);
@@ -80,6 +82,7 @@ static s32 clone_here(struct home_op *op)
 		space_destroy(layout);
 		return rc;
 	}
+	ms->home->made = false;
 	space_destroy(ms->home->layout);
 	ms->home->layout = layout;
 	ms->home->region_bytes = parent->home->region_bytes;

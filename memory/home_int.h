@@ -70,6 +70,9 @@ struct part *home_part_at(struct home_op *op, const struct node_ref *ref); /* fo
 bool home_has_runs(const struct home *h, const struct part *p);
 void home_avoid(struct home_op *op, const struct part *p); /* its node is not to be named by the manager */
 
+/* ---- home.c: no other node has anything of it */
+bool home_is_alone(const struct home *h);
+
 /* ---- home_move.c */
 bool home_is_leaving(const struct md *md, const struct part *p); /* its node is drained */
 bool home_op_moves(const struct home_op *op);

@@ -9,7 +9,8 @@
  *
  * A write-back is answered by the source before the seal, and then its line is copied; or not at all, and the process sends it to the target.
  * A failure before the commit takes all of it back. Which pieces move: those at nodes that the manager has drained (MEM_DRAIN), and those of
- * an owner that is full when it is asked for more. Spaces on a chain move with their chain; the pager's stay, since it knows only its home. */
+ * an owner that is full when it is asked for more. A space that its home holds alone moves with its home, on a chain (home_chained); the
+ * pager's stay, since it knows only its home. */
 #include "memory/home_int.h"
 
 #include <errno.h>
@@ -483,7 +484,7 @@ static bool may_move(const struct md_space *ms)
 {
 	const struct home *h = ms->home;
 
-	return !ms->chain && !h->op && !(h->own->create.flags & ASC_STAYS) && h->own->md->gm;
+	return !ms->chain && h->made && !h->op && !(h->own->create.flags & ASC_STAYS) && h->own->md->gm;
 }
 
 /* need: more room there than the piece takes */
@@ -529,8 +530,11 @@ bool home_relieve(struct md_space *ms, u64 addr, u64 need, u64 lseq)
 	return start(ms, run->owner, MAX(run->lo, ALIGN_DOWN(addr, REGION_MIN)), run->hi, need);
 }
 
+/* One that is here alone moves as a whole, home and all, when its pd says so. */
 static const struct region_run *next_run(const struct home *h)
 {
+	if (home_is_alone(h))
+		return NULL;
 	for (u32 i = 0; i < h->map.n; i++)
 		if (home_is_leaving(h->own->md, h->map.run[i].owner))
 			return &h->map.run[i];

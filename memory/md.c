@@ -200,6 +200,8 @@ static s32 create_space(struct md *md, struct md_owner *owner, const struct as_c
 	struct md_space *ms = md_space_find(md, r->asid);
 
 	*made = NULL;
+	if (ms && ch && !ms->chain && ms->home && ms->owner == owner)
+		return home_chained(md, ms, ch);
 	if (ms && r->chain.id)
 		return take_over(ms, owner, r);
 	s32 rc = check_create(md, owner, r, ch);

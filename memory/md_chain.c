@@ -177,6 +177,8 @@ static bool all_filled(const struct md_chain *ch)
 {
 	struct md_space *ms;
 
+	if (ch->info.flags & CHAIN_ALONE && list_empty(&ch->spaces) && rule_on(RULE_JOINED))
+		return false; /* the one it is for is not on it yet */
 	list_for_each(ms, &ch->spaces, struct md_space, chain_link)
 		if (ms->home && !home_mirror_filled(ms))
 			return false;

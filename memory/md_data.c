@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/crc.h"
+#include "base/rules.h"
 
 #define FETCH_DEADLINE_NS (25 * NSEC_PER_SEC) /* of a parked fetch: before the process's own deadline (the row's 30 s) */
 
@@ -20,7 +21,7 @@ static bool is_sealed(const struct md_space *ms, u64 addr)
 static s32 away_check(const struct md_space *ms, u64 addr)
 {
 	if (is_sealed(ms, addr))
-		return -WIRE_WAIT;
+		return rule_on(RULE_WHOLE) ? -WIRE_WAIT : -WIRE_MOVED;
 	return md_owns(ms, addr) ? 0 : -WIRE_MOVED;
 }
 

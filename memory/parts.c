@@ -222,6 +222,17 @@ static void send_head(struct part *p)
 		free(a);
 }
 
+/* An earlier part of the space there is being destroyed, perhaps again: a new one must not meet that. */
+static bool is_doomed(const struct part *p)
+{
+	struct doomed *d;
+
+	list_for_each(d, &p->md->doomed, struct doomed, link)
+		if (d->asid == p->asid && d->peer == p->peer)
+			return true;
+	return false;
+}
+
 void part_kick(struct part *p)
 {
 	if (p->local) {
@@ -230,6 +241,10 @@ void part_kick(struct part *p)
 	}
 	if (p->busy || list_empty(&p->queue))
 		return;
+	if (!p->open && is_doomed(p)) {
+		p->since_ns = 0;
+		return; /* the tick comes back */
+	}
 	if (!p->since_ns)
 		p->since_ns = md_now(p->md);
 	bool up = !p->lost && md_peer_ready(p->md, p->peer);

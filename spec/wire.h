@@ -216,6 +216,7 @@ _Static_assert(sizeof(struct node_ref) == 144, "wire");
 enum chain_flags {
 	CHAIN_SYNC = 1, /* the standby holds all: it may be promoted */
 	CHAIN_LOST = 2, /* the owner died without such a standby */
+	CHAIN_ALONE = 4, /* of a space with one copy: it has a standby only while it moves */
 };
 struct chain_info {
 	u32 id; /* 0: none, the space is kept by one node */
@@ -272,6 +273,12 @@ struct gm_regions_rep {
 	u32 pad0;
 };
 _Static_assert(sizeof(struct gm_regions_rep) == 8, "wire");
+/* GM_MOVE, from pd: a chain on which a space that is at `owner` alone, which drains, may move to another node. */
+struct gm_move_req {
+	char owner[WIRE_NAME_MAX];
+	u64 bytes; /* what it needs there */
+};
+_Static_assert(sizeof(struct gm_move_req) == 40, "wire");
 struct gm_node_req { /* GM_NODE: where a component is to be found */
 	char name[WIRE_NAME_MAX];
 };
@@ -390,7 +397,8 @@ enum file_rights { FILE_R = 1, FILE_W = 2 };
 
 /* MEM_CHAIN, from the manager to memory nodes: struct chain_info, see above; no reply is waited for. */
 
-/* MEM_DRAIN, from the manager to memory nodes: homes move their vRegions away from that node, or no longer; no reply is waited for. */
+/* MEM_DRAIN, from the manager to memory nodes, whose homes move their vRegions away from that node, or no longer, and to processor nodes, which
+ * move the homes; no reply is waited for. */
 struct mem_drain_req {
 	char name[WIRE_NAME_MAX];
 	u32 on;
@@ -398,7 +406,7 @@ struct mem_drain_req {
 };
 _Static_assert(sizeof(struct mem_drain_req) == 40, "wire");
 /* Owner-side life of an address space: from pd only. Of one that is there and has become the owner's by a change of its chain: pd takes
- * it over from the old owner. */
+ * it over from the old owner. Of one that is at this node alone, with a chain: it is on that chain from now on (-EXDEV: it is not; -WIRE_WAIT). */
 struct as_create_req {
 	u64 asid;
 	u32 vnode;

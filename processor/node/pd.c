@@ -277,6 +277,7 @@ static u64 tick(void *self, u64 now_ns)
 	next = MIN(next, pd_peer_tick(pd, now_ns));
 	next = MIN(next, pd_doomed_tick(pd, now_ns));
 	next = MIN(next, pd_chain_tick(pd, now_ns));
+	next = MIN(next, pd_move_tick(pd, now_ns));
 	next = MIN(next, pd_remote_tick(pd, now_ns));
 	if (now_ns >= pd->beat_ns) {
 		pd->beat_ns = now_ns + BEAT_NS;
@@ -372,6 +373,7 @@ static struct gm_link *link_new(struct pd *pd)
 	    .self = pd,
 	    .registered = registered,
 	    .beat = beat,
+	    .told = pd_told,
 	};
 	return gm_link_new(pd->env, &cfg);
 }

@@ -27,7 +27,7 @@ struct pd_chain *pd_chain_find(struct pd *pd, u32 id)
 
 /* ---- changes */
 
-static void space_moved(struct pd *pd, struct space *s, const struct chain_info *info)
+void pd_chain_moved(struct pd *pd, struct space *s, const struct chain_info *info)
 {
 	struct peer *md = pd_peer_get(pd, KIND_MEMORY, &info->owner);
 	if (!md || (md == s->md && s->md_incarnation == info->owner_incarnation)) {
@@ -64,7 +64,7 @@ struct pd_chain *pd_chain_learn(struct pd *pd, const struct chain_info *info)
 	ch->suspect &= !risen;
 	for (struct space *s = pd->spaces; risen && !(info->flags & CHAIN_LOST) && s; s = s->next)
 		if (s->chain == info->id)
-			space_moved(pd, s, info);
+			pd_chain_moved(pd, s, info);
 	if (left)
 		pd_op_chain_left(pd, info->id, was);
 	return ch;
@@ -113,7 +113,8 @@ static void ask(struct pd *pd, struct pd_chain *ch)
 void pd_chain_asked(struct pd *pd, struct process *p, conn_id c, const struct msg *m)
 {
 	const struct pd_chain_req *req = m->fixed;
-	struct pd_chain *ch = pd_chain_find(pd, pd_process_space(p, req->asid)->chain);
+	const struct space *s = pd_process_space(p, req->asid);
+	struct pd_chain *ch = pd_chain_find(pd, s->moving ? s->move_chain : s->chain);
 	struct chain_wait *w = ch && ch->info.epoch <= req->epoch ? calloc(1, sizeof(*w)) : NULL;
 	if (!ch || !w) {
 		(void)node_reply(pd->env, c, &m->hdr, ch ? 0 : -ENOENT, ch ? &ch->info : NULL, sizeof(ch->info), NULL, 0);

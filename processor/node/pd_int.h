@@ -63,6 +63,8 @@ struct vnode {
 	u32 open_files; /* found by the last whole round */
 };
 
+#define PD_DRAINS 64u
+
 struct space {
 	struct space *next;
 	u64 asid;
@@ -72,6 +74,10 @@ struct space {
 	u64 md_incarnation;
 	u32 epoch;
 	u32 chain; /* 0: one node alone */
+	u32 move_chain; /* the chain it is to be on, while its home drains; 0: none yet */
+	bool moving;	/* its home is being told so */
+	bool move_asked;
+	u64 move_ns; /* not before */
 	bool adopt; /* the chain has another owner, who does not know yet that it is ours */
 	u64 adopt_ns;
 	/* ExCache (pd_share.c) */
@@ -185,6 +191,7 @@ struct pd {
 	struct vnode *vnodes;
 	struct space *spaces;
 	struct pd_chain *chains;
+	char draining[PD_DRAINS][WIRE_NAME_MAX]; /* memory nodes; empty: none */
 	struct process *processes;
 	struct doomed *doomed;
 	struct op *ops;
@@ -234,10 +241,16 @@ const char *pd_peer_word(const struct peer *p); /* "memory node" */
 void pd_info_take(struct pd *pd, const struct msg *m);
 void pd_info_refresh(struct pd *pd); /* asks for it; nobody waits */
 
+/* pd_move.c */
+void pd_told(void *self, const struct msg *m); /* by the manager */
+u64 pd_move_tick(struct pd *pd, u64 now_ns);
+bool pd_op_uses(const struct pd *pd, u64 asid); /* pd_op.c: an operation under way is for it, or from it */
+
 /* pd_chain.c */
 struct pd_chain *pd_chain_find(struct pd *pd, u32 id); /* NULL: 0, or not known */
 struct pd_chain *pd_chain_learn(struct pd *pd, const struct chain_info *info); /* NULL: no memory */
 void pd_chain_asked(struct pd *pd, struct process *p, conn_id c, const struct msg *m); /* PD_CHAIN */
+void pd_chain_moved(struct pd *pd, struct space *s, const struct chain_info *info); /* s is at its owner */
 void pd_chain_peer_down(struct pd *pd, const struct peer *md);
 u64 pd_chain_tick(struct pd *pd, u64 now_ns);
 void pd_chains_free(struct pd *pd);

@@ -364,8 +364,16 @@ static enum step_result step_create(struct pd *pd, struct op *op)
 static enum step_result step_clone(struct pd *pd, struct op *op)
 {
 	struct as_clone_req req = {.parent = op->parent, .child = op->asid, .lseq = op->lseq};
+	const struct space *s = pd_space_find(pd, op->parent);
 	if (op->waiting)
 		return op->satisfied ? STEP_NEXT : STEP_WAIT;
+	if (s && s->moving) /* soon on a chain, and its child too */
+		return STEP_WAIT;
+	if (s) {
+		op->chain = s->chain;
+		op->epoch = s->epoch;
+		op->md = s->md;
+	}
 	int rc = pd_peer_call(pd, op->md, OP_AS_CLONE, &req, sizeof(req), NULL, 0, space_came, op);
 	op->at_md = !rc;
 	return asked_peer(pd, op, op->md, rc);
@@ -816,6 +824,14 @@ u64 pd_op_tick(struct pd *pd, u64 now_ns)
 	}
 	pd_step_all(pd);
 	return next;
+}
+
+bool pd_op_uses(const struct pd *pd, u64 asid)
+{
+	for (const struct op *op = pd->ops; op; op = op->next)
+		if (!op->dead && op->kind != OPK_CHANNEL && (op->asid == asid || op->parent == asid))
+			return true;
+	return false;
 }
 
 /* ---- starting */

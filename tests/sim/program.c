@@ -1,4 +1,5 @@
 /* What programs do to memory, and how they start, fork, exec and end. */
+#include "bytes.h"
 #include "program.h"
 
 #include <assert.h>
@@ -16,7 +17,6 @@
 #define AGAIN_NS (2 * NSEC_PER_MSEC)
 #define DOWNS 30u
 #define START_NS (20 * NSEC_PER_SEC) /* longer than pd's own deadline */
-#define ZERO_CONTENT 1u
 #define PROT_RW (AS_READ | AS_WRITE)
 
 /* ---- small things */
@@ -45,30 +45,6 @@ static u64 now(const struct program *p)
 	return loop_now(p->crowd->w->loop);
 }
 
-/* Word i of the bytes that a content number stands for. */
-static u64 word_of(u64 content, u32 i)
-{
-	return content == ZERO_CONTENT ? 0 : (content + i) * 0x9e3779b97f4a7c15ull ^ content << 32;
-}
-
-static void fill(u8 *bytes, u64 content)
-{
-	for (u32 i = 0; i < LINE_SIZE / 8; i++) {
-		u64 word = word_of(content, i);
-		memcpy(bytes + 8 * i, &word, 8);
-	}
-}
-
-static bool holds(const u8 *bytes, u64 content)
-{
-	for (u32 i = 0; i < LINE_SIZE / 8; i++) {
-		u64 word = word_of(content, i);
-		if (memcmp(bytes + 8 * i, &word, 8))
-			return false;
-	}
-	return true;
-}
-
 /* ---- calls: a request is sent again, the same bytes under the same tag, until its answer comes */
 
 void program_call_drop(struct call *k)
@@ -94,6 +70,7 @@ static bool to_memory(const struct program *p, const struct call *k)
 }
 
 static void region_down(struct program *p, conn_id c);
+static void home_left(struct program *p);
 
 static bool is_region(const struct program *p, conn_id c)
 {
@@ -120,6 +97,8 @@ void program_transmit(struct program *p, struct call *k)
 	s32 rc = p->crowd->env->send(p->crowd->env->ctx, k->to, &h, &seg, 1);
 	if (rc && to_memory(p, k))
 		(void)program_link_closed(p, k->to);
+	else if (rc && k->to == p->mem && program_link_seek(p))
+		home_left(p);
 	else if (rc && is_region(p, k->to))
 		region_down(p, k->to);
 	else if (rc)
@@ -244,11 +223,26 @@ static void region_down(struct program *p, conn_id c)
 	calls_wait(p, c);
 }
 
+/* Its home hung up: what is unanswered waits until pd says where the memory is. */
+static void home_left(struct program *p)
+{
+	calls_wait(p, p->mem);
+	program_call_drop(&p->call[CALL_WHERE]);
+	p->call[CALL_LAYOUT].waits |= p->call[CALL_LAYOUT].active;
+	for (u32 r = 0; r < PROGRAM_REGIONS; r++)
+		p->region[r] = (struct region){0};
+	p->mem = 0;
+}
+
 /* A memory request's answer that is none: its lines are on their way to another node, or there already. */
 static bool again(struct program *p, enum call_kind kind, s32 status)
 {
 	struct call *k = &p->call[kind];
 	bool lines = kind == CALL_WRITEBACK || kind == CALL_FETCH;
+	if (!p->link.chain && (lines || kind == CALL_LAYOUT) && status == -WIRE_STALE && program_link_seek(p)) {
+		k->deadline_ns = now(p) + RESEND_NS;
+		return true;
+	}
 	if (p->link.chain || (!lines && kind != CALL_LAYOUT) || (status != -WIRE_WAIT && (status != -WIRE_MOVED || !lines)))
 		return false;
 	k->deadline_ns = now(p) + AGAIN_NS;
@@ -265,6 +259,8 @@ static bool again(struct program *p, enum call_kind kind, s32 status)
 static u64 call_on(struct program *p, struct call *k, u64 now_ns)
 {
 	u32 r = region_called(p, k);
+	if (p->link.seeks || !p->mem)
+		return now_ns + AGAIN_NS;
 	if (now_ns < k->deadline_ns)
 		return k->deadline_ns;
 	k->deadline_ns = now_ns + AGAIN_NS;
@@ -744,7 +740,7 @@ static bool idle(const struct program *p, bool also_file)
 /* Starts something. false: what the dice chose cannot be done now. */
 static bool act(struct program *p)
 {
-	if (p->link.chain && !program_linked(p))
+	if (p->link.seeks || (p->link.chain && !program_linked(p)))
 		return false;
 	u32 dice = program_random(p, 100);
 	if (p->echo && dice >= 95)
@@ -912,6 +908,8 @@ static void on_closed(void *self, conn_id c)
 			p->admin = 0;
 		else if (program_link_closed(p, c))
 			continue;
+		else if (p->mem == c && program_link_seek(p))
+			home_left(p);
 		else if (is_region(p, c))
 			region_down(p, c);
 		else if (p->ctl == c || p->mem == c || p->sto == c)

@@ -44,8 +44,10 @@ struct region {
 
 struct link { /* program_chain.c: to the nodes of a chain. program.mem is the owner's connection */
 	u32 chain; /* 0: memory is on one node alone */
+	bool seeks;	    /* no chain yet, but the home is gone or refuses: pd is asked */
 	bool known, linked; /* info is not doubted; and both nodes are connected */
 	struct chain_info info;
+	u32 asks;
 	conn_id standby;
 	u64 mem_incarnation, standby_incarnation;
 	u64 next_ns;
@@ -96,6 +98,7 @@ struct crowd_opts {
 	bool nodes_die;       /* … or because a memory node that has a part is gone for good: the program ends */
 	bool may_be_full;     /* a layout operation may be refused for want of memory, and has then done nothing */
 	u32 replicas;
+	bool moves; /* homes of programs may move */
 	bool check_contents;  /* off when frames between daemons are corrupted: nothing can be promised then */
 };
 
@@ -142,6 +145,7 @@ void program_call_drop(struct call *k);
 bool program_linked(const struct program *p);
 void program_link_enter(struct program *p, const struct pd_space_rep *rep);
 void program_link_end(struct program *p);
+bool program_link_seek(struct program *p);
 u64 program_link_tick(struct program *p, u64 now_ns);
 void program_link_writeback(struct program *p, const struct wire_seg *segs, u32 nsegs);
 bool program_link_written(struct program *p); /* one more has it: all do */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define ASK_NS (20 * NSEC_PER_MSEC)
+#define REOPEN 4u
 
 static u64 now(const struct program *p)
 {
@@ -79,8 +80,8 @@ static void chain_came(struct program *p, s32 status, const struct msg *m)
 		program_violation(p, "chain %u goes back from epoch %u to %u", info.id, l->info.epoch, info.epoch);
 	bool risen = info.epoch > l->info.epoch;
 	l->info = info;
-	if (!risen && !(p->mem && (!info.standby.name[0] || l->standby)))
-		return; /* a member is away, and the manager does not know it yet */
+	if (!risen && !(p->mem && (!info.standby.name[0] || l->standby)) && ++l->asks % REOPEN)
+		return; /* a member is away, and the manager does not know it yet; or it closed the line because it had not heard of us yet */
 	l->known = true;
 	sort_out(p);
 }
@@ -108,8 +109,50 @@ static void channel_came(struct program *p, s32 status, const struct msg *m)
 	}
 }
 
+/* pd has put the program's memory on a chain, to move it. A write-back that is unanswered is the chain's from here on. */
+static void chained(struct program *p, s32 status, const struct msg *m)
+{
+	struct link *l = &p->link;
+	struct call *k = &p->call[CALL_WRITEBACK];
+	struct chain_info info = {0};
+	l->next_ns = now(p) + ASK_NS;
+	if (!status && m->fixed_len == sizeof(info))
+		memcpy(&info, m->fixed, sizeof(info));
+	if (!info.id && ++p->downs > 30)
+		program_end(p, PROG_DEAD, "its memory node is gone");
+	if (!info.id)
+		return;
+	p->downs = 0;
+	if (k->active) {
+		l->wb = malloc(k->len + 1);
+		memcpy(l->wb, k->body, k->len);
+		l->wb_len = k->len;
+	}
+	l->chain = info.id;
+	l->seeks = false;
+	for (u32 i = 0; i < CALLS; i++)
+		p->call[i].waits = false;
+	program_call_drop(&p->call[CALL_WHERE]);
+	l->linked = false;
+	l->info.epoch = 0;
+	chain_came(p, status, m);
+}
+
+/* Home refuses, or hung up: true: pd is asked whether the memory is on a chain now. */
+bool program_link_seek(struct program *p)
+{
+	if (p->link.chain || !p->crowd->opts.moves)
+		return false;
+	p->link.seeks = true;
+	return true;
+}
+
 bool program_link_reply(struct program *p, const struct call *k, s32 status, const struct msg *m)
 {
+	if (!p->link.chain && p->link.seeks && k->hdr.op == OP_PD_CHAIN) {
+		chained(p, status, m);
+		return true;
+	}
 	if (!p->link.chain)
 		return false;
 	if (k->hdr.op == OP_PD_CHAIN)
@@ -186,6 +229,11 @@ static void repeat(struct program *p)
 u64 program_link_tick(struct program *p, u64 now_ns)
 {
 	struct link *l = &p->link;
+	if (l->seeks && p->ctl) {
+		if (!p->call[CALL_CTL].active && now_ns >= l->next_ns)
+			ask(p);
+		return now_ns + ASK_NS;
+	}
 	if (!l->chain || !p->ctl)
 		return UINT64_MAX;
 	if (program_linked(p)) {

@@ -98,11 +98,18 @@ static const struct scenario scenarios[] = {
 	 {.two_faults = true}},
 	{"spread and drained",
 	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 1000, .duplicate = 5000},
-	 {.programs = 8, .steps = 3000, .check_contents = true},
+	 {.programs = 8, .steps = 3000, .check_contents = true, .moves = true},
 	 false,
 	 0,
 	 {.spread = true},
 	 10},
+	{"drained",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 500, .duplicate = 2000},
+	 {.programs = 8, .steps = 3000, .check_contents = true, .moves = true},
+	 false,
+	 0,
+	 {0},
+	 8},
 	{"replicated and drained",
 	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 500, .duplicate = 2000},
 	 {.programs = 8, .steps = 3000, .check_contents = true, .replicas = 1},
@@ -220,7 +227,7 @@ static void drain_some(struct world *w, struct crowd *c, u64 seed, u32 drains)
 	for (u32 i = 0; i < drains && crowd_busy(c); i++) {
 		u32 dice[3];
 		c->env->random(c->env->ctx, dice, sizeof(dice));
-		struct watched x = {w, (enum who)(M0 + dice[0] % WORLD_MEMORIES), c->opts.replicas, c};
+		struct watched x = {w, (enum who)(M0 + dice[0] % WORLD_MEMORIES), c->opts.replicas || (c->opts.moves && !w->opts.spread), c};
 		loop_run(w->loop, dice[1] % 100 * MS);
 		world_drain(w, x.who, true);
 		if (dice[2] & 1)
@@ -403,6 +410,7 @@ static const struct {
 	{"the source of a move takes lines while they are read", RULE_SEAL, "spread and drained"},
 	{"the target of a move serves before it has all", RULE_WHOLE, "spread and drained"},
 	{"the source of a move goes on serving", RULE_DROP, "spread and drained"},
+	{"a home moves before its space is copied", RULE_JOINED, "drained"},
 };
 
 static bool noticed(u64 seed)

@@ -815,6 +815,14 @@ static void fill_gm_regions_rep(void *at)
 	NUM(count);
 }
 
+static void fill_gm_move_req(void *at)
+{
+	struct gm_move_req *s = at;
+
+	TEXT(owner);
+	NUM(bytes);
+}
+
 static void fill_gm_node_req(void *at)
 {
 	struct gm_node_req *s = at;

@@ -41,7 +41,7 @@ s64 task_new_space(struct thread *t, u16 op, u64 lseq, struct pd_space_rep *rep)
 	s64 r = pd_call(t->task, &c);
 
 	/* The owner of a chain may be changing: pd hears of it too. */
-	for (u32 tries = 0; mon.boot.chain && r <= -WIRE_NO_LINE && tries < CHAIN_TRIES; tries++) {
+	for (u32 tries = 0; r <= -WIRE_NO_LINE && (mon.boot.chain || owner_chained()) && tries < CHAIN_TRIES; tries++) {
 		u64 ts[2] = {0, 10 * NSEC_PER_MSEC};
 
 		host(SYSNR(nanosleep), ts, 0);

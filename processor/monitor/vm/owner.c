@@ -1,8 +1,10 @@
-/* Owners: a map from addresses to numbers, a table from numbers to names, epochs and channels. A number is never used for another node or
- * epoch again (of a chain: before nobody uses its channel any more), so a channel is never replaced under a thread that waits on it.
+/* Owners: a map from addresses to numbers, a table from numbers to names, epochs and channels. A number is used for another node or
+ * epoch again only when its channel broke and nobody uses it any more, so a channel is never replaced under a thread that waits on it.
  *
  * A vfork child has its own descriptors: a channel that was opened after it began is not its own, nor may it open one that its parent's
  * threads would use. Such a request goes over the guest channel, one at a time.
+ *
+ * A space without a chain may get one while it runs, because its home moves: owner_chained.
  *
  * A space with a chain has one owner, called HOME whoever it is, and a standby: `members` says which numbers they have now, under which epoch.
  * owner_mend finds out when something is wrong, closes the channels of those who are no members any more (so whoever waits there goes on, and
@@ -528,6 +530,20 @@ void owner_write_both(const struct wire_seg *segs, u32 nsegs, struct mem_writeba
 	}
 }
 
+/* This process's memory was at one node, and pd has put it on a chain, to move it: from now on it is as if it had always been there. */
+bool owner_chained(void)
+{
+	struct chain_info info = {0};
+
+	lock_take(&mend_lock);
+	if (!mon.boot.chain && !ask_chain(0, &info) && info.id) {
+		members_set(&info);
+		__atomic_store_n(&mon.boot.chain, info.id, __ATOMIC_SEQ_CST);
+	}
+	lock_drop(&mend_lock);
+	return mon.boot.chain;
+}
+
 static void channel_broke(u32 owner)
 {
 	__atomic_store_n(&owners[owner].gone, true, __ATOMIC_SEQ_CST);
@@ -535,12 +551,15 @@ static void channel_broke(u32 owner)
 
 s32 owner_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr)
 {
-	if (mon.boot.chain)
-		return owner_chain_call(op, segs, nsegs, rep, addr);
 	for (u32 tries = 1, moves = 0, downs = 0;;) {
+		if (mon.boot.chain)
+			return owner_chain_call(op, segs, nsegs, rep, addr);
 		u32 owner = owner_of(addr);
 		s32 status = call_once(owner, owners[owner].epoch, op, segs, nsegs, rep);
+		bool home_left = owner == HOME && (status == -WIRE_STALE || status == -WIRE_DOWN);
 
+		if (home_left && owner_chained())
+			continue;
 		if (status == -WIRE_MOVED || status == -WIRE_STALE) {
 			owner_forget(addr);
 			if (++moves > 2) /* on its way */

@@ -22,6 +22,8 @@ static inline u32 owner_of(u64 addr)
 s64 owner_post(u32 owner, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep);
 s32 owner_wait(s64 handle);
 bool owner_done(s64 handle); /* chan_done */
+/* Home refuses this process, or hung up: true: because its memory is on a chain now. */
+bool owner_chained(void);
 /* ---- of a space with a chain (mon.boot.chain): one owner, called HOME whoever it is, and a standby */
 /* A write-back to the standby of the moment. 0: there is none (or no chain). */
 s64 owner_post_standby(const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep);

@@ -70,14 +70,14 @@ static void pause_shortly(void)
 
 s32 home_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr)
 {
-	if (mon.boot.chain) {
-		flight_waits(FLIGHT_REPLY, op, 0);
-		s32 status = owner_chain_call(op, segs, nsegs, rep, addr);
-
-		flight_waits(FLIGHT_RUNS, 0, 0);
-		return status;
-	}
 	for (u32 tries = 1;;) {
+		if (mon.boot.chain) {
+			flight_waits(FLIGHT_REPLY, op, 0);
+			s32 status = owner_chain_call(op, segs, nsegs, rep, addr);
+
+			flight_waits(FLIGHT_RUNS, 0, 0);
+			return status;
+		}
 		rep->data_len = 0;
 		flight_waits(FLIGHT_REPLY, op, 0);
 		s32 status = chan_call(&mon.mem, op, segs, nsegs, rep, CALL_TIMEOUT_NS);
@@ -90,6 +90,8 @@ s32 home_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply 
 		}
 		if (status == -WIRE_TIMEOUT && tries++ < CALL_TRIES)
 			continue; /* every operation here may be repeated */
+		if ((status == -WIRE_STALE || status == -WIRE_DOWN) && owner_chained())
+			continue;
 		if (status == -WIRE_DOWN && !chan_down(&mon.mem))
 			mon_fatal("a memory node is gone, and with it part of the region at %lx of this process (says %s)", ALIGN_DOWN(addr, GIB),
 				  mon.boot.memory.name);
