@@ -27,6 +27,24 @@ static int sign(int x)
 	return (x > 0) - (x < 0);
 }
 
+static u32 calls;
+
+static u32 one_less(u32 from)
+{
+	return from - ++calls;
+}
+
+/* A tick that says when it wants to be called next must not be called twice. */
+static void picks(void **state)
+{
+	assert_int_equal(MIN(10u, one_less(5)), 4);
+	assert_int_equal(calls, 1);
+	assert_int_equal(MAX(MIN(7u, one_less(9)), 3u), 7);
+	assert_int_equal(calls, 2);
+	assert_true(MIN(-1, 0u) == 0 && MAX(-1, 0u) == UINT32_MAX); /* of the common type, as ever */
+	assert_true(MIN(-1, 0) == -1);
+}
+
 static void moves(void **state)
 {
 	u8 a[64], b[64];
@@ -120,7 +138,7 @@ static void crcs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(moves), cmocka_unit_test(compares), cmocka_unit_test(finds), cmocka_unit_test(copies), cmocka_unit_test(crcs),
+	    cmocka_unit_test(picks), cmocka_unit_test(moves), cmocka_unit_test(compares), cmocka_unit_test(finds), cmocka_unit_test(copies), cmocka_unit_test(crcs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
