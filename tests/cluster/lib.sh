@@ -24,7 +24,7 @@ try() {
 expect() {
 	[ "$status" = "$1" ] || fail "exit status $status, not $1; stderr: $(head -c 500 "$err")"
 	[ "$(grep -c . "$err")" = 1 ] || fail "not one line on stderr: $(head -c 800 "$err")"
-	grep -qE "$2" "$err" || fail "the message does not name '$2': $(head -c 500 "$err")"
+	grep -qE -e "$2" "$err" || fail "the message does not name '$2': $(head -c 500 "$err")"
 }
 
 expect_status() {
