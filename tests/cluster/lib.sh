@@ -31,6 +31,13 @@ expect_status() {
 	[ "$status" = "$1" ] || fail "exit status $status, not $1; stderr: $(head -c 500 "$err")"
 }
 
+# What a lego.conf of these tests names: directories for run and data, and the key.
+rack_files() {
+	mkdir "$TMP/r" "$TMP/d"
+	head -c 32 /dev/urandom >"$TMP/key"
+	chmod 600 "$TMP/key"
+}
+
 up() {
 	"$LEGO" up "$cluster" "$@" >"$TMP/up.log" 2>&1 </dev/null || {
 		cat "$TMP/up.log"

@@ -4,9 +4,7 @@
 cluster=rack
 export LEGO_CONF=$TMP/lego.conf
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-mkdir "$TMP/r" "$TMP/d"
-head -c 32 /dev/urandom >"$TMP/key"
-chmod 600 "$TMP/key"
+rack_files
 cat >"$LEGO_CONF" <<CONF
 [cluster]
 name = rack

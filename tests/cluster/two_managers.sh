@@ -30,9 +30,7 @@ end_all() {
 }
 none_of_us() { ! pgrep -f "$TMP/lego.con[f] --name" >/dev/null; }
 trap end_all EXIT
-mkdir "$TMP/r" "$TMP/d"
-head -c 32 /dev/urandom >"$TMP/key"
-chmod 600 "$TMP/key"
+rack_files
 cat >"$LEGO_CONF" <<CONF
 [cluster]
 name = rack

@@ -31,40 +31,9 @@ static ssize_t fuzz_recv(int fd, void *buf, size_t len, int flags)
 #include "rpc/input.c"
 #undef recv
 
+#include "tests/fuzz/conn_stubs.h"
+
 int LLVMFuzzerTestOneInput(const u8 *input, size_t size);
-
-void conn_kill(struct host_driver *d, struct conn *c)
-{
-	c->state = CS_DEAD;
-}
-
-void conn_heat(struct host_driver *d, struct conn *c)
-{
-	c->hot_at = 1;
-}
-
-void conn_cool(struct host_driver *d, struct conn *c)
-{
-	c->hot_at = 0;
-}
-
-void conn_watch(struct host_driver *d, struct conn *c)
-{
-}
-
-bool conn_stalled(const struct conn *c)
-{
-	return false;
-}
-
-bool conn_flush(struct host_driver *d, struct conn *c)
-{
-	return false;
-}
-
-void conn_doorbell(struct conn *c)
-{
-}
 
 int conn_send(struct host_driver *d, struct conn *c, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs, const int *fds, u32 nfds)
 {
