@@ -87,6 +87,7 @@ struct cluster_opts {
 	u64 budget_bytes; /* of all processes of a processor node; 0: default */
 	const char *store, *store_dir; /* of memory nodes; NULL: dram; the cluster's directory */
 	u32 store_ratio; /* 0: default */
+	u32 memory_threads; /* of each memory node; 0: one */
 	u64 store_front; /* 0: default */
 	u32 replicas;
 	const char *transport; /* "shm" (default), "tcp" */

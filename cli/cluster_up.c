@@ -76,12 +76,13 @@ static void option(struct args *a, const char *name, const char *value)
 	arg(a, "%s", value);
 }
 
-static void size_option(struct args *a, const char *name, u64 bytes)
+/* 0: not said. */
+static void size_option(struct args *a, const char *name, u64 n)
 {
-	if (!bytes)
+	if (!n)
 		return;
 	arg(a, "%s", name);
-	arg(a, "%llu", (unsigned long long)bytes);
+	arg(a, "%llu", (unsigned long long)n);
 }
 
 static void listen_option(struct args *a, const struct up *u, const struct cluster_component *k)
@@ -103,14 +104,8 @@ static void store_options(struct args *a, const struct up *u)
 	option(a, "--store", o->store);
 	if (!strcmp(o->store, "file"))
 		option(a, "--store-path", o->store_dir ? o->store_dir : u->c->dir);
-	if (o->store_ratio) {
-		arg(a, "--store-ratio");
-		arg(a, "%u", o->store_ratio);
-	}
-	if (o->store_front) {
-		arg(a, "--store-front");
-		arg(a, "%llu", (unsigned long long)o->store_front);
-	}
+	size_option(a, "--store-ratio", o->store_ratio);
+	size_option(a, "--store-front", o->store_front);
 }
 
 static void kind_options(struct args *a, const struct up *u, const struct cluster_component *k)
@@ -135,6 +130,7 @@ static void kind_options(struct args *a, const struct up *u, const struct cluste
 	if (k->kind == KIND_MEMORY) {
 		arg(a, "--memory");
 		arg(a, "%llu", (unsigned long long)u->memory_bytes);
+		size_option(a, "--threads", u->opts->memory_threads);
 		store_options(a, u);
 	}
 	if (k->kind == KIND_PROCESSOR) {

@@ -235,7 +235,11 @@ static int refused(const char *id, s32 status)
 static bool is_gone(const struct cluster *c, const char *id)
 {
 	json_t *status = view_status(c);
-	bool gone = status && !find_node(status, id);
+	bool gone = status;
+	size_t i;
+	json_t *k;
+	json_array_foreach(json_object_get(status, "components"), i, k)
+		gone &= !view_concerns(k, id);
 	json_decref(status);
 	return gone;
 }

@@ -26,12 +26,12 @@ static bool look(const struct cluster *c, const char *id, struct drained *d)
 		return false;
 	*d = (struct drained){.gone = true};
 	json_array_foreach(json_object_get(status, "components"), i, k) {
-		if (strcmp(view_text(k, "id"), id))
+		if (!view_concerns(k, id))
 			continue;
 		d->memory = !strcmp(view_text(k, "kind"), "memory");
-		d->gone = !strcmp(view_text(k, "state"), "down");
-		d->used = view_number(k, "used_bytes");
-		d->spaces = view_number(k, "spaces");
+		d->gone &= !strcmp(view_text(k, "state"), "down");
+		d->used += view_number(k, "used_bytes");
+		d->spaces += view_number(k, "spaces");
 	}
 	json_decref(status);
 	return true;

@@ -11,6 +11,7 @@ static const struct cli_opt options[] = {
 	{"memories", 'm', OPT_U32, "N", "memory nodes (default 1)", &opts.memories, NULL, 1, 32},
 	{"storages", 's', OPT_U32, "N", "storage nodes (default 1)", &opts.storages, NULL, 1, 32},
 	{"memory", 0, OPT_SIZE, "SIZE", "of each memory node (default: half of this host's in all, at most 8G each)", &opts.memory_bytes},
+	{"memory-threads", 0, OPT_U32, "N", "threads of each memory node: m0, m0.1, ... (default 1)", &opts.memory_threads, NULL, 1, 64},
 	{"store", 0, OPT_STRING, "WORD", "where memory nodes keep pages: dram (default), compressed, file", &opts.store},
 	{"store-ratio", 0, OPT_U32, "N", "compressed: promise programs N times the memory (default 2)", &opts.store_ratio, NULL, 1, 8},
 	{"store-dir", 0, OPT_STRING, "DIR", "file: where (default: the cluster's own directory)", &opts.store_dir},

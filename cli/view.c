@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rpc/handshake.h"
+
 json_t *view_status(const struct cluster *c)
 {
 	static char text[MSG_MAX_DATA];
@@ -36,6 +38,13 @@ const char *view_text(json_t *object, const char *key)
 u64 view_number(json_t *object, const char *key)
 {
 	return (u64)json_integer_value(json_object_get(object, key));
+}
+
+bool view_concerns(json_t *component, const char *node)
+{
+	const char *id = view_text(component, "id");
+
+	return !strcmp(id, node) || (!strchr(node, WIRE_SHARD_MARK) && wire_same_node(id, node));
 }
 
 static void add(struct table *t, char *text)

@@ -13,6 +13,9 @@ json_t *view_status(const struct cluster *c);
 const char *view_text(json_t *object, const char *key);
 u64 view_number(json_t *object, const char *key);
 
+/* Is this component the node, or one of its threads (m0.1 of m0)? */
+bool view_concerns(json_t *component, const char *node);
+
 /* The table of processes in a status (status.c). Returns an exit status. */
 int view_processes(json_t *status);
 

@@ -282,10 +282,7 @@ static s32 store_row(struct gm *g, const struct gm_component *c, struct stored_c
 /* p2 before p10. */
 static bool shown_before(const struct stored_component *a, const struct stored_component *b)
 {
-	size_t a_len = strlen(a->name), b_len = strlen(b->name);
-	if (a->kind != b->kind)
-		return a->kind < b->kind;
-	return a_len != b_len ? a_len < b_len : strcmp(a->name, b->name) < 0;
+	return a->kind != b->kind ? a->kind < b->kind : strverscmp(a->name, b->name) < 0;
 }
 
 static bool kind_room(struct gm_kind *k)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rpc/handshake.h"
+
 #define REGION_MAX GIB
 #define REGIONS_A_NODE 16u
 #define NEAR_DEFAULT GIB
@@ -28,9 +30,11 @@ struct gm_component *gmm_place(struct gm *g, s32 *why)
 	return gm_pick(g, KIND_MEMORY, g->cfg.gmm, GM_HOME_GUESS, NULL, measure, why);
 }
 
-static bool no_standby(const struct gm_component *c, const void *owner)
+static bool no_standby(const struct gm_component *c, const void *arg)
 {
-	return c == owner || c->silent;
+	const struct gm_component *owner = arg;
+
+	return c->silent || wire_same_node(c->s.name, owner->s.name);
 }
 
 struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, u64 bytes, s32 *why)

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "rpc/handshake.h"
+
 /* Would somebody miss it? Files stay where they are: a storage node is in use while a vNode has its tree there. */
 static bool in_use(const struct gm *g, const struct gm_component *c)
 {
@@ -43,17 +45,41 @@ static s32 drain(struct gm *g, struct gm_component *c, bool draining)
 	return 0;
 }
 
+static s32 set(struct gm *g, struct gm_component *c, const struct gm_node_set_req *req)
+{
+	if (req->what == NODE_REMOVE)
+		return remove_node(g, c, req->force);
+	return req->what == NODE_DRAIN || req->what == NODE_UNDRAIN ? drain(g, c, req->what == NODE_DRAIN) : -EINVAL;
+}
+
+/* The node and its other threads, unless one of those is named. */
+static bool concerned(const struct gm_component *c, const char *name)
+{
+	return !strcmp(c->s.name, name) || (!strchr(name, WIRE_SHARD_MARK) && wire_same_node(c->s.name, name));
+}
+
+/* All or, where one of them is in use, none. */
+static s32 set_all(struct gm *g, const struct gm_node_set_req *req)
+{
+	s32 status = 0;
+
+	for (u32 i = 0; req->what == NODE_REMOVE && !req->force && i < g->ncomps; i++)
+		if (concerned(&g->comps[i], req->name) && in_use(g, &g->comps[i]))
+			return -EBUSY;
+	for (u32 i = g->ncomps; !status && i-- > 0;) /* downwards: one that is forgotten gives its place to the last */
+		if (concerned(&g->comps[i], req->name))
+			status = set(g, &g->comps[i], req);
+	return status;
+}
+
 void gm_node_set_msg(struct gm *g, conn_id conn, const struct msg *m)
 {
 	struct gm_node_set_req req;
-	s32 status = -EINVAL;
+	s32 status;
 	memcpy(&req, m->fixed, sizeof(req));
-	struct gm_component *c = gm_name_ok(req.name, false) ? gm_find(g, req.name) : NULL;
-	if (!c)
+	if (!gm_name_ok(req.name, false) || !gm_find(g, req.name))
 		status = -ENOENT;
-	else if (req.what == NODE_REMOVE)
-		status = remove_node(g, c, req.force);
-	else if (req.what == NODE_DRAIN || req.what == NODE_UNDRAIN)
-		status = drain(g, c, req.what == NODE_DRAIN);
+	else
+		status = set_all(g, &req);
 	(void)node_reply(g->env, conn, &m->hdr, status, NULL, 0, NULL, 0);
 }

@@ -1,14 +1,24 @@
 /* The main of `lego md`: options, then the logic on the host driver. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory/md.h"
+#include "memory/shards.h"
 #include "rpc/daemon.h"
 
 struct md_opts {
 	u64 memory_bytes, cache_bytes, lease_ms;
+	u32 threads;
 	struct page_store_config store;
+};
+
+/* The daemon, and what it stands for until it serves. */
+struct serving {
+	struct daemon *d;
+	struct shards *shards; /* NULL: being started */
+	bool served;
 };
 
 static bool set_memory(void *self, const char *v)
@@ -68,8 +78,20 @@ static bool set_ratio(void *self, const char *v)
 	return true;
 }
 
+static bool set_threads(void *self, const char *v)
+{
+	struct md_opts *o = self;
+	u64 n;
+
+	if (!daemon_parse_size(v, &n) || !n || n > SHARDS_MAX)
+		return false;
+	o->threads = (u32)n;
+	return true;
+}
+
 static const struct daemon_option own[] = {
 	{"--memory", "SIZE", "memory to serve, file cache included (at least 4M); default 1G", set_memory},
+	{"--threads", "N", "threads that serve it, each a part of the memory: nodes NAME, NAME.1, NAME.2, ...; default 1", set_threads},
 	{"--file-cache", "SIZE", "of that, for file pages; default an eighth, at most 256M", set_cache},
 	{"--store", "WORD", "where pages are kept: dram (default), compressed, file", set_store},
 	{"--store-ratio", "N", "compressed: programs are promised N times --memory; default 2", set_ratio},
@@ -80,10 +102,14 @@ static const struct daemon_option own[] = {
 
 static void on_ready(void *arg)
 {
-	daemon_ready(arg);
+	struct serving *s = arg;
+
+	s->served = true;
+	if (s->shards)
+		shards_served(s->shards);
 }
 
-static struct md *make_logic(struct daemon *d, const struct daemon_opts *o, const struct md_opts *mine, struct page_store *store)
+static struct md *make_logic(struct daemon *d, const struct daemon_opts *o, const struct md_opts *mine, struct page_store *store, struct serving *ready)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	struct md_config cfg = {
@@ -99,10 +125,81 @@ static struct md *make_logic(struct daemon *d, const struct daemon_opts *o, cons
 		.host_pid = (u32)getpid(),
 		.cores = cores > 0 ? (u32)cores : 1,
 		.ready = on_ready,
-		.ready_arg = d,
+		.ready_arg = ready,
 	};
 
 	return md_new(daemon_env(d), &cfg);
+}
+
+/* Each thread has its share of what is said of the node. */
+static bool divide(struct md_opts *m)
+{
+	m->memory_bytes /= m->threads;
+	m->cache_bytes = m->cache_bytes ? MAX(m->cache_bytes / m->threads, 1ull) : 0;
+	m->store.front_bytes = m->store.front_bytes ? MAX(m->store.front_bytes / m->threads, 1ull) : 0;
+	m->store.bytes = m->memory_bytes;
+	if (m->memory_bytes < MD_MEMORY_MIN) {
+		fprintf(stderr, "lego md: --memory is too little for %u threads: 4M for each\n", m->threads);
+		return false;
+	}
+	struct stat st;
+
+	if (m->threads > 1 && m->store.path && (stat(m->store.path, &st) || !S_ISDIR(st.st_mode))) {
+		fprintf(stderr, "lego md: --threads %u needs a directory as --store-path, for a file each: %s is none\n", m->threads, m->store.path);
+		return false;
+	}
+	return true;
+}
+
+/* The options of the daemon's own that its other threads get. */
+static struct shards *start_shards(struct daemon *d, const struct daemon_opts *o, const struct md_opts *m)
+{
+	char numbers[5][24];
+	const char *words[16] = {"--memory", numbers[0], "--store", store_word(m->store.kind ? m->store.kind : STORE_DRAM)};
+	const struct {
+		const char *option;
+		u64 n;
+	} more[] = {{"--file-cache", m->cache_bytes}, {"--store-front", m->store.front_bytes}, {"--store-ratio", m->store.ratio}, {"--lease-ms", m->lease_ms}};
+	u32 n = 4;
+
+	snprintf(numbers[0], sizeof(numbers[0]), "%llu", (unsigned long long)m->memory_bytes);
+	for (u32 i = 0; i < ARRAY_SIZE(more); i++) {
+		if (!more[i].n)
+			continue;
+		snprintf(numbers[1 + i], sizeof(numbers[1 + i]), "%llu", (unsigned long long)more[i].n);
+		words[n++] = more[i].option;
+		words[n++] = numbers[1 + i];
+	}
+	if (m->store.path) {
+		words[n++] = "--store-path";
+		words[n++] = m->store.path;
+	}
+	return shards_start(d, o, m->threads, words);
+}
+
+static int serve(struct daemon *d, const struct daemon_opts *o, const struct md_opts *mine, struct page_store *store)
+{
+	struct serving s = {.d = d};
+	int fd = page_store_fd(store), rc = 1;
+	struct md *md = make_logic(d, o, mine, store, &s);
+
+	if (!md || (fd >= 0 && host_driver_watch(daemon_driver(d), fd, md_store_event, md))) {
+		fprintf(stderr, "lego md: no memory to begin with\n");
+		md_free(md);
+		return 1;
+	}
+	s.shards = start_shards(d, o, mine);
+	if (s.shards && s.served)
+		shards_served(s.shards);
+	if (s.shards)
+		rc = daemon_run(d, md_ops(), md);
+	if (s.shards && shards_failed(s.shards))
+		rc = 1;
+	shards_end(s.shards);
+	if (fd >= 0)
+		host_driver_unwatch(daemon_driver(d), fd);
+	md_free(md);
+	return rc;
 }
 
 int md_main(int argc, char **argv)
@@ -112,14 +209,14 @@ int md_main(int argc, char **argv)
 		.about = "Serves memory: address spaces, their pages, and a cache of the files they map.",
 		.kind = KIND_MEMORY,
 	};
-	struct md_opts mine = {.memory_bytes = GIB};
+	struct md_opts mine = {.memory_bytes = GIB, .threads = 1};
 	int rc = daemon_options(&o, own, ARRAY_SIZE(own), &mine, argc, argv);
 
 	if (rc != DAEMON_GO_ON)
 		return rc;
+	if (!shards_possible(&o, mine.threads) || !divide(&mine))
+		return 2;
 	char err[STORE_ERROR_MAX];
-
-	mine.store.bytes = mine.memory_bytes;
 	struct page_store *store = page_store_new(&mine.store, err);
 
 	if (!store) {
@@ -132,19 +229,7 @@ int md_main(int argc, char **argv)
 		page_store_free(store);
 		return 1;
 	}
-	int fd = page_store_fd(store);
-	struct md *md = make_logic(d, &o, &mine, store);
-
-	if (!md || (fd >= 0 && host_driver_watch(daemon_driver(d), fd, md_store_event, md))) {
-		fprintf(stderr, "lego md: no memory to begin with\n");
-		md_free(md);
-		daemon_drop(d);
-		return 1;
-	}
-	rc = daemon_run(d, md_ops(), md);
-	if (fd >= 0)
-		host_driver_unwatch(daemon_driver(d), fd);
-	md_free(md);
+	rc = serve(d, &o, &mine, store);
 	daemon_drop(d);
 	return rc;
 }

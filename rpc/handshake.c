@@ -17,6 +17,13 @@ void wire_name_set(char dst[WIRE_NAME_MAX], const char *src)
 	memcpy(dst, src, n);
 }
 
+bool wire_same_node(const char *a, const char *b)
+{
+	size_t n = strcspn(a, (char[]){WIRE_SHARD_MARK, 0});
+
+	return n == strcspn(b, (char[]){WIRE_SHARD_MARK, 0}) && !memcmp(a, b, n);
+}
+
 bool wire_name_ok(const char name[WIRE_NAME_MAX])
 {
 	for (u32 i = 0; i < WIRE_NAME_MAX; i++) {

@@ -25,6 +25,7 @@ bool handshake_keys(struct chan_keys *k, u8 secret[32], const struct hello *h, c
 
 /* Copies a name of at most WIRE_NAME_MAX - 1 bytes, padded with NULs. */
 void wire_name_set(char dst[WIRE_NAME_MAX], const char *src);
+bool wire_same_node(const char *a, const char *b); /* m0 and m0.1 are, or two of its threads: they fail together */
 bool wire_name_ok(const char name[WIRE_NAME_MAX]); /* NUL-terminated, printable ASCII, no space or slash */
 
 #endif

@@ -20,6 +20,7 @@
 #define FETCH_MAX_LINES 32u                           /* lines in one fetch window or write-back batch */
 #define WIRE_PATH_MAX 4096u                           /* with its NUL */
 #define WIRE_NAME_MAX 32u                             /* component, vNode and cluster names, with NUL */
+#define WIRE_SHARD_MARK '.'                           /* m0.1: another thread of the memory node m0 */
 #define WIRE_ADDR_MAX 108u                            /* "unix:/path" or "tcp:host:port", with NUL */
 
 enum msg_flags {
