@@ -1,8 +1,8 @@
 /* The memory daemon's logic: connections, the life of address spaces, dispatch, time.
  *
- * Authority: a ROLE_SPACE connection is bound at HELLO to one address space and reaches only that; address spaces are made, cloned and
- * destroyed over ROLE_COMPONENT connections. A space's channels are closed before it is freed. The end of a ROLE_SPACE connection
- * frees nothing; a pd's spaces are freed when its last connection stays closed for a lease. */
+ * Authority: a ROLE_SPACE connection is bound at HELLO to one address space and reaches only that, a ROLE_READER one reads files of one vNode
+ * only; address spaces are made, cloned and destroyed over ROLE_COMPONENT connections. A space's channels are closed before it is freed. The end
+ * of a ROLE_SPACE connection frees nothing; a pd's spaces are freed when its last connection stays closed for a lease. */
 #include "memory/home.h"
 #include "rpc/metrics.h"
 
@@ -46,7 +46,7 @@ void md_drop_conn(struct md *md, struct md_conn *c, bool close)
 
 	md_unpark_conn(md, c);
 	list_unlink(&c->space_link);
-	md->nchannels -= c->space != NULL;
+	md->nchannels -= c->space || c->reader;
 	if (c->owner && --c->owner->conns == 0)
 		c->owner->closed_ns = md_now(md);
 	(void)idmap_take(&md->conns, id);
@@ -71,41 +71,6 @@ void md_refuse(struct md *md, struct md_conn *c, const struct msg_hdr *req, s32 
 	md->env->log(md->env->ctx, LOG_WARN, "closing the channel of %s: bad %s request (status %d)", c->peer, row ? row->name : "unknown",
 		     status);
 	md_drop_conn(md, c, true);
-}
-
-/* ---- owners */
-
-static struct md_owner *owner_get(struct md *md, const struct hello *h)
-{
-	struct md_owner *o;
-
-	list_for_each(o, &md->owners, struct md_owner, link)
-		if (o->incarnation == h->incarnation && !strncmp(o->name, h->name, sizeof(o->name)))
-			return o;
-	o = calloc(1, sizeof(*o));
-	if (!o)
-		return NULL;
-	memcpy(o->name, h->name, sizeof(o->name));
-	o->name[sizeof(o->name) - 1] = 0;
-	o->incarnation = h->incarnation;
-	list_init(&o->spaces);
-	list_append(&md->owners, &o->link);
-	return o;
-}
-
-/* Of spaces that a chain has made this node's: pd takes them over within a lease, if it knows them. */
-bool md_owner_await(struct md *md, struct md_space *ms)
-{
-	struct hello h = {.incarnation = (u64)ms->chain->info.id << 32 | ms->chain->info.epoch, .name = "a chain's old owner"};
-	struct md_owner *o = owner_get(md, &h);
-
-	if (!o)
-		return false;
-	o->closed_ns = md_now(md);
-	list_unlink(&ms->owner_link);
-	list_append(&o->spaces, &ms->owner_link);
-	ms->owner = o;
-	return true;
 }
 
 /* ---- spaces */
@@ -275,7 +240,7 @@ static void on_stat(struct md *md, struct md_conn *c, const struct msg *m)
 /* The hot ones first. */
 static const struct handler {
 	u16 op;
-	u8 role; /* enum channel_role */
+	u8 role; /* enum channel_role; MEM_FILE_READ: ROLE_READER too */
 	u32 req_len;
 	void (*run)(struct md *md, struct md_conn *c, const struct msg *m);
 } handlers[] = {
@@ -292,6 +257,7 @@ static const struct handler {
 	{OP_AS_CLONE, ROLE_COMPONENT, sizeof(struct as_clone_req), on_clone},
 	{OP_AS_DESTROY, ROLE_COMPONENT, sizeof(struct as_destroy_req), on_destroy},
 	{OP_AS_STAT, ROLE_COMPONENT, sizeof(struct as_destroy_req), on_stat},
+	{OP_MEM_READER, ROLE_COMPONENT, sizeof(struct mem_reader_req), md_reader_set},
 	{OP_AS_WHERE, ROLE_SPACE, sizeof(struct as_where_req), home_where},
 	{OP_PART_OPEN, ROLE_COMPONENT, sizeof(struct as_create_req), md_part_open},
 	{OP_PART_APPLY, ROLE_COMPONENT, sizeof(struct part_req), md_part_apply},
@@ -305,7 +271,7 @@ static void dispatch(struct md *md, struct md_conn *c, const struct msg *m)
 
 		if (h->op != m->hdr.op)
 			continue;
-		if (h->role != c->role)
+		if (h->role != c->role && !(c->role == ROLE_READER && h->op == OP_MEM_FILE_READ))
 			md_refuse(md, c, &m->hdr, -WIRE_UNAUTHORISED);
 		else if (m->fixed_len != h->req_len)
 			md_refuse(md, c, &m->hdr, -WIRE_BAD_MESSAGE);
@@ -319,11 +285,11 @@ static void dispatch(struct md *md, struct md_conn *c, const struct msg *m)
 /* ---- events */
 
 /* A session's new channel replaces its old one. */
-static void close_older(struct md *md, struct md_space *ms, const struct md_conn *new)
+static void close_older(struct md *md, struct list *conns, const struct md_conn *new)
 {
 	struct md_conn *c;
 
-	list_for_each(c, &ms->conns, struct md_conn, space_link)
+	list_for_each(c, conns, struct md_conn, space_link)
 		if (c != new && c->session == new->session)
 			md_drop_conn(md, c, true);
 }
@@ -332,22 +298,25 @@ static void close_older(struct md *md, struct md_space *ms, const struct md_conn
 static bool bind_conn(struct md *md, struct md_conn *c, const struct hello *h)
 {
 	if (h->role == ROLE_COMPONENT) {
-		c->owner = owner_get(md, h);
+		c->owner = md_owner_get(md, h);
 		if (c->owner)
 			c->owner->conns++;
 		return c->owner != NULL;
 	}
 	struct md_space *ms = h->role == ROLE_SPACE ? md_space_find(md, h->asid) : NULL;
+	struct md_reader *r = h->role == ROLE_READER ? idmap_get(&md->readers, h->asid) : NULL;
+	struct list *conns = ms ? &ms->conns : r ? &r->conns : NULL;
 
-	if (!ms || ms->s->vnode != h->vnode) {
+	if (!conns || (ms ? ms->s->vnode : r->vnode) != h->vnode) {
 		md->env->log(md->env->ctx, LOG_WARN, "closing a connection of %s: role %u, no address space %llu of vNode %u here", c->peer,
 			     h->role, (unsigned long long)h->asid, h->vnode);
 		return false;
 	}
 	c->space = ms;
+	c->reader = r;
 	md->nchannels++;
-	list_append(&ms->conns, &c->space_link);
-	close_older(md, ms, c);
+	list_append(conns, &c->space_link);
+	close_older(md, conns, c);
 	return true;
 }
 
@@ -411,63 +380,6 @@ static void md_closed(void *self, conn_id id)
 
 /* ---- time */
 
-/* A standby's copy goes by a change of its chain, or when its owner says so, never by a lease: the manager may be away for longer than that, and
- * promotes what it has on record as holding all. */
-static bool outlives_lease(const struct md_space *ms)
-{
-	return ms->chain && ms->shadow;
-}
-
-/* Its lease is over: it goes, unless copies stay that are a chain's. */
-static void owner_end(struct md *md, struct md_owner *o)
-{
-	struct list stay;
-	bool told = false;
-
-	list_init(&stay);
-	while (!list_empty(&o->spaces)) {
-		struct md_space *ms = list_first(&o->spaces, struct md_space, owner_link);
-
-		list_unlink(&ms->owner_link);
-		list_append(&stay, &ms->owner_link);
-		if (outlives_lease(ms))
-			continue;
-		if (!told)
-			md->env->log(md->env->ctx, LOG_WARN, "%s stayed away for its lease: its address spaces are freed", o->name);
-		told = true;
-		md->counters.leases_lapsed++;
-		md_space_end(md, ms);
-	}
-	if (list_empty(&stay)) {
-		list_unlink(&o->link);
-		free(o);
-		return;
-	}
-	o->closed_ns = md_now(md);
-	while (!list_empty(&stay)) {
-		struct list *ms = stay.next;
-
-		list_unlink(ms);
-		list_append(&o->spaces, ms);
-	}
-}
-
-static u64 owners_tick(struct md *md, u64 now_ns)
-{
-	struct md_owner *o;
-	u64 next = UINT64_MAX;
-
-	list_for_each(o, &md->owners, struct md_owner, link) {
-		if (o->conns)
-			continue;
-		if (list_empty(&o->spaces) || now_ns >= o->closed_ns + md->cfg.lease_ns)
-			owner_end(md, o);
-		else
-			next = MIN(next, o->closed_ns + md->cfg.lease_ns);
-	}
-	return next;
-}
-
 static void tell_ready(struct md *md)
 {
 	if (!md->ready_told && md->cfg.ready)
@@ -485,7 +397,7 @@ static u64 md_tick(void *self, u64 now_ns)
 	else
 		tell_ready(md);
 	next = MIN(next, md_file_tick(md, now_ns));
-	next = MIN(next, owners_tick(md, now_ns));
+	next = MIN(next, md_owners_tick(md, now_ns));
 	next = MIN(next, md_peer_tick(md, now_ns));
 	next = MIN(next, parts_tick(md, now_ns));
 	next = MIN(next, md_chains_tick(md, now_ns));
@@ -509,6 +421,8 @@ static void metrics(void *self, struct metrics *m)
 #define X(name) metric(m, METRIC_COUNTER, "lego_memory_events_total", "What the memory node did.", "event=\"" #name "\"", (double)md->counters.name);
 	MD_COUNTERS(X)
 #undef X
+	metric(m, METRIC_GAUGE, "lego_file_cache_bytes", "Pages of files that are kept.", NULL, (double)(file_cache_pages(md->cache) * LINE_SIZE));
+	metric(m, METRIC_GAUGE, "lego_readers", "Processes that read files here and have no memory here.", NULL, md->readers.used);
 	md_store_metrics(md, m);
 }
 
@@ -687,7 +601,7 @@ void md_free(struct md *md)
 	while ((ms = idmap_any(&md->spaces)))
 		md_space_end(md, ms);
 	while (!list_empty(&md->owners))
-		owner_end(md, list_first(&md->owners, struct md_owner, link));
+		md_owner_end(md, list_first(&md->owners, struct md_owner, link));
 	if (md->calls)
 		md_file_free(md);
 	parts_free(md);
@@ -702,6 +616,7 @@ void md_free(struct md *md)
 	core_free(&md->shadow);
 	idmap_free(&md->conns);
 	idmap_free(&md->spaces);
+	idmap_free(&md->readers);
 	free(md);
 }
 
@@ -716,6 +631,7 @@ void md_stat(const struct md *md, struct md_stat *st)
 		.held_bytes = (page_store_used(md->core.store) - cached) * LINE_SIZE,
 		.cache_bytes = cached * LINE_SIZE,
 		.spaces = md->spaces.used,
+		.readers = md->readers.used,
 		.parked = md->nparked,
 		.counters = md->counters,
 	};

@@ -51,7 +51,7 @@ struct md_stat {
 	u64 held_bytes;              /* pages of programs' lines */
 	u64 cache_bytes;             /* file pages */
 	struct page_store_stat store;
-	u64 spaces, parked;          /* parked: fetches waiting for the storage node */
+	u64 spaces, readers, parked; /* parked: fetches waiting for the storage node */
 	struct md_counters counters;
 };
 

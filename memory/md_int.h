@@ -3,6 +3,8 @@
  * md.c       connections, address spaces' life, leases, dispatch, tick
  * md_data.c  MEM_FETCH, MEM_WRITEBACK
  * md_file.c  lines of files: reads of the storage node, fetches parked for them
+ * md_owner.c processor nodes, and the end of what they made here
+ * md_reader.c processes that read files here without memory here
  * md_read.c  MEM_FILE_READ: files served under leases of their storage node
  * md_store.c  fetches that wait for the page store; its errors
  * md_chain.c pairs of nodes that keep the same spaces, and what their changes mean here
@@ -28,6 +30,16 @@ struct md_owner { /* a pd's life: name and incarnation; the spaces it made live 
 	u32 conns;
 	u64 closed_ns; /* conns == 0: since when */
 	struct list spaces;
+	struct list readers; /* md_reader.owner_link */
+};
+
+struct md_reader { /* md_reader.c */
+	u64 asid;
+	u32 vnode;
+	struct md_sd *sd;
+	struct md_owner *owner;
+	struct list owner_link;
+	struct list conns; /* md_conn.space_link */
 };
 
 struct md_sd { /* a storage node, dialled when something is to be read from it */
@@ -86,6 +98,7 @@ struct md_conn {
 	u64 session;
 	struct md_owner *owner;  /* ROLE_COMPONENT */
 	struct md_space *space;  /* ROLE_SPACE */
+	struct md_reader *reader; /* ROLE_READER */
 	struct list space_link;
 	u32 nparked;
 	bool warned; /* its first refusal was logged */
@@ -125,6 +138,7 @@ struct md {
 	struct gm_link *gm;       /* NULL: no manager */
 	struct idmap conns;       /* conn_id → md_conn */
 	struct idmap spaces;      /* asid → md_space */
+	struct idmap readers;     /* asid → md_reader; an asid may be in both */
 	struct list owners, sds;
 	struct list parked;
 	struct list stored; /* parked.window: those that wait for the page store */
@@ -140,9 +154,18 @@ struct md {
 void md_refuse(struct md *md, struct md_conn *c, const struct msg_hdr *req, s32 status);
 /* Forgets the connection and everything that waits for it. close: also ends it at the driver. */
 void md_drop_conn(struct md *md, struct md_conn *c, bool close);
-bool md_owner_await(struct md *md, struct md_space *ms); /* false: no memory */
 conn_id md_dial(struct md *md, const char *addr, bool want_ring); /* as the component it is; 0: could not begin */
 u64 md_now(const struct md *md);
+
+/* ---- md_owner.c */
+struct md_owner *md_owner_get(struct md *md, const struct hello *h); /* NULL: no memory */
+bool md_owner_await(struct md *md, struct md_space *ms); /* false: no memory */
+void md_owner_end(struct md *md, struct md_owner *o);
+u64 md_owners_tick(struct md *md, u64 now_ns);
+
+/* ---- md_reader.c */
+void md_reader_set(struct md *md, struct md_conn *c, const struct msg *m);
+void md_readers_end(struct md *md, struct md_owner *o); /* all of its */
 
 /* ---- md_data.c */
 void md_fetch(struct md *md, struct md_conn *c, const struct msg *m);

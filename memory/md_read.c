@@ -269,6 +269,14 @@ static void read_lines(struct reading *r, struct file_window *w, u32 lo, u32 hi)
 	}
 }
 
+/* The first line that is none of the file's, or is read at another node. */
+static u64 end_of(const struct reading *r)
+{
+	u64 lines = (r->f->size + LINE_MASK) / LINE_SIZE;
+
+	return r->io->flags & SDIO_EXTENT ? MIN(lines, (r->io->off / EXTENT_BYTES + 1) * (EXTENT_BYTES / LINE_SIZE)) : lines;
+}
+
 /* Brings the windows behind the one a reader in order is in: half of them are always on their way or there before he comes to them. */
 static void read_ahead(struct reading *r)
 {
@@ -278,7 +286,7 @@ static void read_ahead(struct reading *r)
 	if (!r->in_order || f->ahead >= at + f->depth / 2)
 		return;
 	f->depth = MIN(MAX(f->depth * 2, 2), AHEAD_MAX);
-	u64 lines = (f->size + LINE_MASK) / LINE_SIZE, i = MAX(at, f->ahead), end = at + f->depth;
+	u64 lines = end_of(r), i = MAX(at, f->ahead), end = at + f->depth;
 
 	for (; i < end && i * WINDOW_LINES < lines && md_reads_ahead(f->sd); i++) {
 		struct file_window *w = window(r->md, f, i * WINDOW_LINES);
@@ -292,16 +300,18 @@ static void read_ahead(struct reading *r)
 	md_sd_kick(r->md, f->sd);
 }
 
-/* Notes where the reader is; whether he reads in order. The beginning of a file nobody has read is taken for that too. */
+/* Notes where the reader is; whether he reads in order. The beginning of a file nobody has read is taken for that too, and that of an extent: who
+ * reads in order was at another node before. */
 static bool goes_on(struct read_file *f, const struct sd_io_req *io)
 {
-	bool in_order = io->off == f->next_off || !io->off || (!f->next_off && io->off <= FIRST_READS);
+	bool begins = !io->off || (io->flags & SDIO_EXTENT && io->off % EXTENT_BYTES == 0) || (!f->next_off && io->off <= FIRST_READS);
+	bool in_order = io->off == f->next_off || begins;
 
-	f->next_off = io->off + io->len;
-	if (!in_order) {
-		f->depth = 0;
+	if (io->off != f->next_off)
 		f->ahead = 0;
-	}
+	if (!in_order)
+		f->depth = 0;
+	f->next_off = io->off + io->len;
 	return in_order;
 }
 
@@ -349,7 +359,7 @@ void md_serve_read(struct md *md, struct md_conn *c, const struct msg_hdr *hdr, 
 	r.hdr = hdr;
 	r.io = io;
 	r.nsegs = 0;
-	r.f = file_get(md, c->space->sd, &io->file);
+	r.f = file_get(md, c->reader ? c->reader->sd : c->space->sd, &io->file);
 	r.in_order = r.f && !tries && goes_on(r.f, io);
 	bool valid = r.f && now < r.f->lease_ns && knows(r.f, &io->file);
 
@@ -373,11 +383,13 @@ void md_file_read(struct md *md, struct md_conn *c, const struct msg *m)
 {
 	const struct sd_io_req *io = m->fixed;
 
-	if (m->data_len || io->len > MSG_MAX_DATA || io->off > INT64_MAX - MSG_MAX_DATA) {
+	bool past = io->flags & SDIO_EXTENT && io->off % EXTENT_BYTES + io->len > EXTENT_BYTES;
+
+	if (m->data_len || io->len > MSG_MAX_DATA || io->off > INT64_MAX - MSG_MAX_DATA || past) {
 		md_refuse(md, c, &m->hdr, -WIRE_BAD_MESSAGE);
 		return;
 	}
-	if (io->file.vnode != c->space->s->vnode || !(io->file.rights & FILE_R)) {
+	if (io->file.vnode != (c->reader ? c->reader->vnode : c->space->s->vnode) || !(io->file.rights & FILE_R)) {
 		md_refuse(md, c, &m->hdr, -EBADF);
 		return;
 	}

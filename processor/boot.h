@@ -35,6 +35,8 @@ enum mon_fd {
 	MON_FD_SHM,    /* to the pager of shared memory; absent until it is needed */
 	MON_FD_OWNER,  /* channels to memory nodes beside home: sockets, by number of the owner; the last is a vfork child's guest channel */
 	MON_FD_OWNER_END = MON_FD_OWNER + MON_OWNERS,
+	MON_FD_READER, /* to memory nodes where files are read by extents (monitor/file/place.c) */
+	MON_FD_READER_END = MON_FD_READER + VIEW_READERS - 1,
 	MON_FD_END,
 	MON_FD_MIRROR = MON_FD_BASE + 64, /* beside open files that somebody watches: opens of their mirrors (monitor/file/watch.c) */
 };

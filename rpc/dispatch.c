@@ -6,7 +6,8 @@
 struct frame_rights frame_rights_of(u8 role, bool outgoing, u64 session)
 {
 	static const u8 from[] = {
-	    [ROLE_COMPONENT] = FROM_C, [ROLE_SPACE] = FROM_S, [ROLE_VNODE] = FROM_V, [ROLE_ADMIN] = FROM_A, [ROLE_PROCESS] = FROM_P};
+	    [ROLE_COMPONENT] = FROM_C, [ROLE_SPACE] = FROM_S, [ROLE_VNODE] = FROM_V, [ROLE_ADMIN] = FROM_A, [ROLE_PROCESS] = FROM_P,
+	    [ROLE_READER] = FROM_R};
 	struct frame_rights r = {.session = session};
 
 	if (outgoing)

@@ -85,7 +85,7 @@ s32 handshake_check_hello(const struct hello *h, const struct greeting *g, const
 	compute_mac(mac, h, g, key);
 	if (sodium_memcmp(mac, h->mac, sizeof(mac)))
 		return -WIRE_UNAUTHORISED;
-	if (h->kind < KIND_PROCESSOR || h->kind > KIND_CLIENT || h->role < ROLE_COMPONENT || h->role > ROLE_ADMIN)
+	if (h->kind < KIND_PROCESSOR || h->kind > KIND_CLIENT || h->role < ROLE_COMPONENT || h->role > ROLE_READER || h->role == ROLE_PROCESS)
 		return -WIRE_BAD_MESSAGE;
 	if (h->want_ring > 1 || h->seal > 1 || (h->want_ring && h->seal) || !wire_name_ok(h->name))
 		return -WIRE_BAD_MESSAGE;

@@ -12,6 +12,7 @@ struct nothing {
 #define V	  FROM_V
 #define A	  FROM_A
 #define P	  FROM_P
+#define R	  FROM_R
 #define MAX_DATA  MSG_MAX_DATA
 #define MAX_LINES ((u32)(FETCH_MAX_LINES * LINE_SIZE))
 #define MAX_WB	  ((u32)(FETCH_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line))))

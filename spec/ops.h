@@ -10,7 +10,7 @@ enum lego_op {
 #undef OP
 };
 
-enum op_from { FROM_C = 1, FROM_S = 2, FROM_V = 4, FROM_A = 8, FROM_P = 16 };
+enum op_from { FROM_C = 1, FROM_S = 2, FROM_V = 4, FROM_A = 8, FROM_P = 16, FROM_R = 32 };
 enum op_class { OP_PURE, OP_VERSIONED, OP_ONCE };
 
 struct op_row {

@@ -75,6 +75,7 @@ enum channel_role {
 	ROLE_VNODE = 3,     /* to an sd: one vNode's tree, as one uid */
 	ROLE_ADMIN = 4,     /* the command line */
 	ROLE_PROCESS = 5,   /* a process's control socket to its pd: adopted, never in a HELLO */
+	ROLE_READER = 6,    /* to an md without memory of the process: files of its vNode are read there */
 };
 
 /* First frames of a connection. The acceptor sends struct greeting, the dialler struct hello, the acceptor
@@ -98,8 +99,8 @@ struct hello {
 	u8 role;      /* enum channel_role */
 	u8 want_ring; /* 1: serve this connection through a shared-memory ring (unix sockets only) */
 	u8 seal;      /* 1: frames are sealed (not on unix sockets) */
-	u32 vnode;       /* ROLE_SPACE, ROLE_VNODE: bound vNode */
-	u64 asid;        /* ROLE_SPACE: bound address space; ROLE_VNODE: the one whose end is the channel's */
+	u32 vnode;       /* ROLE_SPACE, ROLE_READER, ROLE_VNODE: bound vNode */
+	u64 asid;        /* ROLE_SPACE: bound address space; ROLE_READER, ROLE_VNODE: the one whose end is the channel's */
 	u32 uid;         /* bound user */
 	u32 gid;
 	u64 incarnation; /* of the dialler */
@@ -171,8 +172,9 @@ struct gm_beat_req {
 	u64 store_bytes; /* an md: memory that its page store takes on its host */
 	u32 store;	 /* … and what kind that is: enum store_kind; 0 elsewhere */
 	u32 pad0;
+	u64 view; /* a pd: of the memory nodes, the last one it has; 0: none yet */
 };
-_Static_assert(sizeof(struct gm_beat_req) == 112, "wire");
+_Static_assert(sizeof(struct gm_beat_req) == 120, "wire");
 struct proc_report {
 	u64 asid;
 	u32 pid;      /* in the vNode */
@@ -192,8 +194,21 @@ struct gm_beat_rep {
 	u64 term;
 	u32 known; /* 0: register again */
 	u32 go;	   /* 1: it is to end: it was removed from the cluster */
+	u64 view;  /* to a pd that has an older one: the number of the view that follows; 0: nothing follows */
+	u32 nview; /* data: so many struct view_node */
+	u32 pad0;
 };
-_Static_assert(sizeof(struct gm_beat_rep) == 16, "wire");
+_Static_assert(sizeof(struct gm_beat_rep) == 32, "wire");
+/* A view: the memory nodes that take work, and its number, which rises with every change (the manager's term is in the upper half). Files are cached
+ * by it: two who have different ones cache an extent twice, and no worse, since leases keep any number of copies true. */
+#define VIEW_MAX 1024u
+struct view_node {
+	char name[WIRE_NAME_MAX];
+	char addr[WIRE_ADDR_MAX];
+	u32 pad0;
+	u64 incarnation;
+};
+_Static_assert(sizeof(struct view_node) == 152, "wire");
 
 /* Where a new program goes. */
 struct gm_place_req {
@@ -437,6 +452,15 @@ struct as_stat_rep { /* AS_STAT: request as_destroy_req (asid), from pd */
 	u64 vmas;
 };
 _Static_assert(sizeof(struct as_stat_rep) == 32, "wire");
+/* MEM_READER, from pd: a process that reads files here without having memory here, or (on 0) does no longer. Its channels are ROLE_READER and take
+ * MEM_FILE_READ only. */
+struct mem_reader_req {
+	u64 asid;
+	u32 vnode;
+	u32 on;
+	struct node_ref storage; /* where its files are */
+};
+_Static_assert(sizeof(struct mem_reader_req) == 160, "wire");
 
 /* Layout operations: from the process, one outstanding per address space, numbered by lseq (1, 2, …). A repeated lseq gets
  * the stored reply; one that failed has used up its number too. All addresses and lengths are multiples of LINE_SIZE and chosen by the monitor. */
@@ -605,7 +629,8 @@ struct mem_writeback_rep {
 _Static_assert(sizeof(struct mem_writeback_rep) == 16, "wire");
 
 /* MEM_FILE_READ, from a process: an SD_READ answered from the memory node's file cache where that may. Request and reply as SD_READ's,
- * after struct sd_io_req below. -WIRE_MOVED: ask the storage node. MEM_FILE_RECALL, from a storage node: the file is about to change,
+ * after struct sd_io_req below. -WIRE_MOVED: ask the storage node. A large file is read by extents, each at the node that base/place.h names: such a
+ * request has SDIO_EXTENT and does not go past its extent's end. MEM_FILE_RECALL, from a storage node: the file is about to change,
  * nothing of it is served any more. */
 struct mem_recall_req {
 	u64 id[2];
@@ -676,8 +701,10 @@ struct sd_io_req { /* SD_READ (len wanted), SD_WRITE (data follows), SD_FSYNC, S
 	u32 uid;   /* WRITE, FALLOCATE: who acts; checked against the channel's */
 };
 _Static_assert(sizeof(struct sd_io_req) == 72, "wire");
+#define EXTENT_BYTES (2 * MIB)
 enum sd_io_flags { SDIO_APPEND = 1, SDIO_SYNC = 2, SDIO_LEASE = 4 /* READ by a memory node: to keep what comes */,
-		   SDIO_POSTED = 8 /* WRITE: the program goes on before the answer: nothing on this channel may overtake it */ };
+		   SDIO_POSTED = 8 /* WRITE: the program goes on before the answer: nothing on this channel may overtake it */,
+		   SDIO_EXTENT = 16 /* MEM_FILE_READ: what lies past this extent is read elsewhere */ };
 /* SD_LOCK: the process's node may hold a lock on the file from now on: asked before the host's lock is taken, and again after, which makes it
  * valid. off, len (0: to the end) for a record; -EAGAIN: another node holds what conflicts. See storage/locks.c. */
 enum sd_lock_flags { SDL_EXCLUSIVE = 1, SDL_RECORD = 2 /* else the whole file's, of flock */ };
@@ -934,6 +961,21 @@ struct pd_channel_req {
 	u64 session; /* 0: a memory node */
 };
 _Static_assert(sizeof(struct pd_channel_req) == 48, "wire");
+
+/* PD_VIEW: the memory nodes at which the caller's vNode caches large files by extents: of the cluster's view at most VIEW_READERS, since each costs a
+ * process a channel, chosen by the vNode so that all its processes have the same. PD_READER: a channel to one of them, to read files only; its request
+ * and reply are PD_CHANNEL's. */
+#define VIEW_READERS 8u
+struct pd_view_rep {
+	u64 view; /* its number; 0: none yet */
+	u32 count;
+	u32 pad0;
+	struct {
+		char name[WIRE_NAME_MAX];
+		u64 incarnation;
+	} node[VIEW_READERS];
+};
+_Static_assert(sizeof(struct pd_view_rep) == 336, "wire");
 
 /* PD_CHAIN: how the chain of the caller's space stands, when something is wrong with it. */
 struct pd_chain_req {

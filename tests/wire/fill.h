@@ -120,6 +120,16 @@ static void fill_gm_beat_req(void *at)
 	NUM(misses);
 	NUM(fetches);
 	NUM(miss_ns);
+	NUM(view);
+}
+
+static void fill_view_node(void *at)
+{
+	struct view_node *s = at;
+
+	TEXT(name);
+	TEXT(addr);
+	NUM(incarnation);
 }
 
 static void fill_proc_report(void *at)
@@ -147,6 +157,8 @@ static void fill_gm_beat_rep(void *at)
 	NUM(term);
 	NUM(known);
 	NUM(go);
+	NUM(view);
+	NUM(nview);
 }
 
 static void fill_gm_place_req(void *at)
@@ -221,6 +233,18 @@ static void fill_pd_share(void *at)
 
 	NUM(bytes);
 	NUM(seq);
+}
+
+static void fill_pd_view_rep(void *at)
+{
+	struct pd_view_rep *s = at;
+
+	NUM(view);
+	NUM(count);
+	for (u32 i = 0; i < ARRAY_SIZE(s->node); i++) {
+		TEXT(node[i].name);
+		NUM(node[i].incarnation);
+	}
 }
 
 static void fill_pd_chain_req(void *at)
@@ -376,6 +400,16 @@ static void fill_as_destroy_req(void *at)
 	struct as_destroy_req *s = at;
 
 	NUM(asid);
+}
+
+static void fill_mem_reader_req(void *at)
+{
+	struct mem_reader_req *s = at;
+
+	NUM(asid);
+	NUM(vnode);
+	NUM(on);
+	fill_node_ref(&s->storage);
 }
 
 static void fill_as_stat_rep(void *at)

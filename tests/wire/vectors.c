@@ -84,6 +84,7 @@ static void make_examples(void)
 	RAW(welcome);
 	/* records of variable parts */
 	RAW(proc_report);
+	RAW(view_node);
 	RAW(wb_line);
 	RAW(sd_dirent);
 	RAW(sd_bind);
