@@ -98,6 +98,7 @@ static struct gm_component *by_incarnation(struct gm *g, u64 incarnation)
 void gm_touch(struct gm *g, const struct gm_component *c)
 {
 	g->kind[c->s.kind].cand[c->cand].stale = true;
+	gm_view_look(g, &g->comps[c - g->comps]);
 }
 
 /* The component's line is this one, or none. */
@@ -476,6 +477,17 @@ static bool beat_ok(const struct gm_conn *conn, const struct gm_beat_req *req, u
 	return (u64)req->nproc * sizeof(struct proc_report) == data_len;
 }
 
+/* The nodes of the view, for a processor node that has another one. */
+static struct wire_seg new_view(struct gm *g, const struct gm_conn *conn, const struct gm_beat_req *req, struct gm_beat_rep *rep)
+{
+	const struct view_node *nodes;
+	if (conn->kind != KIND_PROCESSOR || !rep->known || req->view == gm_view(g))
+		return (struct wire_seg){0};
+	rep->nview = gm_view_nodes(g, &nodes);
+	rep->view = gm_view(g);
+	return (struct wire_seg){nodes, rep->nview * (u32)sizeof(*nodes)};
+}
+
 /* false: malformed. */
 static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 {
@@ -508,7 +520,8 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		c->s.total_bytes = req.total_bytes;
 		c->placed = 0;
 	}
-	(void)node_reply(g->env, conn->id, &m->hdr, 0, &rep, sizeof(rep), NULL, 0);
+	struct wire_seg nodes = new_view(g, conn, &req, &rep);
+	(void)node_reply(g->env, conn->id, &m->hdr, 0, &rep, sizeof(rep), &nodes, nodes.len ? 1 : 0);
 	return true;
 }
 
@@ -522,6 +535,7 @@ s32 gm_forget(struct gm *g, struct gm_component *c)
 	gm_event(g, LOG_INFO, "left", c->s.name, "%s", "");
 	if (c->s.kind == KIND_MEMORY)
 		gm_chains_gone(g, c->s.name, c->s.incarnation);
+	gm_view_leaves(g, c);
 	remove_at(g, (u32)(c - g->comps));
 	return 0;
 }
@@ -679,6 +693,8 @@ static void load_component(void *arg, const struct stored_component *s)
 	struct gm *g = arg;
 	if (g->ncomps < GM_MAX_COMPONENTS)
 		(void)insert(g, (struct gm_component){.s = *s, .life = GM_PRESUMED, .said_state = COMP_UP});
+	if (g->ncomps)
+		gm_view_look(g, &g->comps[g->ncomps - 1]);
 }
 
 static void load_vnode(void *arg, const struct stored_vnode *v)
@@ -741,6 +757,7 @@ void gm_free(struct gm *g)
 	index_free(&g->names);
 	index_free(&g->by_conn);
 	free(g->events);
+	free(g->view);
 	free(g->vnodes);
 	free(g->chains);
 	free(g->conns);

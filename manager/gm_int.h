@@ -36,6 +36,7 @@ struct gm_component {
 	u32 channels, spaces, files; /* of its last beat */
 	u32 cand;	 /* place among its kind */
 	bool go;	 /* removed: told so with its next beat */
+	u64 view_incarnation; /* memory: as which it is in the view; 0: it is not */
 	u32 seat_1;      /* processor: its seat + 1; 0: not asked of the store yet */
 	u64 committed_bytes; /* memory: promised, as it said */
 	u64 handed_bytes;    /* … and given to it since */
@@ -91,6 +92,10 @@ struct gm {
 	u32 turn[5]; /* round robin, by enum component_kind */
 	struct gm_event *events; /* a ring */
 	u64 nevents;		 /* so far */
+	u64 view_changes;
+	struct view_node *view; /* as listed last: nview of them, the view_listed one */
+	u32 nview;
+	u64 view_listed;
 	u64 refused; /* requests that were malformed or not allowed */
 };
 
@@ -149,6 +154,11 @@ void gm_event(struct gm *g, int level, const char *what, const char *name, const
 void gm_events_msg(struct gm *g, conn_id c, const struct msg *m);
 /* node.c */
 void gm_node_set_msg(struct gm *g, conn_id c, const struct msg *m);
+/* view.c */
+void gm_view_look(struct gm *g, struct gm_component *c); /* whether it belongs to it may have changed */
+void gm_view_leaves(struct gm *g, const struct gm_component *c); /* it is about to be forgotten */
+u64 gm_view(const struct gm *g); /* its number */
+u32 gm_view_nodes(struct gm *g, const struct view_node **nodes);
 /* gmm.c: nodes for vRegions; false: malformed. And what a memory node is told when it registers. */
 bool gmm_regions_msg(struct gm *g, conn_id c, const struct msg *m);
 /* Memory and processor nodes hear which memory nodes are drained: all, of one that changed; one that registered, of all. */

@@ -177,6 +177,8 @@ static void beaten(void *self, void *arg, s32 status, const struct msg *m)
 		l->env->stop(l->env->ctx);
 	else if (!rep.known)
 		send_register(l);
+	else if (rep.view && l->cfg.viewed && m->data_len == rep.nview * sizeof(struct view_node))
+		l->cfg.viewed(l->cfg.self, rep.view, (const void *)m->data, rep.nview);
 }
 
 static void send_beat(struct gm_link *l, u64 now_ns)

@@ -30,6 +30,8 @@ struct gm_link_config {
 	/* Fills used_bytes, total_bytes, state and nproc (incarnation is set); a pd points *procs at nproc records. May be NULL: COMP_UP.
 	 */
 	void (*beat)(void *self, struct gm_beat_req *beat, const struct proc_report **procs);
+	/* A new view of the memory nodes came with a beat's answer (a beat says in `view` which one is known). May be NULL. */
+	void (*viewed)(void *self, u64 view, const struct view_node *nodes, u32 n);
 	/* The manager says something of its own accord; nothing is answered. May be NULL. */
 	void (*told)(void *self, const struct msg *m);
 };

@@ -2,7 +2,7 @@
  * silence in any order. Each input is a list of steps.
  *
  * fuzz-sources: manager/chain.c manager/events.c manager/gm.c manager/gmm.c manager/gpm.c manager/gsm.c manager/index.c manager/metrics.c
- * fuzz-sources: manager/node.c manager/place.c manager/policy.c manager/status.c manager/store.c manager/store_sqlite.c
+ * fuzz-sources: manager/node.c manager/place.c manager/policy.c manager/status.c manager/store.c manager/store_sqlite.c manager/view.c
  * fuzz-sources: rpc/metrics.c rpc/reply.c rpc/once.c spec/ops.c
  * fuzz-libs: jansson sqlite3
  */

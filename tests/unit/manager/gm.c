@@ -792,6 +792,75 @@ static void removed_is_told_with_its_next_beat(void **state)
 	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), -ENOENT);
 }
 
+/* A processor node's beat that has the view `known`: the number of the one it gets; names: of its nodes. 0: none came. */
+static u64 viewed(struct rig *r, conn_id p, u64 known, char names[64])
+{
+	struct gm_beat_req q = {.incarnation = 9, .total_bytes = GIB, .state = COMP_UP, .view = known};
+	struct gm_beat_rep rep;
+	struct view_node node;
+	fake_request(&r->f, &gm_ops, r->gm, p, OP_GM_BEAT, &q, sizeof(q), NULL, 0);
+	assert_int_equal(fake_reply(&r->f, &rep, sizeof(rep)), 0);
+	const struct fake_frame *f = &r->f.frame[r->f.nframes - 1];
+	assert_int_equal(f->body_len, sizeof(rep) + rep.nview * sizeof(node));
+	names[0] = 0;
+	for (u32 i = 0; i < rep.nview; i++) {
+		memcpy(&node, f->body + sizeof(rep) + i * sizeof(node), sizeof(node));
+		snprintf(names + strlen(names), 64 - strlen(names), "%s=%u%s", node.name, (u32)node.incarnation, i + 1 < rep.nview ? " " : "");
+		assert_true(!strncmp(node.addr, "unix:/m", 7));
+	}
+	assert_true(!rep.view || rep.view > known);
+	return rep.view;
+}
+
+static void the_view_follows_the_memory_nodes(void **state)
+{
+	struct rig *r = *state;
+	char names[64];
+	conn_id p = join(r, KIND_PROCESSOR, "p0", 9, NULL), m0 = join(r, KIND_MEMORY, "m0", 3, NULL);
+	u64 view = viewed(r, p, 0, names);
+	assert_string_equal(names, "m0=3");
+	assert_int_equal(viewed(r, p, view, names), 0); /* nothing new */
+	(void)beat(r, m0, 3, 77);
+	join(r, KIND_STORAGE, "s0", 4, NULL);
+	assert_int_equal(viewed(r, p, view, names), 0);
+	conn_id m1 = join(r, KIND_MEMORY, "m1", 5, NULL);
+	view = viewed(r, p, view, names);
+	assert_string_equal(names, "m0=3 m1=5");
+	assert_int_equal(set_node(r, "m0", NODE_DRAIN, 0), 0);
+	view = viewed(r, p, view, names);
+	assert_string_equal(names, "m1=5");
+	assert_int_equal(set_node(r, "m0", NODE_UNDRAIN, 0), 0);
+	view = viewed(r, p, view, names);
+	assert_string_equal(names, "m0=3 m1=5");
+	gm_ops.closed(r->gm, m1);
+	view = viewed(r, p, view, names);
+	assert_string_equal(names, "m0=3");
+	m1 = join(r, KIND_MEMORY, "m1", 6, NULL); /* started again */
+	view = viewed(r, p, view, names);
+	assert_string_equal(names, "m0=3 m1=6");
+	assert_int_equal(set_node(r, "m1", NODE_REMOVE, 0), 0);
+	view = viewed(r, p, view, names);
+	assert_string_equal(names, "m0=3");
+	struct gm_beat_req leave = {.incarnation = 3};
+	assert_int_equal(ask(r, m0, OP_GM_LEAVE, &leave, sizeof(leave), NULL, 0), 0);
+	view = viewed(r, p, view, names);
+	assert_string_equal(names, "");
+	assert_true(view);
+	/* one that is not heard of; and a manager that is started again believes in those it knows, for a while */
+	m0 = join(r, KIND_MEMORY, "m0", 8, NULL);
+	view = viewed(r, p, view, names);
+	stop_gm(r);
+	start_gm(r, false);
+	p = join(r, KIND_PROCESSOR, "p0", 9, NULL);
+	view = viewed(r, p, view, names);
+	assert_true(strstr(names, "m0=8"));
+	pass(r, LEASE_MS / 2);
+	(void)beat(r, p, 9, 0);
+	pass(r, LEASE_MS / 2 + 1);
+	view = viewed(r, p, view, names);
+	assert_string_equal(names, "");
+}
+
 static u32 events_from(struct rig *r, u64 *from, struct gm_event *to, u32 room)
 {
 	struct gm_events_req q = {.from = *from, .max = room};
@@ -893,6 +962,7 @@ int main(void)
 		TEST(stale_connections_say_nothing),
 		TEST(drained_takes_nothing_new_and_keeps_that_over_a_restart),
 		TEST(removed_is_told_with_its_next_beat),
+		TEST(the_view_follows_the_memory_nodes),
 		TEST(events_are_told_once_each_in_order),
 		TEST(random_bytes_do_no_harm),
 	};
