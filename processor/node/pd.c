@@ -98,10 +98,11 @@ static void beat(void *self, struct gm_beat_req *req, const struct proc_report *
 	for (const struct space *s = pd->spaces; s; s = s->next)
 		req->spaces++;
 	for (const struct doomed *d = pd->doomed; d; d = d->next)
-		req->spaces += d->node->kind == KIND_MEMORY;
+		req->spaces += d->what == DOOM_SPACE;
 	for (const struct vnode *v = pd->vnodes; v; v = v->next)
 		req->files += v->open_files;
 	req->channels = (u32)pd->nprocesses;
+	req->view = pd->view;
 	if (!reports_make_room(pd, max))
 		return;
 	for (const struct process *p = pd->processes; p && n < max; p = p->next)
@@ -160,10 +161,13 @@ static void drop_fds(struct pd *pd, const struct msg *m)
 		pd->host.close_fd(pd->host.ctx, m->fds[i]);
 }
 
-/* Its storage channel is the same in both spaces. */
-static bool channel_allowed(const struct process *p, const struct pd_channel_req *req)
+/* In the space that it is about to enter too. Its storage channel is the same in both. */
+static bool channel_allowed(const struct process *p, const struct msg *m)
 {
-	return req->session || pd_process_space(p, req->asid);
+	const struct pd_channel_req *req = m->fixed;
+	if (m->hdr.op == OP_PD_READER)
+		return pd_process_space(p, req->asid);
+	return m->hdr.op == OP_PD_CHANNEL && (req->session || pd_process_space(p, req->asid));
 }
 
 /* Requests that only a process may send, over its control socket. asid names the space it believes to be in. */
@@ -177,14 +181,18 @@ static void from_process(struct pd *pd, conn_id c, const struct msg *m, struct p
 	case OP_PD_EXEC:
 	case OP_PD_SHM:
 	case OP_PD_CHANNEL:
+	case OP_PD_READER:
 		/* an image that has just started is in a new space already, of which pd hears later */
-		if (req->asid != p->space->asid && !(m->hdr.op == OP_PD_CHANNEL && channel_allowed(p, m->fixed)))
+		if (req->asid != p->space->asid && !channel_allowed(p, m))
 			(void)node_reply(pd->env, c, &m->hdr, -WIRE_UNAUTHORISED, NULL, 0, NULL, 0);
 		else
 			pd_op_start(pd, c, m, p);
 		break;
 	case OP_PD_SHARE:
 		pd_share_asked(pd, p, c, m);
+		break;
+	case OP_PD_VIEW:
+		pd_view_asked(pd, p, c, m);
 		break;
 	case OP_PD_CHAIN:
 		if (!pd_process_space(p, req->asid))
@@ -260,6 +268,7 @@ static void every_second(struct pd *pd, u64 now_ns)
 {
 	pd->host.every_second(pd->host.ctx, now_ns);
 	pd_space_stats(pd);
+	pd_readers_check(pd);
 	pd_share_balance(pd);
 	for (struct vnode *v = pd->vnodes; v; v = v->next) {
 		pd_vnode_open_ids(pd, v);
@@ -374,6 +383,7 @@ static struct gm_link *link_new(struct pd *pd)
 	    .registered = registered,
 	    .beat = beat,
 	    .told = pd_told,
+	    .viewed = pd_viewed,
 	};
 	return gm_link_new(pd->env, &cfg);
 }
@@ -409,6 +419,12 @@ static void op_free(struct op *op)
 	free(op);
 }
 
+static void space_free(struct space *s)
+{
+	FREE_ALL(reader, s->readers, free)
+	free(s);
+}
+
 /* The driver closes connections and fds; nothing is sent. */
 void pd_free(struct pd *pd)
 {
@@ -418,7 +434,7 @@ void pd_free(struct pd *pd)
 		pd_vnode_pager_end(pd, v);
 	FREE_ALL(op, pd->ops, op_free)
 	FREE_ALL(process, pd->processes, free)
-	FREE_ALL(space, pd->spaces, free)
+	FREE_ALL(space, pd->spaces, space_free)
 	FREE_ALL(doomed, pd->doomed, free)
 	FREE_ALL(vnode, pd->vnodes, pd_vnode_free)
 	FREE_ALL(peer, pd->peers, free)
@@ -428,5 +444,6 @@ void pd_free(struct pd *pd)
 		node_calls_free(pd->calls);
 	gm_link_free(pd->gm);
 	free(pd->reports);
+	free(pd->view_node);
 	free(pd);
 }

@@ -65,6 +65,12 @@ struct vnode {
 
 #define PD_DRAINS 64u
 
+struct reader { /* made at a memory node for a space that reads files there */
+	struct reader *next;
+	struct peer *md;
+	u64 incarnation;
+};
+
 struct space {
 	struct space *next;
 	u64 asid;
@@ -91,6 +97,7 @@ struct space {
 	u32 uid, gid;
 	u32 users;
 	u64 remote_bytes;
+	struct reader *readers;
 };
 
 struct pd_chain {
@@ -120,10 +127,13 @@ struct process {
 	char command[64];
 };
 
+enum doom { DOOM_SPACE, DOOM_READER /* at memory nodes: they end */, DOOM_CHANNELS /* at storage nodes: they are revoked */ };
 struct doomed { /* a space that ended, and a node that is to hear of it */
 	struct doomed *next;
+	u64 number;
 	u64 asid;
-	struct peer *node;  /* memory: the space is freed; storage: its channels are revoked */
+	struct peer *node;
+	u8 what; /* enum doom */
 	u64 incarnation; /* another incarnation of the node never knew the asid */
 	bool asked;
 	u64 retry_ns;
@@ -136,7 +146,7 @@ struct channel { /* a finished one, until it is handed over */
 	struct chan_desc desc;
 };
 
-enum op_kind { OPK_RUN, OPK_FORK, OPK_VFORK, OPK_EXEC, OPK_CHANNEL, OPK_INFO, OPK_SHM, OPK_KINDS };
+enum op_kind { OPK_RUN, OPK_FORK, OPK_VFORK, OPK_EXEC, OPK_CHANNEL, OPK_INFO, OPK_SHM, OPK_READER, OPK_KINDS };
 
 struct op {
 	struct op *next;
@@ -169,7 +179,7 @@ struct op {
 	conn_id ctl;
 	int ctl_fd;
 	u64 child; /* number of the new process, once it is one */
-	char node[WIRE_NAME_MAX]; /* PD_CHANNEL: to which memory node */
+	char node[WIRE_NAME_MAX]; /* PD_CHANNEL, PD_READER: to which memory node */
 	u64 session;		  /* PD_CHANNEL: of the storage channel that is opened again; 0: it is to a memory node */
 	/* PD_RUN */
 	u32 replicas;
@@ -209,6 +219,9 @@ struct pd {
 	struct remote_kill *kills;
 	u64 beat_ns, hurry_ns;
 	u64 stat_from; /* asid: AS_STAT goes round */
+	u64 view; /* of the memory nodes: its number; 0: none came yet */
+	struct view_node *view_node;
+	u32 nview;
 	u64 status_ns; /* when the two below were told */
 	u64 mem_total_bytes, mem_free_bytes;
 	struct proc_report *reports;
@@ -240,6 +253,14 @@ const char *pd_peer_word(const struct peer *p); /* "memory node" */
 /* pd_info.c: m is the answer to GM_STATUS */
 void pd_info_take(struct pd *pd, const struct msg *m);
 void pd_info_refresh(struct pd *pd); /* asks for it; nobody waits */
+
+/* pd_view.c */
+void pd_viewed(void *self, u64 view, const struct view_node *nodes, u32 n); /* by the manager */
+struct peer *pd_view_peer(struct pd *pd, const char *name); /* of the view; NULL: there is none, or no memory */
+void pd_view_asked(struct pd *pd, const struct process *p, conn_id c, const struct msg *m); /* PD_VIEW */
+bool pd_reader_add(struct space *s, struct peer *md); /* it is about to be made there; false: no memory */
+void pd_readers_end(struct pd *pd, struct space *s);
+void pd_readers_check(struct pd *pd); /* once a second */
 
 /* pd_move.c */
 void pd_told(void *self, const struct msg *m); /* by the manager */
@@ -280,7 +301,8 @@ void pd_bind_free(struct bind *bind, u32 n);
 struct space *pd_space_find(struct pd *pd, u64 asid);
 struct space *pd_space_new(struct pd *pd, struct op *op);
 void pd_space_put(struct pd *pd, struct space *s);
-void pd_space_doom(struct pd *pd, u64 asid, struct peer *node, u64 incarnation);
+void pd_doom(struct pd *pd, enum doom what, u64 asid, struct peer *node, u64 incarnation);
+void pd_doomed_free(struct pd *pd, struct doomed *d);
 void pd_doomed_node_opened(struct pd *pd, struct peer *node);
 u64 pd_doomed_tick(struct pd *pd, u64 now_ns);
 void pd_space_stats(struct pd *pd);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define READER_NS	(500 * NSEC_PER_MSEC) /* who asks stands still, and can read elsewhere */
 #define MOST_TIMES	16u /* --excache-max over --excache */
 
 /* ---- ending */
@@ -39,7 +40,7 @@ void pd_op_end(struct pd *pd, struct op *op)
 	if (op->ctl_fd != PD_NO_FD)
 		pd->host.close_fd(pd->host.ctx, op->ctl_fd);
 	if (op->at_md)
-		pd_space_doom(pd, op->asid, op->md, op->md->incarnation);
+		pd_doom(pd, DOOM_SPACE, op->asid, op->md, op->md->incarnation);
 	if (op->counted)
 		op->vnode->users--;
 	op->ctl = 0;
@@ -140,6 +141,7 @@ static step_fn *const steps[OPK_KINDS][10] = {
     [OPK_EXEC] = {pd_step_share, pd_step_ids, pd_step_create, pd_step_channels, pd_finish_exec},
     [OPK_CHANNEL] = {pd_step_node, pd_step_channel, pd_finish_channel},
     [OPK_INFO] = {pd_step_status, pd_finish_info},
+    [OPK_READER] = {pd_step_reader, pd_step_channel, pd_finish_channel},
     [OPK_SHM] = {pd_step_pager_ids, pd_step_pager_create, pd_step_pager_channels, pd_finish_shm},
 };
 
@@ -197,11 +199,17 @@ void pd_op_asker_gone(struct pd *pd, conn_id c)
 			pd_op_end(pd, op);
 }
 
+/* What it is for does not depend on who has the space. */
+static bool only_channel(const struct op *op)
+{
+	return op->kind == OPK_CHANNEL || op->kind == OPK_READER;
+}
+
 /* The chain goes on without p: what its ops asked there is asked again by who wanted it. */
 void pd_op_chain_left(struct pd *pd, u32 chain, struct peer *p)
 {
 	for (struct op *op = pd->ops; op; op = op->next)
-		if (!op->dead && op->chain == chain && op->md == p && op->kind != OPK_CHANNEL)
+		if (!op->dead && op->chain == chain && op->md == p && !only_channel(op))
 			pd_op_peer_is_down(pd, op, p);
 	pd_step_all(pd);
 }
@@ -244,7 +252,7 @@ void pd_op_vnode_failed(struct pd *pd, struct vnode *v, s32 status, const char *
 static const char *op_awaits(const struct op *op, char *buf, size_t len)
 {
 	step_fn *at = steps[op->kind][op->step];
-	const struct peer *p = at == pd_step_create || at == pd_step_clone || at == pd_step_pager_create ? op->md : at == pd_step_tree ? op->sd : NULL;
+	const struct peer *p = at == pd_step_create || at == pd_step_clone || at == pd_step_pager_create || at == pd_step_reader ? op->md : at == pd_step_tree ? op->sd : NULL;
 	if (at == pd_step_channels || at == pd_step_pager_channels)
 		p = op->memory.done ? op->sd : op->md;
 	if (op->session)
@@ -275,7 +283,7 @@ u64 pd_op_tick(struct pd *pd, u64 now_ns)
 bool pd_op_uses(const struct pd *pd, u64 asid)
 {
 	for (const struct op *op = pd->ops; op; op = op->next)
-		if (!op->dead && op->kind != OPK_CHANNEL && (op->asid == asid || op->parent == asid))
+		if (!op->dead && !only_channel(op) && (op->asid == asid || op->parent == asid))
 			return true;
 	return false;
 }
@@ -304,7 +312,7 @@ static void op_from_process(struct op *op, const struct process *p, const struct
 	struct space *s = p->space;
 	op->process = p->number;
 	op->parent = s->asid;
-	if (op->kind == OPK_CHANNEL) {
+	if (only_channel(op)) {
 		const struct pd_channel_req *ask = m->fixed;
 		s = ask->session ? s : pd_process_space(p, ask->asid);
 		op->asid = s->asid;
@@ -314,9 +322,11 @@ static void op_from_process(struct op *op, const struct process *p, const struct
 		op->lseq = req->lseq;
 	}
 	op->vnode = s->vnode;
-	op->md = s->md;
+	op->md = op->kind == OPK_READER ? NULL : s->md;
 	op->sd = s->vnode->sd;
-	if (op->kind != OPK_SHM) { /* shared memory is kept by one node */
+	if (op->kind == OPK_READER)
+		op->deadline_ns -= PD_OP_NS - READER_NS;
+	if (op->kind != OPK_SHM && op->kind != OPK_READER) { /* shared memory is kept by one node */
 		op->epoch = s->epoch;
 		op->chain = s->chain;
 	}
@@ -342,6 +352,8 @@ static u8 kind_of(u16 op)
 		return OPK_SHM;
 	case OP_PD_CHANNEL:
 		return OPK_CHANNEL;
+	case OP_PD_READER:
+		return OPK_READER;
 	default:
 		return OPK_INFO;
 	}

@@ -29,6 +29,6 @@ step_fn pd_step_pager_ids, pd_step_pager_create, pd_step_pager_channels, pd_step
 /* ---- pd_op_chan.c */
 /* A program that runs waits for a storage node that is started again; one that is only to start is told. */
 bool pd_op_outlives_storage(const struct op *op);
-step_fn pd_step_channels, pd_step_channel, pd_step_node;
+step_fn pd_step_channels, pd_step_channel, pd_step_node, pd_step_reader;
 
 #endif

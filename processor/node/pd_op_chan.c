@@ -66,7 +66,48 @@ enum step_result pd_step_channel(struct pd *pd, struct op *op)
 	if (op->waiting || op->session)
 		return op->memory.done || op->storage.done ? STEP_NEXT : STEP_WAIT;
 	op->waiting = true;
-	return channel_dial(pd, op, &op->memory, op->md, ROLE_SPACE) ? STEP_WAIT : STEP_END;
+	return channel_dial(pd, op, &op->memory, op->md, op->kind == OPK_READER ? ROLE_READER : ROLE_SPACE) ? STEP_WAIT : STEP_END;
+}
+
+/* ---- step: a reader at a memory node of the view */
+
+static void reader_came(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct op *op = pd_op_called_back(arg);
+	if (!op)
+		return;
+	if (!status)
+		pd_op_satisfied(pd, op);
+	else
+		pd_op_fail(pd, op, status, "memory node %s takes no reader: %s", op->md->name, pd_status_text(status));
+}
+
+enum step_result pd_step_reader(struct pd *pd, struct op *op)
+{
+	struct space *s = pd_space_find(pd, op->asid);
+	struct mem_reader_req req = {.asid = op->asid, .vnode = op->vnode->id, .on = 1};
+	if (op->waiting)
+		return op->satisfied ? STEP_NEXT : STEP_WAIT;
+	if (!op->md)
+		op->md = pd_view_peer(pd, op->node);
+	if (!op->md || !s) {
+		pd_op_fail(pd, op, -ENOENT, "memory node %s is in no view", op->node);
+		return STEP_END;
+	}
+	if (!pd_peer_ready(pd, op->md)) {
+		if (op->md->state == PEER_DIALLING)
+			return STEP_WAIT;
+		pd_op_peer_is_down(pd, op, op->md);
+		return STEP_END;
+	}
+	if (!pd_reader_add(s, op->md)) {
+		pd_op_fail(pd, op, -ENOMEM, "processor node %s has no memory left", pd->name);
+		return STEP_END;
+	}
+	pd_copy_name(req.storage.name, op->sd->name, sizeof(req.storage.name));
+	pd_copy_name(req.storage.addr, op->sd->addr, sizeof(req.storage.addr));
+	return pd_op_asked_peer(pd, op, op->md, pd_peer_call(pd, op->md, OP_MEM_READER, &req, sizeof(req), NULL, 0, reader_came, op));
 }
 
 /* ---- step: where the memory node is that a process asks a channel to */

@@ -67,24 +67,17 @@ void pd_space_put(struct pd *pd, struct space *s)
 	space_unlink(pd, s);
 	pd_share_end(pd, s);
 	if (s->chain || s->md_incarnation == s->md->incarnation)
-		pd_space_doom(pd, s->asid, s->md, s->md_incarnation);
+		pd_doom(pd, DOOM_SPACE, s->asid, s->md, s->md_incarnation);
+	pd_readers_end(pd, s);
 	s->md->wanted--;
 	if (s->sd)
-		pd_space_doom(pd, s->asid, s->sd, s->sd->incarnation);
+		pd_doom(pd, DOOM_CHANNELS, s->asid, s->sd, s->sd->incarnation);
 	free(s);
 }
 
 /* ---- doomed ones */
 
-static struct doomed *doomed_find(struct pd *pd, u64 asid, u8 kind)
-{
-	struct doomed *d = pd->doomed;
-	while (d && (d->asid != asid || d->node->kind != kind))
-		d = d->next;
-	return d;
-}
-
-static void doomed_free(struct pd *pd, struct doomed *d)
+void pd_doomed_free(struct pd *pd, struct doomed *d)
 {
 	struct doomed **at = &pd->doomed;
 	while (*at != d)
@@ -94,51 +87,50 @@ static void doomed_free(struct pd *pd, struct doomed *d)
 	free(d);
 }
 
-static void heard(struct pd *pd, struct doomed *d, const struct msg *m)
+static void heard(void *self, void *arg, s32 status, const struct msg *m)
 {
+	struct pd *pd = self;
+	struct doomed *d = pd->doomed;
+	while (d && d->number != (u64)(uintptr_t)arg)
+		d = d->next;
 	if (!d)
 		return;
 	d->asked = false;
 	d->retry_ns = pd_now(pd) + DESTROY_RETRY_NS;
 	if (m) /* whatever it says, it knows: gone, or never there */
-		doomed_free(pd, d);
-}
-
-static void destroyed(void *self, void *arg, s32 status, const struct msg *m)
-{
-	heard(self, doomed_find(self, (u64)(uintptr_t)arg, KIND_MEMORY), m);
-}
-
-static void revoked(void *self, void *arg, s32 status, const struct msg *m)
-{
-	heard(self, doomed_find(self, (u64)(uintptr_t)arg, KIND_STORAGE), m);
+		pd_doomed_free(pd, d);
 }
 
 static void doomed_ask(struct pd *pd, struct doomed *d)
 {
 	struct as_destroy_req end = {d->asid};
+	struct mem_reader_req reader = {.asid = d->asid};
 	struct sd_revoke_req revoke = {d->asid};
-	void *asid = (void *)(uintptr_t)d->asid;
+	void *number = (void *)(uintptr_t)d->number;
 	int rc;
 	if (d->asked || !pd_peer_ready(pd, d->node))
 		return;
-	if (d->node->kind == KIND_MEMORY)
-		rc = pd_peer_call(pd, d->node, OP_AS_DESTROY, &end, sizeof(end), NULL, 0, destroyed, asid);
+	if (d->what == DOOM_SPACE)
+		rc = pd_peer_call(pd, d->node, OP_AS_DESTROY, &end, sizeof(end), NULL, 0, heard, number);
+	else if (d->what == DOOM_READER)
+		rc = pd_peer_call(pd, d->node, OP_MEM_READER, &reader, sizeof(reader), NULL, 0, heard, number);
 	else
-		rc = pd_peer_call(pd, d->node, OP_SD_REVOKE, &revoke, sizeof(revoke), NULL, 0, revoked, asid);
+		rc = pd_peer_call(pd, d->node, OP_SD_REVOKE, &revoke, sizeof(revoke), NULL, 0, heard, number);
 	if (rc)
 		d->retry_ns = pd_now(pd) + DESTROY_RETRY_NS;
 	else
 		d->asked = true;
 }
 
-void pd_space_doom(struct pd *pd, u64 asid, struct peer *node, u64 incarnation)
+void pd_doom(struct pd *pd, enum doom what, u64 asid, struct peer *node, u64 incarnation)
 {
 	struct doomed *d = calloc(1, sizeof(*d));
 	if (!d) {
 		pd->env->log(pd->env->ctx, LOG_ERROR, "no memory to remember that space %llu ends", (unsigned long long)asid);
 		return;
 	}
+	d->number = ++pd->last_number;
+	d->what = what;
 	d->asid = asid;
 	d->node = node;
 	d->incarnation = incarnation;
@@ -155,7 +147,7 @@ void pd_doomed_node_opened(struct pd *pd, struct peer *node)
 		if (d->node != node)
 			continue;
 		if (d->incarnation && d->incarnation != node->incarnation)
-			doomed_free(pd, d);
+			pd_doomed_free(pd, d);
 		else
 			doomed_ask(pd, d);
 	}

@@ -84,6 +84,17 @@ static void keep_reply(struct world *w, struct link *l, const struct msg_hdr *h,
 	r->nfds = nfds;
 }
 
+/* The manager's view, after the answer to a beat that has another one. */
+static u32 add_view(struct world *w, const struct gm_beat_req *q, struct gm_beat_rep *rep)
+{
+	if (!w->view || q->view == w->view)
+		return 0;
+	rep->view = w->view;
+	rep->nview = w->nview;
+	memcpy(rep + 1, w->view_node, w->nview * sizeof(w->view_node[0]));
+	return w->nview * (u32)sizeof(w->view_node[0]);
+}
+
 static u32 fill_reply(struct world *w, u16 op, const struct wire_seg *segs, u32 nsegs, u64 body[512])
 {
 	struct gm_register_rep *reg = (void *)body;
@@ -95,6 +106,7 @@ static u32 fill_reply(struct world *w, u16 op, const struct wire_seg *segs, u32 
 		*reg = (struct gm_register_rep){.term = 1, .name = "p0", .beat_ms = 1000, .lease_ms = 3000};
 	} else if (op == OP_GM_BEAT) {
 		*beat = (struct gm_beat_rep){.term = 1, .known = 1};
+		return (u32)sizeof(*beat) + add_view(w, segs[0].base, beat);
 	} else if (op == OP_GM_IDS) {
 		*ids = (struct gm_ids_rep){.first = w->next_asid, .count = 1024};
 		w->next_asid += 1024;
@@ -105,6 +117,10 @@ static u32 fill_reply(struct world *w, u16 op, const struct wire_seg *segs, u32 
 		place->storage = (struct node_ref){.name = "s0", .addr = "unix:s0"};
 	} else if (op == OP_GM_VNODE) {
 		((struct gm_vnode_rep *)(void *)body)->id = 1;
+	} else if (op == OP_MEM_READER) {
+		memcpy(&w->reader, segs[0].base, sizeof(w->reader));
+		w->readers_begun += w->reader.on;
+		w->readers_ended += !w->reader.on;
 	} else if (op == OP_AS_DESTROY) {
 		assert_true(nsegs && w->ndestroyed < ARRAY_SIZE(w->destroyed));
 		memcpy(&w->destroyed[w->ndestroyed++], segs[0].base, sizeof(u64));
@@ -299,7 +315,8 @@ static void pager_over(void *ctx, u32 vnode)
 
 static void deliver_frame(struct world *w, struct event *e)
 {
-	struct msg m = {.hdr = e->hdr, .fixed = e->body, .fixed_len = e->body_len};
+	u32 fixed = MIN(e->body_len, op_row(e->hdr.op)->rep_len);
+	struct msg m = {.hdr = e->hdr, .fixed = e->body, .fixed_len = fixed, .data = (u8 *)e->body + fixed, .data_len = e->body_len - fixed};
 	if (w->link[e->conn].open)
 		pd_node_ops.message(w->pd, e->conn, &m);
 }

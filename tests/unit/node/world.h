@@ -68,6 +68,11 @@ struct world {
 	u32 ndestroyed;
 	u64 next_asid;
 	u64 tag;
+	struct view_node view_node[8]; /* of the manager's view */
+	u32 nview;
+	u64 view; /* its number; 0: it sends none */
+	u32 readers_begun, readers_ended; /* as memory nodes were told */
+	struct mem_reader_req reader;	  /* the last such request */
 	u32 pagers; /* that run */
 	bool pager_idle;
 };
