@@ -300,12 +300,14 @@ bool evict_some(struct set *s)
 		batch_evict(&b);
 		return true;
 	}
-	if (no_slot)
+	if (no_slot) {
 		make_slots();
-	else if (changing)
+	} else if (changing) {
 		vm_wait_layout();
-	else
+	} else {
+		aheads_drop(0, ~0ull); /* they may be what fills the set */
 		set_wait(s, seen);
+	}
 	return false;
 }
 

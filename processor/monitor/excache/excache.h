@@ -5,7 +5,7 @@
  *     ABSENT -> FETCHING -> RESIDENT -> EVICTING -> VICTIM -> ABSENT        VICTIM -> TAKING -> RESIDENT
  *
  * FETCHING, EVICTING and TAKING belong to the thread that set them; it waits for nobody but the host and (FETCHING) home, so whoever
- * waits for the line may wait without a timeout. A RESIDENT line is clean exactly when the host write-protects its page and its bytes
+ * waits for the line may wait without a timeout. Lines asked for ahead of need are FETCHING and nobody's: who meets one ends the request. A RESIDENT line is clean exactly when the host write-protects its page and its bytes
  * equal home's (or zeros, when it was never written back); LF_DIRTY is set under the set lock before the protection is lifted. The one
  * exception is LF_BARE: after a fork the child's pages have lost their protection, and clean lines of unwritable memory stay clean
  * without it until mprotect makes the memory writable.
@@ -47,7 +47,8 @@ struct line {
 	u32 guard;	    /* who faulted it in last, see guard_of */
 	u8 state, flags;
 	u8 guessed; /* predicted to be written, and protected all the same: tells whether predictions are good */
-	u8 pad0[5];
+	u8 ahead;   /* FETCHING: 1 + number of the request ahead of need that brings it (ahead.c), or 0 */
+	u8 pad0[4];
 };
 _Static_assert(sizeof(struct line) == 40, "counted in the budget");
 
@@ -174,6 +175,10 @@ static inline bool guarded(const struct line *l)
 	return l->guard && ec.guard_gen[l->guard & (GUARDS - 1)] == l->guard >> 12;
 }
 
+/* ---- lines asked for ahead of need (ahead.c) */
+void aheads_drop(u64 lo, u64 hi); /* requests that touch the range are given up. No set lock held */
+void aheads_fork_child(void);
+
 /* ---- eviction (evict.c) */
 bool evict_some(struct set *s); /* lock held, is dropped: makes room in a full set. False: nothing could be done */
 /* Lock not held: a little room before it is needed, for as many lines as are being filled; helps with write-backs. By a thread that waits
@@ -282,7 +287,7 @@ void latency_note(u64 cycles_taken);
 
 /* ---- fork (fork.c of vm) */
 void excache_fork_child(void);
-void fill_fork_child(void);
+void fetch_fork_child(void);
 
 extern u8 zero_lines[BLOCK_LINES * LINE_SIZE];
 

@@ -107,6 +107,7 @@ void range_settle(u64 lo, u64 hi)
 		pass_all_locks();
 	do {
 		u.set = NULL;
+		aheads_drop(lo, hi);
 		range_each(lo, hi, look, &u);
 		if (u.set && !(u.sent && end_writebacks()))
 			set_wait(u.set, u.seq);

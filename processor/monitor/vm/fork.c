@@ -61,7 +61,8 @@ void vm_fork_child(struct thread *t)
 	register_around(mon.va_lo, MON_BASE);
 	register_around(MON_END, mon.va_hi);
 	excache_fork_child();
-	fill_fork_child();
+	fetch_fork_child();
+	aheads_fork_child();
 	vm.generation++;
 	lock_fork_child();
 	shared_fork_child(t);

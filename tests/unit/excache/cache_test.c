@@ -262,10 +262,10 @@ static void heap_op(void)
 
 static void stream(void)
 {
-	u32 first = fake_random(PAGES - 40), write = fake_random(2), down = fake_random(2);
+	u32 n = ec.window < 16 ? 40 : 40 + fake_random(160), first = fake_random(PAGES - n), write = fake_random(2), down = fake_random(2);
 
-	for (u32 i = 0; i < 40; i++)
-		touch(down ? first + 39 - i : first + i, write);
+	for (u32 i = 0; i < n; i++)
+		touch(down ? first + n - 1 - i : first + i, write);
 }
 
 #define TOUCHES 20000u
@@ -349,6 +349,8 @@ static void run(const struct shape *s, u64 seed)
 	}
 	for (u32 p = 0; p < PAGES; p++)
 		touch(p, false);
+	if (ec.window >= 16 && ec.block_shift && mon_counters[CNT_AHEAD] <= 2 * mon_counters[CNT_AHEAD_UNUSED])
+		fake_fail("%lu windows asked for ahead of need, %lu of them in vain", mon_counters[CNT_AHEAD], mon_counters[CNT_AHEAD_UNUSED]);
 }
 
 /* test-excache [SEED [STEPS]] */
@@ -367,6 +369,8 @@ int main(int argc, char **argv)
 	    {MIB, 0, POLICY_SFIFO, true, {.move_partial = 3, .skip = 9}, 8 * MIB},
 	    {512 * KIB, 0, POLICY_CLOCK, false, {.move_busy = 5}, 4 * MIB},
 	    {600 * KIB, 0, POLICY_LRU, true, {.skip = 7}},
+	    {8 * MIB, 0, POLICY_SFIFO, true, {0}},
+	    {10 * MIB, 0, POLICY_SFIFO, true, {.move_busy = 20, .move_after = 20, .skip = 9, .timeout = 9}},
 	    {0, 0, 0, false, {0}}, /* learning() */
 	};
 	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 11;

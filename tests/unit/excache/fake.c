@@ -558,14 +558,15 @@ s32 chan_call(struct chan *c, u16 op, const struct wire_seg *segs, u32 nsegs, st
 	return layout(op, segs[0].base, r->fixed);
 }
 
-/* Requests under way: a write-back is taken only when it is waited for, or has been asked about often enough. */
+/* Requests under way: a write-back is taken only when it is waited for, or has been asked about often enough; a fetch at once, so that one
+ * that is waited for late brings what was there long ago. */
 static struct posted {
 	struct chan *c;
 	u16 op;
 	const struct wire_seg *segs;
 	u32 nsegs;
 	struct chan_reply *r;
-	bool done;
+	bool done, open; /* open: not waited for */
 	s32 status;
 } posted[64];
 static u32 nposted;
@@ -584,9 +585,12 @@ s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u3
 
 	if (chance(fake_faults.timeout))
 		return -WIRE_BUSY;
-	while (p->op == OP_MEM_WRITEBACK && !p->done) /* long ago, and still not asked for */
+	for (u32 tries = 0; p->open; tries++) { /* long ago, and still not waited for */
+		if (tries == ARRAY_SIZE(posted))
+			fake_fail("requests are posted and never waited for");
 		p = &posted[++nposted % 64];
-	*p = (struct posted){c, op, segs, nsegs, r, false, 0};
+	}
+	*p = (struct posted){c, op, segs, nsegs, r, false, true, 0};
 	if (op != OP_MEM_WRITEBACK)
 		answer(p);
 	s64 slot = p - posted;
@@ -595,6 +599,7 @@ s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u3
 
 s32 chan_wait(struct chan *c, s64 handle)
 {
+	posted[handle % 64].open = false;
 	return answer(&posted[handle % 64]);
 }
 
