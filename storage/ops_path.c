@@ -258,9 +258,17 @@ static void open_existing(struct req *r, struct loc *l, const struct opening *o,
 		reply_open(r, l, regular ? &id : NULL, regular || is_dir(l) ? o->rights : 0, true, made ? SD_CREATED : 0);
 }
 
+/* The directory of what is about to be made, and how the name is called there; to be closed unless l->at_once. */
+static int place_of(struct req *r, struct loc *l, const char **name)
+{
+	*name = l->at_once ? layer_rel(r->vn, l->layer, l->bind, l->path) : last_name(l->path);
+	return l->at_once ? layer_fd(r->vn, l->layer, l->bind) : parent_fd(r->sd, r->vn, l);
+}
+
 /* The file l names does not exist: makes it. */
 static int create(struct req *r, struct loc *l, struct file_id *id)
 {
+	const char *name = NULL;
 	const struct sd_path_req *q = r->m->fixed;
 	if (l->slash)
 		return -EISDIR;
@@ -268,14 +276,15 @@ static int create(struct req *r, struct loc *l, struct file_id *id)
 		return -EACCES;
 	int dir = quota_take_at(r->sd, r->vn, l, QUOTA_NAME);
 	if (!dir)
-		dir = parent_fd(r->sd, r->vn, l);
+		dir = place_of(r, l, &name);
 	if (dir < 0)
 		return dir;
 	slots_intent(r, NULL, 0, 0);
 	hf_become(r->cred.uid, r->cred.gid);
-	l->fd = hf_create(dir, last_name(l->path), O_RDWR, q->mode & 07777);
+	l->fd = hf_create(dir, name, O_RDWR, q->mode & 07777);
 	hf_be_self(r->cred.uid, r->cred.gid);
-	hf_close(dir);
+	if (!l->at_once)
+		hf_close(dir);
 	if (l->fd < 0)
 		return l->fd;
 	l->exists = true;
@@ -289,27 +298,49 @@ static int create(struct req *r, struct loc *l, struct file_id *id)
 	return rc;
 }
 
-static void open_create(struct req *r, const struct paths *p, const struct opening *o)
+#define MADE 1
+
+/* Makes the file and answers. */
+static int make(struct req *r, struct loc *l, const struct opening *o)
+{
+	struct file_id id;
+	int rc = create(r, l, &id);
+	if (rc) {
+		loc_close(l);
+		return rc;
+	}
+	bool roomy = quota_roomy(r->sd, r->vn, l, object_cached(r->sd, &id, true));
+	reply_open(r, l, &id, o->rights, true, SD_CREATED | (roomy ? SD_ROOMY : 0));
+	return MADE;
+}
+
+/* 0: l shows it; MADE; or an error. First as most files are made, which cannot tell why not; then with care. */
+static int find_or_make(struct req *r, const struct paths *p, const struct opening *o, struct loc *l)
 {
 	const struct sd_path_req *q = r->m->fixed;
-	struct sd *sd = r->sd;
-	struct loc *l = &sd->a;
-	struct file_id id;
 	bool exclusive = o->flags & O_EXCL;
-	u32 sdp = q->flags | (exclusive || o->flags & O_NOFOLLOW ? SDP_NOFOLLOW : 0);
+	u32 flags = walk_flags_of(q->flags | (exclusive || o->flags & O_NOFOLLOW ? SDP_NOFOLLOW : 0));
 	int rc, tries = 3;
+	if (!r->resumed && walk_at_once(r->sd, r->vn, &r->cred, p->p1, p->len1, flags, l)) {
+		rc = l->exists ? 0 : make(r, l, o);
+		if (rc >= 0)
+			return rc;
+	}
 	do { /* again: the host made it between the look and the making */
-		rc = walk(sd, r->vn, &r->cred, p->p1, p->len1, walk_flags_of(sdp) | WALK_PARENT, l);
-		if (rc || l->exists)
-			break;
-		rc = create(r, l, &id);
-		if (!rc) {
-			bool roomy = quota_roomy(sd, r->vn, l, object_cached(sd, &id, true));
-			reply_open(r, l, &id, o->rights, true, SD_CREATED | (roomy ? SD_ROOMY : 0));
-			return;
-		}
-		loc_close(l);
+		rc = walk(r->sd, r->vn, &r->cred, p->p1, p->len1, flags | WALK_PARENT, l);
+		if (!rc && !l->exists)
+			rc = make(r, l, o);
 	} while (rc == -EEXIST && !exclusive && --tries);
+	return rc;
+}
+
+static void open_create(struct req *r, const struct paths *p, const struct opening *o)
+{
+	struct loc *l = &r->sd->a;
+	bool exclusive = o->flags & O_EXCL;
+	int rc = find_or_make(r, p, o, l);
+	if (rc == MADE)
+		return;
 	if (!rc && exclusive && !r->resumed)
 		rc = -EEXIST;
 	if (!rc && l->slash)

@@ -114,6 +114,7 @@ struct loc {
 	bool special;		   /* the path ended in "." or ".." */
 	bool slash;		   /* the path ended in "/" */
 	bool nameless;		   /* an object without a path: only fd and attr count */
+	bool at_once;		   /* absent, and nobody looked whether the writable layer has a directory for it */
 	struct hf_attr attr;	   /* of fd */
 	struct hf_attr lower_attr; /* of lower_fd */
 	struct hf_attr dir;	   /* of the parent; filled when cred.check */
@@ -147,6 +148,7 @@ struct sd {
 	u64 temp_seq; /* names in work directories */
 	u32 euid;
 	bool handles; /* open_by_handle_at works */
+	struct file_ref good_handle; /* the last one that was found good, or made: mostly that of the next request too */
 	bool restarted; /* there was an sd on this directory before */
 	struct gm_link *gm;
 	struct once_table *once;
@@ -249,7 +251,8 @@ void later_wrote(struct sd *sd, const struct file_id *id, u64 n);
 bool later_reading(const struct sd *sd);
 void later_changes(struct sd *sd, const struct file_id *id); /* its data are about to be changed */
 
-/* ---- ops_io.c: l shows the open regular file, by its fd (which l does not get), its path as far as it is remembered. */
+/* ---- ops_io.c: l shows the open regular file, by its fd (which l does not get), its path as far as it is remembered. fd -1: of its
+ * attributes only the type is wanted. */
 bool loc_of_open(struct req *r, const struct file_id *id, int fd, struct loc *l);
 
 /* ---- quota.c: 0 or -EDQUOT */
@@ -284,6 +287,9 @@ const char *layer_rel(const struct vnode *vn, u8 layer, u32 bind, const char *pa
 bool perm_ok(const struct cred *c, const struct hf_attr *a, u32 mask);
 /* Resolves a path inside the vNode. 0 (with WALK_PARENT look at l->exists), -errno, or -WIRE_REDIRECT with the path in l. */
 int walk(struct sd *sd, struct vnode *vn, const struct cred *c, const char *path, u32 len, u32 flags, struct loc *l);
+/* Of a plain path (no link, ".", ".." on it) by who is not checked: the object, or that there is none (l->at_once), by as few host calls as
+ * possible. False: walk. */
+bool walk_at_once(struct sd *sd, struct vnode *vn, const struct cred *c, const char *path, u32 len, u32 flags, struct loc *l);
 /* The object at a normalised path, nothing followed. path may be l->path (l closed). */
 int loc_at(struct sd *sd, struct vnode *vn, const char *path, u32 len, struct loc *l);
 void loc_init(struct loc *l);

@@ -60,7 +60,7 @@ void loc_init(struct loc *l)
 {
 	l->len = l->lower_len = 0;
 	l->path[0] = l->lower[0] = 0;
-	l->exists = l->special = l->slash = l->nameless = false;
+	l->exists = l->special = l->slash = l->nameless = l->at_once = false;
 	l->layer = LAYER_UPPER;
 	l->bind = 0;
 	l->fd = l->lower_fd = l->dir_fd = -1;
@@ -500,6 +500,30 @@ int walk(struct sd *sd, struct vnode *vn, const struct cred *c, const char *path
 	return rc;
 }
 
+bool walk_at_once(struct sd *sd, struct vnode *vn, const struct cred *c, const char *path, u32 len, u32 flags, struct loc *l)
+{
+	struct walker w = {.sd = sd, .vn = vn, .cred = c, .flags = flags & ~(u32)WALK_PARENT, .l = l, .dir_fd = -1};
+	u32 names;
+	loc_init(l);
+	if (c->check || len < 2 || len >= PATH_CAP || path[0] != '/' || path[len - 1] == '/' || memchr(path, 0, len))
+		return false;
+	w.end = sd->walk_rest + WALK_REST;
+	w.rest = w.end - len;
+	memcpy(w.rest, path, len);
+	if (gather(&w, &names) != w.end || !names)
+		return false;
+	int rc = look_whole(&w);
+	bool known = rc ? rc == -ENOENT : !S_ISLNK(l->attr.mode) || flags & WALK_NOFOLLOW;
+	if (rc)
+		drop_object(l);
+	l->at_once = known && rc;
+	if (l->at_once && (loc_readonly(vn, l) || (l->layer == LAYER_BIND && vnode_secret(vn, LAYER_BIND, l->bind, l->path, l->len))))
+		known = false;
+	if (!known)
+		loc_close(l);
+	return known;
+}
+
 int loc_at(struct sd *sd, struct vnode *vn, const char *path, u32 len, struct loc *l)
 {
 	static const struct cred own = {0};
@@ -508,7 +532,7 @@ int loc_at(struct sd *sd, struct vnode *vn, const char *path, u32 len, struct lo
 		memcpy(l->path, path, len);
 	l->path[len] = 0;
 	l->len = len;
-	l->exists = l->special = l->slash = l->nameless = false;
+	l->exists = l->special = l->slash = l->nameless = l->at_once = false;
 	l->fd = l->lower_fd = l->dir_fd = -1;
 	int rc = look_whole(&w);
 	if (rc == UNSURE) /* all but the last name are directories, or were: what is not so is not there */
