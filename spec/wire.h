@@ -674,6 +674,7 @@ enum sd_path_flags {
 	SDP_BENEATH = 4,      /* openat2's RESOLVE_* */
 	SDP_NO_SYMLINKS = 8,
 	SDP_BY_ID = 16, /* "path" is the 16-byte file id: LINK from an open file, SETATTR, GETATTR … */
+	SDP_STATUS = 32, /* SETATTR by id: only whether it was done is wanted, the reply is zeros */
 };
 struct sd_open_rep { /* SD_OPEN, SD_OPEN_ID, SD_STAT (rights 0 in handle) ; then the resolved path (no NUL) as data; OPEN_READ: then file data */
 	struct file_ref handle;

@@ -99,6 +99,7 @@ int ids_open(struct sd *sd)
 	if (rc)
 		return rc;
 	sd->handles = handles_work(sd);
+	handle_seal(sd, &(struct file_ref){0}); /* zeros are no good handle */
 	return 0;
 }
 
@@ -369,11 +370,17 @@ static void mac_of(struct sd *sd, const struct file_ref *h, u8 mac[16])
 void handle_seal(struct sd *sd, struct file_ref *h)
 {
 	mac_of(sd, h, h->mac);
+	sd->good_handle = *h;
 }
 
 bool handle_ok(struct sd *sd, const struct file_ref *h)
 {
 	u8 mac[16];
+	if (!sodium_memcmp(h, &sd->good_handle, sizeof(*h)))
+		return true;
 	mac_of(sd, h, mac);
-	return !sodium_memcmp(mac, h->mac, sizeof(mac));
+	if (sodium_memcmp(mac, h->mac, sizeof(mac)))
+		return false;
+	sd->good_handle = *h;
+	return true;
 }

@@ -124,6 +124,8 @@ static void write_at(struct req *r, const struct sd_io_req *q, const struct file
 	rc = later ? sync_now(r->sd, fd, true) : 0;
 	if (rc)
 		sd_fail(r, rc, NULL);
+	else if (q->flags & SDIO_POSTED) /* who went on asks nothing more of it */
+		sd_reply(r, 0, &rep, NULL, 0);
 	else
 		reply_io(r, id, fd, &rep, NULL, 0);
 }
@@ -240,7 +242,8 @@ bool loc_of_open(struct req *r, const struct file_id *id, int fd, struct loc *l)
 {
 	struct sd *sd = r->sd;
 	loc_init(l);
-	if (hf_stat(fd, &l->attr))
+	l->attr = (struct hf_attr){.mode = S_IFREG};
+	if (fd >= 0 && hf_stat(fd, &l->attr))
 		return false;
 	l->exists = true;
 	l->nameless = orphans_has(sd, id) || !ids_get(sd, r->vn, id, l->path, &l->len);

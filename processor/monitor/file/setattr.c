@@ -31,7 +31,7 @@ static s64 set_id(struct thread *t, struct file *f, struct sd_setattr_req *q)
 	struct chan_reply r = {0};
 
 	q->len = len;
-	q->flags = SDP_BY_ID;
+	q->flags = SDP_BY_ID | SDP_STATUS;
 	q->by_uid = cred_get()->fsuid;
 	q->by_gid = cred_get()->fsgid;
 	if (posted_setattr(thread_self(), f, q))
