@@ -30,7 +30,6 @@
 
 #define POLLS_PER_LOOK	      64u		    /* polls of a ring between looks at the clock: more than a short reply takes */
 #define POLLS_PER_LOOK_STREAM 4u		    /* of a stream: each is a host call */
-#define STILL_NS	      10000u
 #define LONG_YIELD_NS	      50000u
 #define KEEP_CORE_NS	      2000000u
 #define LONGEST_BLOCK_NS      (250ll * 1000 * 1000) /* a safety net only */
@@ -383,7 +382,7 @@ static bool server_stands_still(struct chan *c, struct waiter *w, u64 now)
 		w->moved_ns = now;
 		w->rounds = rounds;
 	}
-	return now - w->moved_ns >= STILL_NS;
+	return now - w->moved_ns >= c->still_ns;
 }
 
 /* Rests a little between two polls, according to how long it has been. *left_ns: until the deadline, when PACE_BLOCK. */
@@ -803,6 +802,7 @@ void chan_init(struct chan *c, const struct chan_host *host, int sock, void *rin
 	c->host = host;
 	c->session = session;
 	c->spin_ns = CHAN_SPIN_NS;
+	c->still_ns = CHAN_STILL_NS;
 	c->yield_ns = CHAN_YIELD_NS;
 	c->once_free = (1u << SESSION_SLOTS) - 1;
 	chan_reopen(c, sock, ring, ring_len, stream_buf);

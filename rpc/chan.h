@@ -18,6 +18,7 @@
  * the waiter's core is given the core without spinning; one that shows no progress, by blocking, so that the host finds a core for it. */
 #define CHAN_SPIN_NS  5000u
 #define CHAN_YIELD_NS 120000u
+#define CHAN_STILL_NS 10000u /* without progress for so long: longer than a memory node's longest usual request */
 
 struct chan_host { /* every call returns >= 0 or -errno; must not touch program memory */
 	s64 (*sendmsg)(int sock, const struct wire_seg *segs, u32 nsegs,
@@ -62,6 +63,7 @@ struct chan {
 	u32 ring_len;
 	u64 session;
 	u32 spin_ns, yield_ns; /* budgets of the waiter; chan_init sets defaults */
+	u32 still_ns;	       /* a ring's server that makes no progress for so long has no core; likewise */
 	u64 keep_core_ns;      /* until then yielding is too dear: somebody else uses the core */
 	/* private to rpc/chan.c from here */
 	u32 send_lock, recv_lock, down, waiters;

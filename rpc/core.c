@@ -16,6 +16,9 @@
 #define LONG_YIELD_NS	(50 * NSEC_PER_USEC)
 #define KEEP_NS		(2 * NSEC_PER_MSEC)
 #define SLICE_NS	(100 * NSEC_PER_USEC)
+#define LITTLE_NS	(40 * NSEC_PER_USEC) /* a wake-up */
+#define WORTH_KEPT	16
+#define WORTH_LOST	4
 
 static void yield_to_strangers(struct core *c)
 {
@@ -34,6 +37,21 @@ void core_yield(struct core *c, bool shared, u64 now_ns)
 		sched_yield();
 	else if (now_ns >= c->keep_ns)
 		yield_to_strangers(c);
+}
+
+/* Polling pays when it ends a wait that sleeping would have made longer by a wake-up. Of a client who comes every half millisecond (a program
+ * that reads a file in between what it does) it ends none, and takes a core from him. A wait shorter than a wake-up says nothing. */
+u64 core_poll_ns(const struct core *c, u64 most_ns)
+{
+	return c->worth >= 0 ? most_ns : MIN(most_ns, LITTLE_NS);
+}
+
+void core_waited(struct core *c, u64 waited_ns, u64 most_ns)
+{
+	if (waited_ns > most_ns)
+		c->worth = MAX(c->worth - 1, -WORTH_LOST);
+	else if (waited_ns > LITTLE_NS)
+		c->worth = MIN(c->worth + 1, WORTH_KEPT);
 }
 
 struct attributes { /* of sched_setattr(2), its first version; the C library has none */

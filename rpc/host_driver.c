@@ -565,9 +565,11 @@ int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *sel
 		hello_deadlines(d);
 		maybe_tick(d, false);
 		driver_reap(d);
-		if (!events && d->now_ns - last_ns >= spin_ns)
+		if (!events && d->now_ns - last_ns >= core_poll_ns(&d->core, spin_ns))
 			events = sleep_for_events(d);
 		if (events) {
+			if (empty)
+				core_waited(&d->core, d->now_ns - last_ns, spin_ns);
 			last_ns = d->now_ns;
 			empty = 0;
 		} else {

@@ -79,6 +79,8 @@ static u32 visit_ring(struct host_driver *d, struct conn *c)
 		frames++;
 		bytes += (u32)len;
 		hand_on(d, c, d->frame, (u32)len, NULL, 0);
+		if (c->state == CS_OPEN)
+			ring_count_round(&c->ring); /* who waits for the next one sees that this thread has a core */
 	}
 	if (frames && c->state == CS_OPEN && ring_must_wake(&c->ring, RING_WANTS_ROOM))
 		conn_doorbell(c);

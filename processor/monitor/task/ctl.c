@@ -256,10 +256,14 @@ void channel_detach(struct chan *c)
 	memset(c, 0, sizeof(*c));
 }
 
+/* The host makes a file in 20 to 40 us, a wake-up costs as much again. */
+#define STO_STILL_NS 80000u
+
 void channels_attach(const struct chan_desc *mem, const struct chan_desc *sto)
 {
 	channel_attach(&mon.mem, mem, MON_FD_MEM, MON_FD_MEM_RING);
 	channel_attach(&mon.sto, sto, MON_FD_STO, MON_FD_STO_RING);
+	mon.sto.still_ns = STO_STILL_NS;
 	mon.boot.memory = *mem;
 	mon.boot.storage = *sto;
 }
