@@ -109,6 +109,9 @@ int cluster_need(const char *name, struct cluster *c);
 struct sync_client *cluster_dial(const struct cluster *c, const char *component, const char *addr);
 struct sync_client *cluster_dial_manager(const struct cluster *c);
 struct sync_client *cluster_dial_quiet(const struct cluster *c); /* the manager; no message */
+/* How many managers there are (the first ones in comp), and a line to one that does not lead; no message. */
+u32 cluster_managers(const struct cluster *c);
+struct sync_client *cluster_dial_standby(const struct cluster *c, u32 i, bool *it_leads);
 /* The socket of a node on this host, of a cluster over many. false: that node is elsewhere. */
 bool cluster_socket_here(const struct cluster *c, const char *name, char addr[WIRE_ADDR_MAX]);
 /* "Connection refused", or the name of a wire status; for messages. status is negative. */

@@ -269,7 +269,18 @@ static struct sync_client *dial_any(const struct cluster *c, u32 managers, u32 *
 	return NULL;
 }
 
-static u32 managers_of(const struct cluster *c)
+struct sync_client *cluster_dial_standby(const struct cluster *c, u32 i, bool *it_leads)
+{
+	char err[256];
+	struct sync_client *s = dial(c, c->comp[i].addr, ONE_OF_SEVERAL_MS, err, sizeof(err));
+	*it_leads = s && leads(s);
+	if (!*it_leads)
+		return s;
+	sync_client_close(s);
+	return NULL;
+}
+
+u32 cluster_managers(const struct cluster *c)
 {
 	u32 n = 0;
 	while (n < c->ncomp && c->comp[n].kind == KIND_MANAGER)
@@ -281,7 +292,7 @@ struct sync_client *cluster_dial_quiet(const struct cluster *c)
 {
 	char err[256];
 	u32 last;
-	return dial_any(c, managers_of(c), &last, err, sizeof(err));
+	return dial_any(c, cluster_managers(c), &last, err, sizeof(err));
 }
 
 /* Waited for while the lead changes hands. */
@@ -300,7 +311,7 @@ static struct sync_client *dial_leader(const struct cluster *c, u32 managers)
 
 struct sync_client *cluster_dial_manager(const struct cluster *c)
 {
-	u32 managers = managers_of(c);
+	u32 managers = cluster_managers(c);
 	if (managers > 1)
 		return dial_leader(c, managers);
 	for (u32 i = 0; i < c->ncomp; i++)

@@ -67,13 +67,14 @@ static const struct cli_usage remove_usage = {
 
 static int list_nodes(const struct cluster *c)
 {
-	static const char *const header[] = {"ID", "KIND", "STATE", "TOTAL>", "ADDRESS"};
+	static const char *const header[] = {"ID", "KIND", "STATE", "TOTAL>", "LABELS", "ADDRESS"};
 	struct table t;
 	size_t i;
 	json_t *k, *status = view_status(c);
 	char total[16];
 	if (!status)
 		return CLI_FAILED;
+	view_managers(c, status);
 	table_start(&t, header, ARRAY_SIZE(header));
 	json_array_foreach(json_object_get(status, "components"), i, k) {
 		u64 bytes = view_number(k, "total_bytes");
@@ -81,6 +82,7 @@ static int list_nodes(const struct cluster *c)
 		table_cell(&t, "%s", view_text(k, "kind"));
 		table_cell(&t, "%s", view_text(k, "state"));
 		table_cell(&t, "%s", bytes ? cli_show_size(total, bytes) : "");
+		table_cell(&t, "%s", view_text(k, "labels"));
 		table_cell(&t, "%s", view_text(k, "address"));
 	}
 	json_decref(status);

@@ -4,6 +4,7 @@
  * same path, so that it behaves as if started here. Every failure of LegoOS itself is one line and status 125. */
 #include "cli/run.h"
 #include "cli/spawn.h"
+#include "rpc/labels.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #define PLACE_MS 10000u
+#define ROOM_MS 2500u /* what just ended counts until its node's next beat */
 
 static struct run_request request = {.strace_fd = -1};
 static const struct cli_opt options[] = {RUN_OPTIONS(request)};
@@ -278,7 +280,9 @@ static bool place_refused(const struct run_request *r, const struct cluster *c, 
 	static const char *const words[] = {"", "processor", "memory", "storage"};
 	u8 kind = !rep->processor.name[0] ? KIND_PROCESSOR : !rep->memory.name[0] ? KIND_MEMORY : KIND_STORAGE;
 	char names[128];
-	if (status == -EHOSTDOWN)
+	if (rep->why[0])
+		cli_error("%s (see lego node list)", rep->why);
+	else if (status == -EHOSTDOWN)
 		cli_error("no %s node is up: %s (see lego status)", words[kind], names_of(c, kind, names));
 	else if (status == -ENOENT && r->node)
 		cli_error("there is no processor node '%s' (see lego node list)", r->node);
@@ -299,9 +303,13 @@ static s32 ask_place(const struct run_request *r, struct sync_client *gm, const 
 		memcpy(req.vnode, r->vnode, strlen(r->vnode));
 	if (node)
 		memcpy(req.node, node, strnlen(node, sizeof(req.node) - 1));
-	for (u64 end_ms = spawn_now_ms() + PLACE_MS;; usleep(100000)) { /* one that has just begun to lead does not know yet who lives */
+	if (r->on)
+		memcpy(req.on, r->on, strlen(r->on));
+	for (u64 start_ms = spawn_now_ms();; usleep(100000)) { /* one that has just begun to lead does not know yet who lives */
 		s32 status = sync_client_call(gm, OP_GM_PLACE, &req, sizeof(req), NULL, 0, rep, sizeof(*rep), NULL, NULL, NULL, NULL, 3000);
-		if (status != -WIRE_WAIT || spawn_now_ms() >= end_ms)
+		u64 most_ms = status == -WIRE_WAIT ? PLACE_MS : status == -EAGAIN ? ROOM_MS : 0;
+		rep->why[sizeof(rep->why) - 1] = 0;
+		if (spawn_now_ms() - start_ms >= most_ms)
 			return status;
 	}
 }
@@ -423,6 +431,10 @@ static bool check(const struct run_request *r)
 	if (r->node && (!*r->node || strlen(r->node) >= WIRE_NAME_MAX)) {
 		cli_error("run: '%s' is no name for a processor node", r->node);
 		return CLI_RUN_FAILED;
+	}
+	if (r->on && (!*r->on || !labels_ok(r->on))) {
+		cli_error("run: '%s' is no list of labels such as ssd,rack=a", r->on);
+		return false;
 	}
 	if (r->vnode && (!*r->vnode || strlen(r->vnode) >= WIRE_NAME_MAX)) {
 		cli_error("run: '%s' is no name for a vNode", r->vnode);

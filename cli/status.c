@@ -90,6 +90,7 @@ int cmd_status(int argc, char **argv)
 	json_t *status = rc ? NULL : view_status(&c);
 	if (!status)
 		return CLI_FAILED;
+	view_managers(&c, status);
 	rc = as_json ? show_json(status) : show_text(status);
 	json_decref(status);
 	return rc;

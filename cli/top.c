@@ -54,6 +54,8 @@ static char *page(const struct cluster *c, struct look *last)
 	char *text = NULL;
 	size_t len;
 	struct look now = {view_status(c), now_s()};
+	if (now.status)
+		view_managers(c, now.status);
 	FILE *to = now.status ? open_memstream(&text, &len) : NULL;
 	if (!to)
 		return NULL;

@@ -29,6 +29,34 @@ json_t *view_status(const struct cluster *c)
 	return top;
 }
 
+/* What a manager says of itself while it stands by. NULL: it leads. */
+static json_t *manager(const struct cluster *c, u32 i)
+{
+	static char text[4096];
+	u32 len = sizeof(text);
+	bool leads;
+	struct sync_client *s = cluster_dial_standby(c, i, &leads);
+	if (leads)
+		return NULL;
+	s32 status = s ? sync_client_call(s, OP_GM_STATUS, NULL, 0, NULL, 0, NULL, 0, text, &len, NULL, NULL, 500) : -WIRE_DOWN;
+	sync_client_close(s);
+	json_t *said = status == -WIRE_NOT_LEADER ? json_loadb(text, len, 0, NULL) : NULL;
+	return said ? said : json_pack("{s:s, s:s, s:s, s:s}", "kind", "manager", "id", c->comp[i].name, "address", c->comp[i].addr, "state", "down");
+}
+
+void view_managers(const struct cluster *c, json_t *status)
+{
+	json_t *list = json_object_get(status, "components"), *leader = json_array_get(list, 0);
+	u32 n = cluster_managers(c);
+	for (u32 i = 0, at = 1; n > 1 && i < n; i++) {
+		json_t *m = manager(c, i);
+		if (!m || !strcmp(view_text(m, "id"), view_text(leader, "id")))
+			json_decref(m);
+		else if (!json_array_insert_new(list, at, m))
+			at++;
+	}
+}
+
 const char *view_text(json_t *object, const char *key)
 {
 	const char *text = json_string_value(json_object_get(object, key));

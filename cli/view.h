@@ -9,6 +9,8 @@
 
 /* The manager's GM_STATUS, parsed; NULL after a message. The caller json_decrefs. */
 json_t *view_status(const struct cluster *c);
+/* Puts the managers that do not lead after the one that does: "standby", or "down". */
+void view_managers(const struct cluster *c, json_t *status);
 /* A member, or "" / 0 when it is absent or of another type. */
 const char *view_text(json_t *object, const char *key);
 u64 view_number(json_t *object, const char *key);

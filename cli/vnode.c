@@ -4,13 +4,26 @@
 #include <string.h>
 
 #include "cli/image.h"
+#include "rpc/labels.h"
 
 static const char *name;
 static struct {
 	const char *image, *ip, *storage, *net;
 	u64 memory, excache, quota;
 	u32 cpus, replicas;
+	const char *on[3]; /* labels of processor, memory, storage nodes */
 } want;
+
+/* "m=ssd,rack=a" */
+static bool set_label(void *to, const char *text)
+{
+	static const char kinds[] = "pms";
+	const char **on = to, *kind = *text ? strchr(kinds, *text) : NULL;
+	if (!kind || text[1] != '=' || !text[2] || !labels_ok(text + 2))
+		return false;
+	on[kind - kinds] = text + 2;
+	return true;
+}
 
 static const struct cli_opt options[] = {
 	{"cluster", 0, OPT_STRING, "NAME", "which (default: default)", &name},
@@ -31,6 +44,7 @@ static const struct cli_opt create_options[] = {
 	{"replicas", 0, OPT_U32, "K", "second copies of its memory: 0 (default) or 1", &want.replicas, .max = 1},
 	{"storage", 0, OPT_STRING, "S", "storage node that holds its files (default: chosen)", &want.storage},
 	{"storage-quota", 0, OPT_SIZE, "SIZE", "what its private files may take there, whole MiB (default: no limit)", &want.quota},
+	{"label", 0, OPT_CALL, "KIND=LIST", "labels that nodes must have to be chosen: p=LIST of its processor nodes, m=LIST memory, s=LIST storage; may be repeated", want.on, set_label},
 	{"net", 0, OPT_STRING, "own|host", "a network of its own, or the host's (default: own; needs pComponents run by root)", &want.net},
 };
 static const struct cli_usage create_usage = {
@@ -121,12 +135,17 @@ static int failed(const char *vnode, const char *what, s32 status)
 
 static int ask(const struct cluster *c, const struct gm_vnode_req *req, const char *what)
 {
-	struct gm_vnode_rep rep;
+	struct gm_vnode_rep rep = {0};
 	struct sync_client *s = cluster_dial_manager(c);
 	if (!s)
 		return CLI_FAILED;
 	s32 status = sync_client_call(s, OP_GM_VNODE, req, sizeof(*req), NULL, 0, &rep, sizeof(rep), NULL, NULL, NULL, NULL, 0);
 	sync_client_close(s);
+	rep.why[sizeof(rep.why) - 1] = 0;
+	if (status && rep.why[0]) {
+		cli_error("vnode: '%s' not %s: %s (see lego node list)", req->name, what, rep.why);
+		return CLI_FAILED;
+	}
 	return status ? failed(req->name, what, status) : CLI_OK;
 }
 
@@ -160,6 +179,9 @@ static int create_request(int argc, char **argv, const char **vnode, struct gm_v
 	req->spec.cpus = want.cpus;
 	req->spec.replicas = want.replicas;
 	req->spec.storage_mib = (u32)MIN((want.quota + MIB - 1) / MIB, (u64)UINT32_MAX);
+	for (u32 i = 0; i < ARRAY_SIZE(want.on); i++)
+		if (want.on[i])
+			strcpy(req->spec.on[i], want.on[i]);
 	req->spec.own_net = !want.net || !strcmp(want.net, "own");
 	if (!fits(req->spec.image, sizeof(req->spec.image), want.image, "image") || !fits(req->spec.ip, sizeof(req->spec.ip), want.ip, "address") ||
 	    !fits(req->spec.storage, sizeof(req->spec.storage), want.storage, "storage node"))

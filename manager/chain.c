@@ -158,18 +158,39 @@ static void set_standby(struct stored_chain *s, const struct gm_component *c)
 	s->standby_incarnation = c->s.incarnation;
 }
 
-struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, s32 *why)
+/* One that there is: with its standby on another host, if any has. */
+static struct gm_chain *chain_from(struct gm *g, const struct gm_component *m, u32 vnode)
 {
-	struct stored_chain s = {.epoch = 1, .flags = CHAIN_SYNC, .owner_incarnation = m->s.incarnation};
+	struct gm_chain *best = NULL;
 	for (u32 i = 0; i < g->nchains; i++) {
 		struct gm_chain *ch = &g->chains[i];
 		struct gm_component *standby = ch->s.flags & CHAIN_SYNC ? member(g, ch->s.standby, ch->s.standby_incarnation) : NULL;
-		if (ch->s.flags & CHAIN_ALONE)
+		if (ch->s.flags & CHAIN_ALONE || ch->s.vnode != vnode || !is_member(ch->s.owner, ch->s.owner_incarnation, m))
 			continue;
-		if (is_member(ch->s.owner, ch->s.owner_incarnation, m) && standby && gm_placeable(g, standby))
+		if (!standby || !gm_placeable(g, standby))
+			continue;
+		if (standby->host != m->host)
 			return ch;
+		best = best ? best : ch;
 	}
-	struct gm_component *standby = gmm_standby(g, m, m->committed_bytes, why);
+	return best;
+}
+
+static u32 own_vnode(const struct gm *g, u32 vnode)
+{
+	return gsm_memory_labels(g, vnode)[0] ? vnode : 0;
+}
+
+struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, s32 *why)
+{
+	struct stored_chain s = {.epoch = 1, .flags = CHAIN_SYNC, .vnode = own_vnode(g, v->s.id), .owner_incarnation = m->s.incarnation};
+	struct gm_chain *old = chain_from(g, m, s.vnode);
+	const struct gm_component *on = old ? member(g, old->s.standby, old->s.standby_incarnation) : NULL;
+	if (old && on->host != m->host)
+		return old;
+	struct gm_component *standby = gmm_standby(g, m, s.vnode, old ? 0 : m->committed_bytes, why);
+	if (old && (!standby || standby->host == m->host))
+		return old;
 	struct gm_chain *ch = standby ? room(g) : NULL;
 	if (!standby)
 		*why = *why == -EHOSTDOWN ? -ENODEV : *why;
@@ -214,7 +235,7 @@ static bool serves(const struct gm_component *c)
 static void refill(struct gm *g, struct gm_chain *ch, const struct gm_component *owner)
 {
 	s32 why;
-	const struct gm_component *c = gmm_standby(g, owner, ch->s.flags & CHAIN_ALONE ? ch->bytes : owner->committed_bytes, &why);
+	const struct gm_component *c = gmm_standby(g, owner, ch->s.vnode, ch->s.flags & CHAIN_ALONE ? ch->bytes : owner->committed_bytes, &why);
 	struct stored_chain s = ch->s;
 	ch->refill_ns = gm_now(g) + REFILL_NS;
 	if (!c)
@@ -231,7 +252,7 @@ static void drained(struct gm *g, struct gm_chain *ch, const struct gm_component
 	s32 why;
 	if (owner->s.draining && ch->s.flags & CHAIN_SYNC && !standby->s.draining)
 		owner_gone(g, ch);
-	else if (standby->s.draining && gmm_standby(g, owner, 0, &why))
+	else if (standby->s.draining && gmm_standby(g, owner, ch->s.vnode, 0, &why))
 		standby_gone(g, ch, 0);
 	else if (ch->s.flags & CHAIN_ALONE && !owner->s.draining)
 		standby_gone(g, ch, 0); /* it stays after all */
@@ -324,10 +345,11 @@ void gm_move_msg(struct gm *g, conn_id conn, const struct msg *m)
 	s32 why = -ENOENT;
 	memcpy(&req, m->fixed, sizeof(req));
 	struct gm_component *owner = gm_name_ok(req.owner, false) ? gm_find(g, req.owner) : NULL;
-	struct gm_component *standby = owner && serves(owner) && owner->s.draining ? gmm_standby(g, owner, req.bytes, &why) : NULL;
+	struct gm_component *standby = owner && serves(owner) && owner->s.draining ? gmm_standby(g, owner, req.vnode, req.bytes, &why) : NULL;
 	struct gm_chain *ch = standby ? room(g) : NULL;
 	if (ch) {
-		struct stored_chain s = {.epoch = owner->s.epoch + 1, .flags = CHAIN_ALONE, .owner_incarnation = owner->s.incarnation};
+		struct stored_chain s = {.epoch = owner->s.epoch + 1, .flags = CHAIN_ALONE, .vnode = own_vnode(g, req.vnode),
+					 .owner_incarnation = owner->s.incarnation};
 		memcpy(s.owner, owner->s.name, sizeof(s.owner));
 		set_standby(&s, standby);
 		ch->bytes = req.bytes;

@@ -410,13 +410,22 @@ static void on_opened(void *self, conn_id c, const struct hello *h, const struct
 	commit(el);
 }
 
+/* Asked while it stands by. To who asks for the status it says what it is itself. */
+static void refuse(struct elect *el, conn_id c, const struct msg *m)
+{
+	char *text = m->hdr.op == OP_GM_STATUS ? gm_standby_text(&el->cfg) : NULL;
+	struct wire_seg seg = {text, text ? (u32)strlen(text) : 0};
+	(void)node_reply(el->outer, c, &m->hdr, -WIRE_NOT_LEADER, NULL, 0, &seg, text ? 1 : 0);
+	free(text);
+}
+
 static void on_message(void *self, conn_id c, const struct msg *m)
 {
 	struct elect *el = self;
 	if (leads_now(el))
 		gm_ops.message(el->gm, c, m);
 	else if (!(m->hdr.flags & MSG_REPLY) && op_row(m->hdr.op))
-		(void)node_reply(el->outer, c, &m->hdr, -WIRE_NOT_LEADER, NULL, 0, NULL, 0);
+		refuse(el, c, m);
 	commit(el);
 }
 

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rpc/labels.h"
+
 u64 gm_now(const struct gm *g)
 {
 	return g->env->now_ns(g->env->ctx);
@@ -155,8 +157,7 @@ void gm_declare_down(struct gm *g, struct gm_component *c)
 	gm_event(g, LOG_WARN, "is down", c->s.name, "%s",
 		 c->life == GM_PRESUMED ? "not heard of since the manager started" : c->conn ? "its lease lapsed" : "its connection broke");
 	c->life = GM_DEAD;
-	c->nproc = 0;
-	c->placed = 0;
+	gm_use_drop(g, c);
 	c->used_bytes = c->committed_bytes = c->handed_bytes = 0;
 	if (c->s.kind == KIND_MEMORY)
 		gm_chains_gone(g, c->s.name, c->s.incarnation);
@@ -220,7 +221,7 @@ static s32 check_register(const struct gm_conn *conn, const struct gm_register_r
 {
 	if (req->kind < KIND_PROCESSOR || req->kind > KIND_STORAGE || req->kind != conn->kind)
 		return -EINVAL;
-	if (!req->incarnation || !gm_name_ok(req->name, true) || !addr_ok(req->addr))
+	if (!req->incarnation || !gm_name_ok(req->name, true) || !addr_ok(req->addr) || !labels_ok(req->labels))
 		return -EINVAL;
 	return 0;
 }
@@ -331,7 +332,9 @@ static void remove_at(struct gm *g, u32 at)
 	k->n--;
 	for (u32 i = c->cand; i < k->n; i++)
 		set_cand(g, k, i, k->cand[i + 1]);
+	gm_use_drop(g, c);
 	free(c->procs);
+	free(c->use);
 	g->ncomps--;
 	if (c == last)
 		return;
@@ -424,8 +427,11 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 	}
 	if (!c)
 		return -ENOMEM;
+	memcpy(c->labels, req->labels, sizeof(c->labels));
+	if (!gm_labels_take(g, c))
+		gm_event(g, LOG_WARN, "lacks labels", s.name, "the cluster has %u different ones, the most there can be", PLACE_LABELS);
 	if (restarted) {
-		c->nproc = 0;
+		gm_use_drop(g, c);
 		c->used_bytes = 0;
 		c->channels = c->spaces = c->files = 0;
 	}
@@ -458,18 +464,6 @@ static void register_msg(struct gm *g, struct gm_conn *conn, const struct msg *m
 
 /* ---- beats */
 
-static s32 take_procs(struct gm_component *c, const struct msg *m, u32 nproc)
-{
-	struct proc_report *procs = nproc ? realloc(c->procs, nproc * sizeof(*procs)) : c->procs;
-	if (nproc && !procs)
-		return -ENOMEM;
-	if (nproc)
-		memcpy(procs, m->data, nproc * sizeof(*procs));
-	c->procs = procs;
-	c->nproc = nproc;
-	return 0;
-}
-
 static bool beat_ok(const struct gm_conn *conn, const struct gm_beat_req *req, u32 data_len)
 {
 	if (req->nproc && conn->kind != KIND_PROCESSOR)
@@ -497,7 +491,7 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 	if (!beat_ok(conn, &req, m->data_len))
 		return false;
 	struct gm_component *c = gm_by_conn(g, conn->id);
-	if (c && c->s.incarnation == req.incarnation && !take_procs(c, m, req.nproc)) {
+	if (c && c->s.incarnation == req.incarnation && !gm_use_take(g, c, m->data, req.nproc)) {
 		rep.known = 1;
 		rep.go = c->go;
 		if (c->life == GM_DEAD)
@@ -519,6 +513,7 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		c->handed_bytes = 0;
 		c->s.total_bytes = req.total_bytes;
 		c->placed = 0;
+		c->placed_bytes = 0;
 	}
 	struct wire_seg nodes = new_view(g, conn, &req, &rep);
 	(void)node_reply(g->env, conn->id, &m->hdr, 0, &rep, sizeof(rep), &nodes, nodes.len ? 1 : 0);
@@ -674,6 +669,7 @@ static void on_message(void *self, conn_id c, const struct msg *m)
 	struct gm_conn *conn = conn_find(g, c);
 	const struct op_row *row = op_row(m->hdr.op);
 	notice_pause(g);
+	g->why[0] = 0;
 	if (!conn || (m->hdr.flags & MSG_REPLY)) /* the manager asks nobody anything: a reply is no answer to it */
 		return;
 	if (!row || m->fixed_len != row->req_len || m->data_len > row->max_req_data)
@@ -700,11 +696,17 @@ static void load_component(void *arg, const struct stored_component *s)
 static void load_vnode(void *arg, const struct stored_vnode *v)
 {
 	struct gm *g = arg;
-	struct stored_vnode *grown = realloc(g->vnodes, (g->nvnodes + 1) * sizeof(*grown));
+	struct gm_vnode *grown = realloc(g->vnodes, (g->nvnodes + 1) * sizeof(*grown));
 	if (!grown)
 		return;
 	g->vnodes = grown;
-	grown[g->nvnodes++] = *v;
+	grown[g->nvnodes++] = (struct gm_vnode){.s = *v};
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct gm_vnode *x = a, *y = b;
+	return x->s.id < y->s.id ? -1 : x->s.id > y->s.id;
 }
 
 static bool load(struct gm *g, char *err, size_t err_len)
@@ -714,8 +716,11 @@ static bool load(struct gm *g, char *err, size_t err_len)
 	if (g->term && g->cfg.fresh && gm_store_drop_components(g->store))
 		g->term = 0;
 	if (g->term && !gm_store_each_component(g->store, load_component, g) && !gm_store_each_vnode(g->store, load_vnode, g) &&
-	    !gm_chains_load(g))
+	    !gm_chains_load(g)) {
+		if (g->nvnodes)
+			qsort(g->vnodes, g->nvnodes, sizeof(*g->vnodes), by_id);
 		return true;
+	}
 	snprintf(err, err_len, "state: %s", gm_store_error(g->store));
 	return false;
 }
@@ -749,8 +754,10 @@ void gm_free(struct gm *g)
 {
 	if (!g)
 		return;
-	for (u32 i = 0; g->comps && i < g->ncomps; i++)
+	for (u32 i = 0; g->comps && i < g->ncomps; i++) {
 		free(g->comps[i].procs);
+		free(g->comps[i].use);
+	}
 	free(g->comps);
 	for (u32 k = 0; k < ARRAY_SIZE(g->kind); k++)
 		free(g->kind[k].cand);

@@ -20,6 +20,9 @@ struct gm_config {
 	u64 near_bytes;   /* so much of a process stays at its home; 0: 1 GiB */
 	u32 replicas;     /* of programs that ask for fewer: 0 or 1 */
 	bool spread;      /* nothing does: each vRegion is placed by the policy */
+	u32 overcommit;	  /* processes that may want each core of a processor node before it gets no new program; 0: any number */
+	u32 rebalance_above;	 /* percent of a memory node that may be promised before pieces leave it; 0: any */
+	u64 rebalance_rate;	 /* bytes a second that do; 0: 64 MiB */
 	u32 settle_ms;	  /* beside a lease, at a start: nodes first look for the manager that leads now */
 	bool fresh; /* forget the components the store knows; vNodes, epochs and numbers stay */
 };
@@ -28,6 +31,8 @@ struct gm_config {
 struct gm *gm_new(const struct node_env *env, struct gm_store *store, const struct gm_config *cfg, char *err, size_t err_len);
 void gm_free(struct gm *g);
 u64 gm_term(const struct gm *g);
+/* What a manager that stands by says of itself: a component as in the status, malloced. NULL: no memory. */
+char *gm_standby_text(const struct gm_config *cfg);
 /* The owner of a chain whose standby does not hold all yet, or NULL. For tests that want to kill it just then. */
 const char *gm_filling_owner(const struct gm *g);
 

@@ -45,8 +45,25 @@ struct gm_component {
 	u32 load;            /* requests between its last two beats */
 	struct gm_figures figures; /* as it last said */
 	u32 placed;      /* given to it since its last beat */
+	u64 placed_bytes; /* processor: … and the ExCache of those */
 	u32 nproc;
 	struct proc_report *procs;
+	struct gm_use *use; /* processor: of the vNodes that have processes there */
+	u32 nuse, use_room;
+	u32 wanted_cores;   /* … by these, a vNode's processes at most as many as it may have */
+	char labels[WIRE_LABELS_MAX];
+	struct label_set has; /* those but host=… */
+	u64 host;	      /* hash of where it stands */
+};
+
+struct gm_use { /* what a vNode's processes use, on one processor node or in all */
+	u32 vnode, processes;
+	u64 memory_bytes, excache_bytes;
+};
+
+struct gm_vnode {
+	struct stored_vnode s;
+	struct gm_use use; /* over all processor nodes that are not dead */
 };
 
 struct gm_chain {
@@ -68,6 +85,7 @@ struct gm_kind {
 };
 
 struct gm {
+	char why[WIRE_WHY_MAX]; /* the request is refused, for people; "": the status says all */
 	const struct node_env *env;
 	struct gm_store *store;
 	struct gm_config cfg;
@@ -83,13 +101,15 @@ struct gm {
 	struct gm_kind kind[KIND_STORAGE + 1];
 	u64 doom_ns;	/* nobody is to be declared down before */
 	u64 silence_ns; /* no memory node has been silent too long for its chains before */
-	struct stored_vnode *vnodes;
+	struct gm_vnode *vnodes; /* by rising number */
 	u32 nvnodes;
 	struct gm_chain *chains;
 	u32 nchains;
 	struct gm_conn *conns;
 	u32 nconns, room_conns;
 	u32 turn[5]; /* round robin, by enum component_kind */
+	char label[PLACE_LABELS][WIRE_LABEL_MAX]; /* of each bit */
+	u32 nlabels;
 	struct gm_event *events; /* a ring */
 	u64 nevents;		 /* so far */
 	u64 view_changes;
@@ -121,27 +141,52 @@ void gm_ref(struct node_ref *ref, const struct gm_component *c);
 
 /* gpm.c, gmm.c, gsm.c: NULL: no such component is up (*why: -EHOSTDOWN, or -WIRE_WAIT while a restarted manager still waits to hear from one;
  * gpm: also -ENOENT for a wanted node that does not exist). */
-struct gm_component *gpm_place(struct gm *g, const char *wanted, s32 *why);
-struct gm_component *gmm_place(struct gm *g, s32 *why);
-struct gm_component *gsm_place(struct gm *g, s32 *why);
-/* The vNode of that name, made when absent and create. NULL with *why. */
-struct stored_vnode *gsm_vnode(struct gm *g, const char *name, bool create, s32 *why);
-/* -EEXIST, -EINVAL, -EADDRINUSE, -ENODEV (no such storage node) and as above. */
-struct stored_vnode *gsm_vnode_create(struct gm *g, const char *name, const struct vnode_spec *spec, s32 *why);
-s32 gsm_vnode_remove(struct gm *g, const char *name); /* -EBUSY: it has processes */
-struct vnode_use {
-	u64 processes, memory_bytes;
+struct gpm_wish {
+	const char *node;	   /* the one that is wanted; "": any */
+	const char *on;		   /* labels */
+	const struct gm_vnode *v;  /* NULL: there is none yet */
+	u64 excache_bytes;	   /* 0: default */
+	bool sure;		   /* a processor node asks for itself: it knows better what it has */
 };
-struct vnode_use gsm_vnode_use(const struct gm *g, u32 id);
-struct gm_component *gsm_storage_of(struct gm *g, const struct stored_vnode *v, s32 *why);
-struct gm_filter { /* leaves candidates out */
-	bool (*out)(const struct gm_component *c, const void *arg);
+struct gm_component *gpm_place(struct gm *g, const struct gpm_wish *w, s32 *why); /* -EAGAIN: none has room (g->why) */
+u64 gpm_excache(const struct gpm_wish *w); /* what it will be entitled to */
+struct gm_component *gmm_place(struct gm *g, const struct gm_vnode *v, bool sure, s32 *why);
+struct gm_component *gsm_place(struct gm *g, const struct vnode_spec *spec, s32 *why);
+/* The vNode of that name, made when absent and create. NULL with *why. */
+struct gm_vnode *gsm_vnode(struct gm *g, const char *name, bool create, s32 *why);
+struct gm_vnode *gsm_by_id(const struct gm *g, u32 id);
+/* Labels of the memory nodes that it may be on; "": any. */
+const char *gsm_memory_labels(const struct gm *g, u32 vnode);
+/* -EEXIST, -EINVAL, -EADDRINUSE, -ENODEV (no such storage node) and as above. */
+struct gm_vnode *gsm_vnode_create(struct gm *g, const char *name, const struct vnode_spec *spec, s32 *why);
+s32 gsm_vnode_remove(struct gm *g, const char *name); /* -EBUSY: it has processes */
+struct gm_component *gsm_storage_of(struct gm *g, const struct gm_vnode *v, s32 *why);
+
+/* place.c: shared by the three. need and capacity are in the unit the kind is measured in. */
+struct gm_wish {
+	u64 need;
+	u64 room, room_said;   /* of struct place_candidate */
+	const char *labels[2]; /* it has all of them; NULL or "": any */
+	bool (*out)(const struct gm_component *c, const void *arg); /* leaves candidates out; NULL: none */
 	const void *arg;
 };
-/* place.c: shared by the three. filter may be NULL. need and capacity are in the unit the kind is measured in. */
-struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u64 need,
-			     const struct gm_filter *filter, void (*measure)(const struct gm_component *c, struct place_candidate *cand),
-			     s32 *why);
+typedef void gm_measure(const struct gm *g, const struct gm_component *c, struct place_candidate *cand);
+struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, const struct gm_wish *w, gm_measure *measure, s32 *why);
+
+/* label.c */
+/* Gives the labels of c their bits. false: the cluster has too many different ones. */
+bool gm_labels_take(struct gm *g, struct gm_component *c);
+bool gm_labels_need(const struct gm *g, const struct gm_wish *w, struct place_need *need); /* false: nobody has one of them */
+bool gm_labels_fit(const struct gm *g, const struct gm_component *c, const struct gm_wish *w);
+/* Why the request is refused; what was said first counts. */
+void gm_why(struct gm *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void gm_labels_why(struct gm *g, u8 kind, const struct gm_wish *w); /* says which label nobody has */
+const char *gm_kind_name(u8 kind);
+
+/* usage.c: who uses what, from the lists of processes in beats. */
+s32 gm_use_take(struct gm *g, struct gm_component *c, const void *procs, u32 n); /* struct proc_report; -ENOMEM: as it was */
+void gm_use_drop(struct gm *g, struct gm_component *c); /* nothing runs there any more */
+const struct gm_use *gm_use_of(const struct gm_component *c, u32 vnode); /* NULL: none of its processes */
 void gm_place_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 void gm_vnode_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m);
 
@@ -172,7 +217,7 @@ void gm_metrics(void *self, struct metrics *m);
 /* chain.c: pairs of memory nodes. */
 int gm_chains_load(struct gm *g);
 /* A chain whose owner is m, for a new program. NULL with *why: -ENODEV, there is no second node. */
-struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, s32 *why);
+struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, s32 *why);
 void gm_chain_fill(struct gm *g, const struct gm_chain *ch, struct chain_info *info);
 /* A start of a memory node is over: standbys of it that hold all become owners. */
 void gm_chains_gone(struct gm *g, const char *node, u64 incarnation);
@@ -182,7 +227,7 @@ bool gm_chain_degraded(const struct gm *g, const struct gm_component *c); /* it 
 void gm_chain_msg(struct gm *g, conn_id c, const struct msg *m);
 void gm_move_msg(struct gm *g, conn_id c, const struct msg *m);
 /* gmm.c: a node for the standby of what `owner` serves. */
-struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, u64 bytes, s32 *why); /* … so much of it */
+struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, u32 vnode, u64 bytes, s32 *why); /* … so much of it */
 
 /* status.c */
 void gm_status_msg(struct gm *g, conn_id c, const struct msg *m);

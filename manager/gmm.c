@@ -17,30 +17,68 @@ static u64 promised(const struct gm_component *c)
 	return MAX(c->committed_bytes, c->used_bytes) + c->handed_bytes + c->placed * GM_HOME_GUESS;
 }
 
-static void measure(const struct gm_component *c, struct place_candidate *cand)
+static void measure(const struct gm *g, const struct gm_component *c, struct place_candidate *cand)
 {
 	cand->total = c->s.total_bytes;
 	cand->used = promised(c);
 	cand->count = c->spaces + c->placed;
 	cand->load = c->load + (u32)(c->handed_bytes / MIB); /* what was just given will be used */
+	cand->room_said = !c->s.total_bytes || c->committed_bytes < c->s.total_bytes; /* it has not promised all it has, by its own word */
 }
 
-struct gm_component *gmm_place(struct gm *g, s32 *why)
+static void say_full(struct gm *g)
 {
-	return gm_pick(g, KIND_MEMORY, g->cfg.gmm, GM_HOME_GUESS, NULL, measure, why);
+	const struct gm_kind *k = &g->kind[KIND_MEMORY];
+	u64 promises = 0, total = 0;
+	u32 n = 0;
+	for (u32 i = 0; i < k->n; i++) {
+		const struct gm_component *c = &g->comps[k->cand[i].index];
+		if (!gm_placeable(g, c))
+			continue;
+		n++;
+		promises += c->committed_bytes;
+		total += c->s.total_bytes;
+	}
+	gm_why(g, "no memory node has any left: the %u that are up promise %llu of their %llu MiB", n, (unsigned long long)(promises / MIB),
+	       (unsigned long long)(total / MIB));
 }
+
+struct gm_component *gmm_place(struct gm *g, const struct gm_vnode *v, bool sure, s32 *why)
+{
+	struct gm_wish w = {.need = GM_HOME_GUESS, .room_said = 1, .labels = {v ? v->s.spec.on[KIND_MEMORY - 1] : NULL}};
+	struct gm_component *c = gm_pick(g, KIND_MEMORY, g->cfg.gmm, &w, measure, why);
+	if (c || *why == -WIRE_WAIT)
+		return c;
+	w.room_said = 0;
+	c = gm_pick(g, KIND_MEMORY, g->cfg.gmm, &w, measure, why);
+	if (!c || sure) /* the node itself says that it is full */
+		return c;
+	*why = -EAGAIN;
+	say_full(g);
+	return NULL;
+}
+
+/* Where a second copy may go. */
+struct elsewhere {
+	const struct gm_component *owner;
+	bool any_host;
+};
 
 static bool no_standby(const struct gm_component *c, const void *arg)
 {
-	const struct gm_component *owner = arg;
-
-	return c->silent || wire_same_node(c->s.name, owner->s.name);
+	const struct elsewhere *e = arg;
+	return c->silent || wire_same_node(c->s.name, e->owner->s.name) || (!e->any_host && c->host == e->owner->host);
 }
 
-struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, u64 bytes, s32 *why)
+/* On another host than the owner, where there is one. */
+struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, u32 vnode, u64 bytes, s32 *why)
 {
-	struct gm_filter filter = {no_standby, owner};
-	struct gm_component *c = gm_pick(g, KIND_MEMORY, g->cfg.gmm, MAX(bytes, (u64)GM_HOME_GUESS), &filter, measure, why);
+	struct elsewhere e = {.owner = owner};
+	struct gm_wish w = {.need = MAX(bytes, (u64)GM_HOME_GUESS), .labels = {gsm_memory_labels(g, vnode)}, .out = no_standby, .arg = &e};
+	struct gm_component *c = gm_pick(g, KIND_MEMORY, g->cfg.gmm, &w, measure, why);
+	e.any_host = true;
+	if (!c)
+		c = gm_pick(g, KIND_MEMORY, g->cfg.gmm, &w, measure, why);
 
 	if (c && bytes) {
 		c->handed_bytes += bytes;
@@ -63,10 +101,11 @@ static bool avoided(const struct gm_component *c, const void *arg)
 
 static struct gm_component *pick_region(struct gm *g, const struct gm_regions_req *req, s32 *why)
 {
-	struct gm_filter filter = {avoided, req};
-	struct gm_component *c = gm_pick(g, KIND_MEMORY, g->cfg.gmm, req->bytes, &filter, measure, why);
+	struct gm_wish w = {.need = req->bytes, .labels = {gsm_memory_labels(g, req->vnode)}, .out = avoided, .arg = req};
+	struct gm_component *c = gm_pick(g, KIND_MEMORY, g->cfg.gmm, &w, measure, why);
 
-	return c ? c : gm_pick(g, KIND_MEMORY, g->cfg.gmm, req->bytes, NULL, measure, why);
+	w.out = NULL;
+	return c ? c : gm_pick(g, KIND_MEMORY, g->cfg.gmm, &w, measure, why);
 }
 
 bool gmm_regions_msg(struct gm *g, conn_id conn, const struct msg *m)

@@ -63,6 +63,13 @@ static bool set_replicas(void *self, const char *text)
 	return !strcmp(text, "0") || !strcmp(text, "1");
 }
 
+static bool set_overcommit(void *self, const char *text)
+{
+	struct gm_config *cfg = self;
+	cfg->overcommit = 0;
+	return !strcmp(text, "0") || set_ms(&cfg->overcommit, text, 1, 100000);
+}
+
 static const char *store_url; /* --store; NULL: SQLite in --data */
 
 static bool set_store(void *self, const char *text)
@@ -88,6 +95,7 @@ static const struct daemon_option own_options[] = {
 	{"--region", "SIZE", "of a vRegion, a power of two from 2M (default: a sixteenth of the smallest memory node, at most 1G)", set_region},
 	{"--replicas", "K", "second copies of the memory of every program: 0 (default) or 1", set_replicas},
 	{"--gsm", "POLICY", "placing of new vNodes", set_gsm},
+	{"--overcommit", "N", "processes that may want each core of a processor node before it gets no new program; 0: any number (default)", set_overcommit},
 };
 
 static int check(const struct daemon_opts *o, const struct gm_config *cfg)

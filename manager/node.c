@@ -12,7 +12,7 @@ static bool in_use(const struct gm *g, const struct gm_component *c)
 {
 	if (c->s.kind == KIND_STORAGE)
 		for (u32 i = 0; i < g->nvnodes; i++)
-			if (!strcmp(g->vnodes[i].spec.storage, c->s.name))
+			if (!strcmp(g->vnodes[i].s.spec.storage, c->s.name))
 				return true;
 	if (gm_state(g, c) == COMP_DOWN)
 		return false;

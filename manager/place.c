@@ -5,19 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void refresh(struct gm *g, struct place_candidate *cand, void (*measure)(const struct gm_component *c, struct place_candidate *cand))
+#include "rpc/labels.h"
+
+static void refresh(struct gm *g, struct place_candidate *cand, gm_measure *measure)
 {
 	const struct gm_component *c = &g->comps[cand->index];
-	*cand = (struct place_candidate){.index = cand->index, .out = !gm_placeable(g, c)};
-	measure(c, cand);
+	*cand = (struct place_candidate){.index = cand->index, .down = !gm_placeable(g, c), .host = c->host, .labels = c->has};
+	measure(g, c, cand);
 }
 
-/* Leaves out what the filter does; undone by refreshing. */
-static void filter_out(struct gm *g, struct gm_kind *k, const struct gm_filter *filter)
+/* Leaves out what the filter does, until the next match. */
+static void filter_out(struct gm *g, struct gm_kind *k, const struct gm_wish *w)
 {
 	for (u32 i = 0; i < k->n; i++)
-		if (!k->cand[i].out && filter->out(&g->comps[k->cand[i].index], filter->arg))
-			k->cand[i].out = k->cand[i].stale = true;
+		if (!k->cand[i].out && w->out(&g->comps[k->cand[i].index], w->arg))
+			k->cand[i].out = true;
 }
 
 static bool any_presumed(const struct gm *g, u8 kind)
@@ -28,19 +30,24 @@ static bool any_presumed(const struct gm *g, u8 kind)
 	return false;
 }
 
-struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u64 need,
-			     const struct gm_filter *filter, void (*measure)(const struct gm_component *c, struct place_candidate *cand),
-			     s32 *why)
+struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, const struct gm_wish *w, gm_measure *measure, s32 *why)
 {
 	struct gm_kind *k = &g->kind[kind];
+	struct place_need need;
+	bool known = gm_labels_need(g, w, &need);
 	for (u32 i = 0; i < k->n; i++)
 		if (k->cand[i].stale)
 			refresh(g, &k->cand[i], measure);
-	if (filter)
-		filter_out(g, k, filter);
-	int choice = place_pick(policy, k->cand, k->n, need, &g->turn[kind]);
+	need.room = w->room;
+	need.room_said = w->room_said;
+	place_match(k->cand, k->n, &need);
+	if (known && w->out)
+		filter_out(g, k, w);
+	int choice = known ? place_pick(policy, k->cand, k->n, w->need, &g->turn[kind]) : -1;
 	if (choice < 0) {
 		*why = any_presumed(g, kind) ? -WIRE_WAIT : -EHOSTDOWN;
+		if (!known || need.any)
+			gm_labels_why(g, kind, w);
 		return NULL;
 	}
 	return &g->comps[k->cand[choice].index];
@@ -48,17 +55,18 @@ struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, u6
 
 static s32 check_place(const struct gm_place_req *req)
 {
-	if (!gm_name_ok(req->vnode, true) || !gm_name_ok(req->node, true))
+	if (!gm_name_ok(req->vnode, true) || !gm_name_ok(req->node, true) || !labels_ok(req->on))
 		return -EINVAL;
 	return req->replicas > 1 ? -EOPNOTSUPP : 0;
 }
 
 /* A program is placed by two requests: the command line asks for a processor node, and that pd then asks for the home. Each choice counts
  * once, in the request that it is made for; the rest of a reply is only a preview. */
-static void count_choices(struct gm *g, u8 role, const u32 turn[5], struct gm_component *p, struct gm_component *m)
+static void count_choices(struct gm *g, u8 role, const u32 turn[5], u64 excache_bytes, struct gm_component *p, struct gm_component *m)
 {
 	if (role == ROLE_ADMIN) {
 		p->placed++;
+		p->placed_bytes += excache_bytes;
 		gm_touch(g, p);
 		g->turn[KIND_MEMORY] = turn[KIND_MEMORY];
 	} else {
@@ -68,10 +76,10 @@ static void count_choices(struct gm *g, u8 role, const u32 turn[5], struct gm_co
 	}
 }
 
-static s32 place_chain(struct gm *g, const struct gm_component *m, struct gm_place_rep *rep)
+static s32 place_chain(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, struct gm_place_rep *rep)
 {
 	s32 why = 0;
-	const struct gm_chain *ch = gm_chain_place(g, m, &why);
+	const struct gm_chain *ch = gm_chain_place(g, m, v, &why);
 	if (!ch)
 		return why;
 	gm_chain_fill(g, ch, &rep->chain);
@@ -83,18 +91,20 @@ static s32 place_chain(struct gm *g, const struct gm_component *m, struct gm_pla
 static s32 place(struct gm *g, u8 role, const struct gm_place_req *req, struct gm_place_rep *rep)
 {
 	u32 turn[ARRAY_SIZE(g->turn)];
-	s32 why = 0, status = check_place(req);
+	s32 why = 0, no_vnode, status = check_place(req);
 	if (status)
 		return status;
 	memcpy(turn, g->turn, sizeof(turn));
-	struct gm_component *p = gpm_place(g, req->node, &why), *m, *s = NULL;
+	struct gm_vnode *v = gsm_vnode(g, req->vnode, true, &no_vnode);
+	struct gpm_wish wish = {.node = req->node, .on = req->on, .v = v, .excache_bytes = req->excache_bytes, .sure = role != ROLE_ADMIN};
+	struct gm_component *p = gpm_place(g, &wish, &why), *m, *s = NULL;
 	status = p ? 0 : why;
-	m = gmm_place(g, &why);
+	m = status == -EAGAIN ? NULL : gmm_place(g, v, role != ROLE_ADMIN, &why);
 	if (!m && !status)
 		status = why;
-	struct stored_vnode *v = gsm_vnode(g, req->vnode, true, &why);
-	if (v && v->spec.memory_bytes && gsm_vnode_use(g, v->id).memory_bytes >= v->spec.memory_bytes && !status)
+	if (v && v->s.spec.memory_bytes && v->use.memory_bytes >= v->s.spec.memory_bytes && !status)
 		status = -EDQUOT;
+	why = no_vnode;
 	if (v)
 		s = gsm_storage_of(g, v, &why);
 	if (!s && !status)
@@ -103,13 +113,14 @@ static s32 place(struct gm *g, u8 role, const struct gm_place_req *req, struct g
 		gm_ref(&rep->processor, p);
 	if (m)
 		gm_ref(&rep->memory, m);
-	if (m && !status && role != ROLE_ADMIN && (req->replicas || v->spec.replicas || g->cfg.replicas))
-		status = place_chain(g, m, rep);
+	if (m && !status && role != ROLE_ADMIN && (req->replicas || v->s.spec.replicas || g->cfg.replicas))
+		status = place_chain(g, m, v, rep);
 	if (s)
 		gm_ref(&rep->storage, s);
-	rep->vnode_id = v ? v->id : 0;
+	rep->vnode_id = v ? v->s.id : 0;
+	memcpy(rep->why, g->why, sizeof(rep->why));
 	if (!status)
-		count_choices(g, role, turn, p, m);
+		count_choices(g, role, turn, gpm_excache(&wish), p, m);
 	return status;
 }
 
@@ -134,7 +145,7 @@ void gm_node_msg(struct gm *g, conn_id conn, const struct msg *m)
 	(void)node_reply(g->env, conn, &m->hdr, status, &ref, sizeof(ref), NULL, 0);
 }
 
-static struct stored_vnode *vnode_wanted(struct gm *g, const struct gm_vnode_req *req, s32 *status)
+static struct gm_vnode *vnode_wanted(struct gm *g, const struct gm_vnode_req *req, s32 *status)
 {
 	*status = -EINVAL;
 	if (!gm_name_ok(req->name, true))
@@ -178,11 +189,12 @@ void gm_vnode_msg(struct gm *g, const struct gm_conn *conn, const struct msg *m)
 	struct gm_vnode_rep rep = {0};
 	s32 status;
 	memcpy(&req, m->fixed, sizeof(req));
-	struct stored_vnode *v = vnode_wanted(g, &req, &status);
+	struct gm_vnode *v = vnode_wanted(g, &req, &status);
+	memcpy(rep.why, g->why, sizeof(rep.why));
 	if (v) {
 		struct gm_component *s = gsm_storage_of(g, v, &status);
-		rep.id = v->id;
-		rep.spec = v->spec;
+		rep.id = v->s.id;
+		rep.spec = v->s.spec;
 		if (s) {
 			gm_ref(&rep.storage, s);
 			status = seat_of(g, conn, &rep.seat);

@@ -71,6 +71,22 @@ static int round_robin(const struct place_candidate *cands, u32 n, u64 need, u32
 	return -1;
 }
 
+bool place_fits(const struct place_candidate *c, const struct place_need *need)
+{
+	u64 lacks = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(need->labels.word); i++)
+		lacks |= need->labels.word[i] & ~c->labels.word[i];
+	return !lacks && (!need->host || need->host == c->host);
+}
+
+void place_match(struct place_candidate *cands, u32 n, const struct place_need *need)
+{
+	for (u32 i = 0; i < n; i++) {
+		struct place_candidate *c = &cands[i];
+		c->out = c->down || c->room < need->room || c->room_said < need->room_said || (need->any && !place_fits(c, need));
+	}
+}
+
 int place_pick(enum place_policy policy, const struct place_candidate *cands, u32 n, u64 need, u32 *turn)
 {
 	int choice = -1;

@@ -13,14 +13,38 @@ enum place_policy {
 	PLACE_POLICIES,
 };
 
+#define PLACE_LABELS 256u /* different ones in a cluster */
+struct label_set {
+	u64 word[PLACE_LABELS / 64];
+};
+static inline void label_add(struct label_set *s, u32 bit)
+{
+	s->word[bit / 64] |= 1ull << bit % 64;
+}
+
 struct place_candidate {
 	u32 index;  /* the caller's */
-	bool out;   /* not to be chosen */
+	bool down;  /* nothing is put on it now, whoever asks */
+	bool out;   /* not to be chosen: place_match says so */
 	bool stale; /* the caller's */
 	u64 used, total; /* in one unit; used may exceed total */
 	u32 load;        /* requests lately */
 	u32 count;       /* things on it */
+	u64 room, room_said; /* of what runs out beside that: less than is needed there, it is out. Said: as it reported last */
+	u64 host;	     /* a hash of where it stands */
+	struct label_set labels;
 };
+
+struct place_need { /* what one must have to be a candidate at all */
+	u64 room, room_said;
+	u64 host; /* 0: anywhere */
+	bool any; /* labels or a host are asked for */
+	struct label_set labels;
+};
+/* Labels and host are as needed. */
+bool place_fits(const struct place_candidate *c, const struct place_need *need);
+/* Before the policy looks: those that are down or lack something are out, the others are not. */
+void place_match(struct place_candidate *cands, u32 n, const struct place_need *need);
 
 /* Returns the position in cands (not .index) of the choice, or -1 when there is none but those that are out. need: what the next one is expected to take.
  * turn: the caller's counter for round robin. Ties go to the first. Only those with room for need are

@@ -3,21 +3,14 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *kind_name(u8 kind)
+const char *gm_kind_name(u8 kind)
 {
-	switch (kind) {
-	case KIND_PROCESSOR:
-		return "processor";
-	case KIND_MEMORY:
-		return "memory";
-	case KIND_STORAGE:
-		return "storage";
-	default:
-		return "manager";
-	}
+	static const char *const names[] = {"", "processor", "memory", "storage", "manager"};
+	return names[kind];
 }
 
 static const char *state_name(u32 state)
@@ -44,13 +37,12 @@ static json_t *peer_text(const char *text, size_t room)
 	return json_stringn(clean, len);
 }
 
-static json_t *component(const struct gm *g, const struct gm_component *c)
+static json_t *component(const struct gm_component *c, const char *state, u64 age_ms)
 {
-	u64 heard = c->heard_ns ? c->heard_ns : g->start_ns;
-	json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "kind", kind_name(c->s.kind), "id", c->s.name, "pid",
-			      (json_int_t)c->s.host_pid, "address", c->s.addr, "state", state_name(gm_state(g, c)), "used_bytes",
+	json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "kind", gm_kind_name(c->s.kind), "id", c->s.name, "pid",
+			      (json_int_t)c->s.host_pid, "address", c->s.addr, "state", state, "used_bytes",
 			      (json_int_t)c->used_bytes, "total_bytes", (json_int_t)c->s.total_bytes, "heartbeat_age_ms",
-			      (json_int_t)((gm_now(g) - heard) / NSEC_PER_MSEC), "channels", (json_int_t)c->channels, "spaces",
+			      (json_int_t)age_ms, "channels", (json_int_t)c->channels, "spaces",
 			      (json_int_t)c->spaces, "open_files", (json_int_t)c->files);
 	const struct gm_figures *f = &c->figures;
 	json_t *figures = json_pack("{s:I, s:I, s:I, s:I, s:I}", "bytes_in", (json_int_t)f->bytes_in, "bytes_out", (json_int_t)f->bytes_out, "misses",
@@ -60,50 +52,67 @@ static json_t *component(const struct gm *g, const struct gm_component *c)
 	json_decref(figures);
 	json_object_set_new(o, "store", json_string(store_word(c->store)));
 	json_object_set_new(o, "store_bytes", json_integer((json_int_t)c->store_bytes));
+	json_object_set_new(o, "labels", json_string(c->labels));
+	json_object_set_new(o, "promised_bytes", json_integer((json_int_t)c->committed_bytes));
 	return o;
+}
+
+/* A manager by itself. */
+static json_t *manager(const struct gm_config *cfg, const char *state)
+{
+	struct gm_component self = {.s.kind = KIND_MANAGER, .s.host_pid = cfg->host_pid};
+	snprintf(self.s.name, sizeof(self.s.name), "%s", cfg->name);
+	snprintf(self.s.addr, sizeof(self.s.addr), "%s", cfg->addr);
+	return component(&self, state, 0);
+}
+
+char *gm_standby_text(const struct gm_config *cfg)
+{
+	json_t *o = manager(cfg, "standby");
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	json_decref(o);
+	return text;
 }
 
 static json_t *components(const struct gm *g, const u32 *order)
 {
 	json_t *list = json_array();
-	/* itself: presumed up, rightly */
-	struct gm_component self = {
-		.s.kind = KIND_MANAGER, .s.host_pid = g->cfg.host_pid, .life = GM_PRESUMED, .heard_ns = gm_now(g)};
-	memcpy(self.s.name, g->name, sizeof(self.s.name));
-	memcpy(self.s.addr, g->addr, sizeof(self.s.addr));
-	json_array_append_new(list, component(g, &self));
-	for (u32 i = 0; order && i < g->ncomps; i++)
-		json_array_append_new(list, component(g, &g->comps[order[i]]));
+	json_array_append_new(list, manager(&g->cfg, "up"));
+	for (u32 i = 0; order && i < g->ncomps; i++) {
+		const struct gm_component *c = &g->comps[order[i]];
+		u64 heard = c->heard_ns ? c->heard_ns : g->start_ns;
+		json_array_append_new(list, component(c, state_name(gm_state(g, c)), (gm_now(g) - heard) / NSEC_PER_MSEC));
+	}
 	return list;
 }
 
-static json_t *vnode(const struct gm *g, const struct stored_vnode *v)
+static json_t *labels(const struct vnode_spec *spec)
 {
-	const struct vnode_spec *spec = &v->spec;
-	struct vnode_use use = gsm_vnode_use(g, v->id);
-	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:I, s:I, s:I}", "name", v->name, "id", (json_int_t)v->id, "ip",
+	return json_pack("{s:s, s:s, s:s}", "processor", spec->on[0], "memory", spec->on[1], "storage", spec->on[2]);
+}
+
+static json_t *vnode(const struct gm_vnode *v)
+{
+	const struct vnode_spec *spec = &v->s.spec;
+	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:I, s:I, s:I, s:o}", "name", v->s.name, "id", (json_int_t)v->s.id, "ip",
 			 spec->ip, "storage", spec->storage, "image", spec->image, "memory_bytes", (json_int_t)spec->memory_bytes,
 			 "excache_bytes", (json_int_t)spec->excache_bytes, "cpus", (int)spec->cpus, "replicas", (int)spec->replicas,
-			 "network", spec->own_net ? "own" : "host", "processes", (json_int_t)use.processes, "used_bytes",
-			 (json_int_t)use.memory_bytes, "storage_quota_bytes", (json_int_t)(spec->storage_mib * MIB));
+			 "network", spec->own_net ? "own" : "host", "processes", (json_int_t)v->use.processes, "used_bytes",
+			 (json_int_t)v->use.memory_bytes, "storage_quota_bytes", (json_int_t)(spec->storage_mib * MIB), "labels", labels(spec));
 }
 
 static json_t *vnodes(const struct gm *g)
 {
 	json_t *list = json_array();
-	for (u32 i = 0; i < g->nvnodes; i++) {
-		const struct stored_vnode *v = &g->vnodes[i];
-		json_array_append_new(list, vnode(g, v));
-	}
+	for (u32 i = 0; i < g->nvnodes; i++)
+		json_array_append_new(list, vnode(&g->vnodes[i]));
 	return list;
 }
 
 static const char *vnode_name(const struct gm *g, u32 id)
 {
-	for (u32 i = 0; i < g->nvnodes; i++)
-		if (g->vnodes[i].id == id)
-			return g->vnodes[i].name;
-	return "";
+	const struct gm_vnode *v = gsm_by_id(g, id);
+	return v ? v->s.name : "";
 }
 
 static json_t *process(const struct gm *g, const struct gm_component *c, const struct proc_report *p)

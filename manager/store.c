@@ -64,6 +64,11 @@ int gm_store_put_chain(struct gm_store *s, struct stored_chain *c)
 	return s->ops->put_chain(s, c);
 }
 
+int gm_store_drop_chain(struct gm_store *s, u32 id)
+{
+	return s->ops->drop_chain(s, id);
+}
+
 int gm_store_drop_chains(struct gm_store *s)
 {
 	return s->ops->drop_chains(s);

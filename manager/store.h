@@ -33,6 +33,7 @@ struct stored_vnode {
 
 struct stored_chain { /* struct chain_info without addresses */
 	u32 id, epoch, flags;
+	u32 vnode; /* whose alone it is, since its memory may not be on every node; 0: everybody's */
 	u64 owner_incarnation, standby_incarnation;
 	char owner[WIRE_NAME_MAX], standby[WIRE_NAME_MAX];
 };
@@ -61,6 +62,7 @@ u32 gm_store_next_epoch(struct gm_store *s, const char *owner);
 
 /* Writes a chain down; id 0: a new one, which gets its number. */
 int gm_store_put_chain(struct gm_store *s, struct stored_chain *c);
+int gm_store_drop_chain(struct gm_store *s, u32 id);
 int gm_store_drop_chains(struct gm_store *s); /* all; their numbers are not used again */
 int gm_store_each_chain(struct gm_store *s, void (*each)(void *arg, const struct stored_chain *c), void *arg);
 
@@ -86,6 +88,7 @@ struct gm_store_ops {
 	s64 (*seat)(struct gm_store *s, const char *processor);
 	u32 (*next_epoch)(struct gm_store *s, const char *owner);
 	int (*put_chain)(struct gm_store *s, struct stored_chain *c);
+	int (*drop_chain)(struct gm_store *s, u32 id);
 	int (*drop_chains)(struct gm_store *s);
 	int (*each_chain)(struct gm_store *s, void (*each)(void *arg, const struct stored_chain *c), void *arg);
 	int (*each_component)(struct gm_store *s, void (*each)(void *arg, const struct stored_component *c), void *arg);

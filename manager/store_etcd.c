@@ -247,10 +247,10 @@ static int s_add_vnode(struct gm_store *s, struct stored_vnode *v)
 	if (!v->spec.ip[0])
 		gm_store_default_ip(v);
 	return put(of(s), key_of_number(key, "vnode", v->id),
-		   json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "id", (json_int_t)v->id, "name", v->name, "ip", p->ip, "storage",
+		   json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s}", "id", (json_int_t)v->id, "name", v->name, "ip", p->ip, "storage",
 			     p->storage, "image", p->image, "memory", (json_int_t)p->memory_bytes, "excache", (json_int_t)p->excache_bytes, "cpus",
 			     (json_int_t)p->cpus, "replicas", (json_int_t)p->replicas, "own_net", (json_int_t)p->own_net, "storage_mib",
-			     (json_int_t)p->storage_mib));
+			     (json_int_t)p->storage_mib, "on_p", p->on[0], "on_m", p->on[1], "on_s", p->on[2]));
 }
 
 static int s_drop_vnode(struct gm_store *s, u32 id)
@@ -283,9 +283,15 @@ static int s_put_chain(struct gm_store *s, struct stored_chain *c)
 	if (!c->id)
 		return -EIO;
 	return put(of(s), key_of_number(key, "chain", c->id),
-		   json_pack("{s:I, s:I, s:I, s:s, s:I, s:s, s:I}", "id", (json_int_t)c->id, "epoch", (json_int_t)c->epoch, "flags", (json_int_t)c->flags,
+		   json_pack("{s:I, s:I, s:I, s:s, s:I, s:s, s:I, s:I}", "id", (json_int_t)c->id, "epoch", (json_int_t)c->epoch, "flags", (json_int_t)c->flags,
 			     "owner", c->owner, "owner_incarnation", (json_int_t)c->owner_incarnation, "standby", c->standby, "standby_incarnation",
-			     (json_int_t)c->standby_incarnation));
+			     (json_int_t)c->standby_incarnation, "vnode", (json_int_t)c->vnode));
+}
+
+static int s_drop_chain(struct gm_store *s, u32 id)
+{
+	char key[128];
+	return drop(of(s), key_of_number(key, "chain", id));
 }
 
 static int s_drop_chains(struct gm_store *s)
@@ -334,6 +340,7 @@ static void one_chain(struct etcd_store *s, const json_t *v, void *arg)
 		.id = (u32)num(v, "id"),
 		.epoch = (u32)num(v, "epoch"),
 		.flags = (u32)num(v, "flags"),
+		.vnode = (u32)num(v, "vnode"),
 		.owner_incarnation = num(v, "owner_incarnation"),
 		.standby_incarnation = num(v, "standby_incarnation"),
 	};
@@ -365,6 +372,9 @@ static void one_vnode(struct etcd_store *s, const json_t *v, void *arg)
 	text(v, "ip", n.spec.ip, sizeof(n.spec.ip));
 	text(v, "storage", n.spec.storage, sizeof(n.spec.storage));
 	text(v, "image", n.spec.image, sizeof(n.spec.image));
+	text(v, "on_p", n.spec.on[0], sizeof(n.spec.on[0]));
+	text(v, "on_m", n.spec.on[1], sizeof(n.spec.on[1]));
+	text(v, "on_s", n.spec.on[2], sizeof(n.spec.on[2]));
 	call->vnode(call->arg, &n);
 }
 
@@ -391,6 +401,7 @@ static const struct gm_store_ops etcd_ops = {
 	.seat = s_seat,
 	.next_epoch = s_next_epoch,
 	.put_chain = s_put_chain,
+	.drop_chain = s_drop_chain,
 	.drop_chains = s_drop_chains,
 	.each_chain = s_each_chain,
 	.each_component = s_each_component,

@@ -28,10 +28,13 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS vnode_spec(id INTEGER PRIMARY KEY REFERENCES vnode(id) ON DELETE CASCADE, memory INTEGER NOT NULL,"
 	" excache INTEGER NOT NULL, cpus INTEGER NOT NULL, replicas INTEGER NOT NULL, own_net INTEGER NOT NULL, image TEXT NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS vnode_quota(id INTEGER PRIMARY KEY REFERENCES vnode(id) ON DELETE CASCADE, storage_mib INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS vnode_label(id INTEGER NOT NULL REFERENCES vnode(id) ON DELETE CASCADE, kind INTEGER NOT NULL,"
+	" labels TEXT NOT NULL, PRIMARY KEY(id, kind));"
 	"CREATE TABLE IF NOT EXISTS seat(processor TEXT PRIMARY KEY, seat INTEGER UNIQUE NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS chain(owner TEXT PRIMARY KEY, standby TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS pair(id INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL, flags INTEGER NOT NULL, owner TEXT NOT NULL,"
 	" owner_incarnation INTEGER NOT NULL, standby TEXT NOT NULL, standby_incarnation INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS pair_vnode(id INTEGER PRIMARY KEY REFERENCES pair(id) ON DELETE CASCADE, vnode INTEGER NOT NULL);"
 	"INSERT OR IGNORE INTO meta VALUES('term', 0), ('next_asid', 1), ('next_vnode', 1), ('schema', 1);"
 	"COMMIT;";
 
@@ -141,6 +144,21 @@ static int s_drop_components(struct gm_store *s)
 	return exec(s, "DELETE FROM component");
 }
 
+static int insert_labels(struct gm_store *s, const struct stored_vnode *v)
+{
+	int rc = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(v->spec.on) && !rc; i++) {
+		if (!v->spec.on[i][0])
+			continue;
+		sqlite3_stmt *st = prepare(s, "INSERT INTO vnode_label VALUES(?,?,?)");
+		bind_u64(st, 1, v->id);
+		bind_u64(st, 2, i + 1);
+		bind_text(st, 3, v->spec.on[i]);
+		rc = run(st);
+	}
+	return rc;
+}
+
 static int insert_vnode(struct gm_store *s, const struct stored_vnode *v)
 {
 	sqlite3_stmt *st = prepare(s, "INSERT INTO vnode VALUES(?,?,?,?)");
@@ -160,6 +178,8 @@ static int insert_vnode(struct gm_store *s, const struct stored_vnode *v)
 	bind_u64(st, 6, v->spec.own_net);
 	bind_text(st, 7, v->spec.image);
 	rc = run(st);
+	if (!rc)
+		rc = insert_labels(s, v);
 	if (rc || !v->spec.storage_mib)
 		return rc;
 	st = prepare(s, "INSERT INTO vnode_quota VALUES(?,?)");
@@ -213,9 +233,8 @@ static u32 s_next_epoch(struct gm_store *s, const char *owner)
 	return number(st, &epoch) ? (u32)epoch : 0;
 }
 
-static int s_put_chain(struct gm_store *s, struct stored_chain *c)
+static bool put_pair(struct gm_store *s, const struct stored_chain *c, u64 *id)
 {
-	u64 id = 0;
 	sqlite3_stmt *st = prepare(s, "INSERT OR REPLACE INTO pair VALUES(nullif(?, 0),?,?,?,?,?,?) RETURNING id");
 	bind_u64(st, 1, c->id);
 	bind_u64(st, 2, c->epoch);
@@ -224,10 +243,34 @@ static int s_put_chain(struct gm_store *s, struct stored_chain *c)
 	bind_u64(st, 5, c->owner_incarnation);
 	bind_text(st, 6, c->standby);
 	bind_u64(st, 7, c->standby_incarnation);
-	if (!number(st, &id))
+	return number(st, id);
+}
+
+static int s_put_chain(struct gm_store *s, struct stored_chain *c)
+{
+	u64 id = 0;
+	if (c->vnode && exec(s, "BEGIN IMMEDIATE"))
+		return -EIO;
+	bool ok = put_pair(s, c, &id);
+	if (c->vnode && ok) { /* replacing a pair took its vNode along */
+		sqlite3_stmt *st = prepare(s, "INSERT OR REPLACE INTO pair_vnode VALUES(?,?)");
+		bind_u64(st, 1, id);
+		bind_u64(st, 2, c->vnode);
+		ok = !run(st) && !exec(s, "COMMIT");
+	}
+	if (c->vnode && !ok)
+		(void)exec(s, "ROLLBACK");
+	if (!ok)
 		return -EIO;
 	c->id = (u32)id;
 	return 0;
+}
+
+static int s_drop_chain(struct gm_store *s, u32 id)
+{
+	sqlite3_stmt *st = prepare(s, "DELETE FROM pair WHERE id=?");
+	bind_u64(st, 1, id);
+	return run(st);
 }
 
 static void column_text(sqlite3_stmt *st, int i, char *to, size_t room)
@@ -264,7 +307,8 @@ static int s_each_component(struct gm_store *s, void (*each)(void *arg, const st
 static int s_each_chain(struct gm_store *s, void (*each)(void *arg, const struct stored_chain *c), void *arg)
 {
 	int rc;
-	sqlite3_stmt *st = prepare(s, "SELECT id, epoch, flags, owner_incarnation, standby_incarnation, owner, standby FROM pair ORDER BY id");
+	sqlite3_stmt *st = prepare(s, "SELECT pair.id, epoch, flags, owner_incarnation, standby_incarnation, owner, standby, coalesce(vnode, 0) FROM pair"
+				      " LEFT JOIN pair_vnode ON pair_vnode.id=pair.id ORDER BY pair.id");
 	if (!st)
 		return -EIO;
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
@@ -274,6 +318,7 @@ static int s_each_chain(struct gm_store *s, void (*each)(void *arg, const struct
 			.flags = (u32)sqlite3_column_int64(st, 2),
 			.owner_incarnation = (u64)sqlite3_column_int64(st, 3),
 			.standby_incarnation = (u64)sqlite3_column_int64(st, 4),
+			.vnode = (u32)sqlite3_column_int64(st, 7),
 		};
 		column_text(st, 5, c.owner, sizeof(c.owner));
 		column_text(st, 6, c.standby, sizeof(c.standby));
@@ -287,8 +332,11 @@ static int s_each_vnode(struct gm_store *s, void (*each)(void *arg, const struct
 {
 	int rc;
 	sqlite3_stmt *st = prepare(s, "SELECT vnode.id, name, ip, storage, coalesce(memory, 0), coalesce(excache, 0), coalesce(cpus, 0),"
-				      " coalesce(replicas, 0), coalesce(own_net, 0), coalesce(image, ''), coalesce(storage_mib, 0) FROM vnode"
-				      " LEFT JOIN vnode_spec ON vnode_spec.id=vnode.id LEFT JOIN vnode_quota ON vnode_quota.id=vnode.id ORDER BY vnode.id");
+				      " coalesce(replicas, 0), coalesce(own_net, 0), coalesce(image, ''), coalesce(storage_mib, 0),"
+				      " coalesce(p.labels, ''), coalesce(m.labels, ''), coalesce(f.labels, '') FROM vnode"
+				      " LEFT JOIN vnode_spec ON vnode_spec.id=vnode.id LEFT JOIN vnode_quota ON vnode_quota.id=vnode.id"
+				      " LEFT JOIN vnode_label p ON p.id=vnode.id AND p.kind=1 LEFT JOIN vnode_label m ON m.id=vnode.id AND m.kind=2"
+				      " LEFT JOIN vnode_label f ON f.id=vnode.id AND f.kind=3 ORDER BY vnode.id");
 	if (!st)
 		return -EIO;
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
@@ -305,6 +353,8 @@ static int s_each_vnode(struct gm_store *s, void (*each)(void *arg, const struct
 		column_text(st, 2, v.spec.ip, sizeof(v.spec.ip));
 		column_text(st, 3, v.spec.storage, sizeof(v.spec.storage));
 		column_text(st, 9, v.spec.image, sizeof(v.spec.image));
+		for (int i = 0; i < (int)ARRAY_SIZE(v.spec.on); i++)
+			column_text(st, 11 + i, v.spec.on[i], sizeof(v.spec.on[i]));
 		each(arg, &v);
 	}
 	sqlite3_finalize(st);
@@ -325,6 +375,7 @@ static const struct gm_store_ops sqlite_ops = {
 	.seat = s_seat,
 	.next_epoch = s_next_epoch,
 	.put_chain = s_put_chain,
+	.drop_chain = s_drop_chain,
 	.drop_chains = s_drop_chains,
 	.each_chain = s_each_chain,
 	.each_component = s_each_component,

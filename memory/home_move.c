@@ -191,6 +191,7 @@ static void ask(struct home_op *op)
 	mv->stage = MOVE_ASK;
 	op->ask.count = 1;
 	op->ask.bytes = mv->charge;
+	op->ask.vnode = op->ms->home->own->create.vnode;
 	op->asking = op->md->gm && mv->tries++ < ASK_TRIES &&
 		     !gm_link_call(op->md->gm, OP_GM_REGIONS, &op->ask, sizeof(op->ask), node_came, op);
 	if (!op->asking)

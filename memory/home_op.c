@@ -303,6 +303,7 @@ static void ask(struct home_op *op)
 	}
 	op->ask.count = MIN(missing, REGIONS_MAX);
 	op->ask.bytes = most;
+	op->ask.vnode = h->own->create.vnode;
 	op->asking = op->md->gm && !gm_link_call(op->md->gm, OP_GM_REGIONS, &op->ask, sizeof(op->ask), regions_came, op);
 	if (op->asking)
 		return;

@@ -505,6 +505,7 @@ static bool start_gm(struct md *md)
 		.kind = KIND_MEMORY,
 		.name = md->cfg.name,
 		.own_addr = md->cfg.own_addr,
+		.labels = md->cfg.labels,
 		.incarnation = md->cfg.incarnation,
 		.total_bytes = page_store_total(md->core.store) * LINE_SIZE,
 		.host_pid = md->cfg.host_pid,

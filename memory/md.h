@@ -10,6 +10,7 @@ struct md_config {
 	const char *name;     /* "m0"; "" lets the manager choose */
 	const char *gm_addr;  /* NULL: no manager */
 	const char *own_addr; /* what is registered */
+	const char *labels;   /* NULL: none */
 	u64 incarnation;
 	u64 memory_bytes;    /* everything pages may take: programs and file cache */
 	u64 cache_bytes;     /* of that, for file pages; 0: an eighth, at most 256 MiB */

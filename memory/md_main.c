@@ -116,6 +116,7 @@ static struct md *make_logic(struct daemon *d, const struct daemon_opts *o, cons
 		.name = o->name,
 		.gm_addr = o->gm,
 		.own_addr = daemon_addr(d),
+		.labels = o->labels,
 		.incarnation = daemon_incarnation(d),
 		.memory_bytes = mine->memory_bytes,
 		.cache_bytes = mine->cache_bytes,

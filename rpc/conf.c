@@ -12,9 +12,10 @@
 
 #include "rpc/daemon.h"
 #include "rpc/gm_link.h"
+#include "rpc/labels.h"
 
 enum conf_section { CONF_CLUSTER, CONF_PROCESSOR, CONF_MEMORY, CONF_STORAGE, CONF_MANAGER, CONF_EVERY }; /* 1..4: enum component_kind */
-enum conf_type { CONF_NAME, CONF_ADDRESS, CONF_PATH, CONF_SIZE, CONF_NUMBER, CONF_WORD, CONF_ADDRESSES, CONF_URL };
+enum conf_type { CONF_NAME, CONF_ADDRESS, CONF_PATH, CONF_SIZE, CONF_NUMBER, CONF_WORD, CONF_ADDRESSES, CONF_URL, CONF_PERCENT, CONF_LABELS };
 
 static const struct conf_row {
 	u8 section, type;
@@ -120,6 +121,20 @@ static bool is_number(const struct conf_row *row, const char *text)
 	return *text >= '0' && *text <= '9' && !*end && !errno && n >= row->min && n <= row->max;
 }
 
+/* "85%" or "85" */
+static bool is_percent(const struct conf_row *row, const char *text)
+{
+	char digits[8];
+	size_t len = strlen(text);
+	if (len && text[len - 1] == '%')
+		len--;
+	if (!len || len >= sizeof(digits))
+		return false;
+	memcpy(digits, text, len);
+	digits[len] = 0;
+	return is_number(row, digits);
+}
+
 static bool is_size(const struct conf_row *row, const char *text)
 {
 	u64 n;
@@ -146,6 +161,12 @@ static bool check_value(struct reader *r, const struct conf_row *row, const char
 	case CONF_NUMBER:
 		return is_number(row, v) || wrong(r, r->line, "%s: '%s' is no number from %llu to %llu", row->key, v,
 						  (unsigned long long)row->min, (unsigned long long)row->max);
+	case CONF_PERCENT:
+		return is_percent(row, v) || wrong(r, r->line, "%s: '%s' is no share from %llu%% to %llu%%", row->key, v, (unsigned long long)row->min,
+						   (unsigned long long)row->max);
+	case CONF_LABELS:
+		return labels_ok(v) || wrong(r, r->line, "%s: '%s' is no list of labels such as ssd,rack=a: without blanks, at most %u characters each", row->key,
+					     v, WIRE_LABEL_MAX - 1);
 	case CONF_WORD:
 		return is_word(v, row->words) || wrong(r, r->line, "%s: '%s' is none of: %s", row->key, v, row->words);
 	}

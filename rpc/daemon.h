@@ -35,6 +35,7 @@ struct daemon_opts {
 	u8 key[32];	  /* from --key FILE */
 	const char *key_path;
 	const char *metrics; /* --metrics ADDR or NULL */
+	const char *labels;  /* --label: with commas between, or NULL */
 	bool have_key;
 	int ready_fd, exit_fd; /* -1: none */
 	u32 log_level;

@@ -14,6 +14,7 @@
 #include "rpc/conf.h"
 #include "rpc/daemon.h"
 #include "rpc/key.h"
+#include "rpc/labels.h"
 
 bool daemon_parse_size(const char *text, u64 *bytes)
 {
@@ -98,6 +99,12 @@ static bool set_metrics(struct common *c, const char *v)
 	return strlen(v) < WIRE_ADDR_MAX;
 }
 
+static bool set_labels(struct common *c, const char *v)
+{
+	c->o->labels = v;
+	return labels_ok(v);
+}
+
 static bool set_open_fd(int *fd, const char *v)
 {
 	long n;
@@ -162,6 +169,7 @@ static bool set_spin(struct common *c, const char *v)
 static const struct {
 	const char *name, *arg, *help;
 	bool (*set)(struct common *c, const char *v);
+	const char *key; /* in lego.conf; NULL: as the option */
 } common_options[] = {
     {"--conf", "FILE", "lego.conf: what is not given here stands there; --name says whose settings are meant", set_conf},
     {"--name", "NAME", "this component's id in the cluster, such as m0", set_name},
@@ -170,6 +178,7 @@ static const struct {
     {"--key", "FILE", "the cluster key: 32 bytes, readable by the owner only", set_key},
     {"--data", "DIR", "where durable state is kept", set_data},
     {"--metrics", "ADDR", "where /metrics and /healthz are served, by HTTP: tcp:host:port or unix:/path", set_metrics},
+    {"--label", "LIST", "labels that placement may ask for, with commas between, such as ssd,rack=a; host=NAME: nodes that fail together", set_labels, "labels"},
     {"--ready-fd", "N", "write 'ready ADDR' there once registered", set_ready_fd},
     {"--exit-fd", "N", "stop at end of file there", set_exit_fd},
     {"--log", "LEVEL", "error, warn, info (default) or debug; on stderr", set_log},
@@ -270,9 +279,9 @@ static bool given(int argc, char **argv, const char *option)
 }
 
 /* The option's setting, unless the command line has it. */
-static const char *setting(const struct common *c, int argc, char **argv, const char *option, u32 *line)
+static const char *setting(const struct common *c, int argc, char **argv, const char *option, const char *key, u32 *line)
 {
-	return given(argc, argv, option) ? NULL : conf_node(c->conf, c->o->kind, c->o->name, option + 2, line);
+	return given(argc, argv, option) ? NULL : conf_node(c->conf, c->o->kind, c->o->name, key ? key : option + 2, line);
 }
 
 static int bad_setting(const struct common *c, u32 line, const char *option, const char *value)
@@ -289,12 +298,12 @@ static int take_settings(struct common *c, const struct daemon_option *own, u32 
 {
 	u32 line = 0;
 	for (u32 i = 0; i < ARRAY_SIZE(common_options); i++) {
-		const char *v = setting(c, argc, argv, common_options[i].name, &line);
+		const char *v = setting(c, argc, argv, common_options[i].name, common_options[i].key, &line);
 		if (v && !common_options[i].set(c, v))
 			return bad_setting(c, line, common_options[i].name, v);
 	}
 	for (u32 i = 0; i < nown; i++) {
-		const char *v = setting(c, argc, argv, own[i].name, &line);
+		const char *v = setting(c, argc, argv, own[i].name, NULL, &line);
 		if (v && !own[i].set(self, v))
 			return bad_setting(c, line, own[i].name, v);
 	}

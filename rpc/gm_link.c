@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -248,6 +249,7 @@ static void send_register(struct gm_link *l)
 	};
 	copy_name(req.name, l->name, sizeof(req.name));
 	copy_name(req.addr, l->own_addr, sizeof(req.addr));
+	copy_name(req.labels, l->cfg.labels ? l->cfg.labels : "", sizeof(req.labels));
 	l->state = LINK_REGISTERING;
 	l->next_ns = UINT64_MAX;
 	if (node_call(l->calls, l->conn, OP_GM_REGISTER, &req, sizeof(req), NULL, 0, 0, registered, l))
@@ -365,6 +367,9 @@ void gm_link_metrics(const struct gm_link *l, struct metrics *m)
 	    {"lego_fetches_total", "Misses that asked a memory node.", (double)b->fetches, true},
 	    {"lego_miss_seconds_total", "Time that misses took.", (double)b->miss_ns / 1e9, true},
 	};
+	char labels[WIRE_LABELS_MAX + 2 * WIRE_NAME_MAX];
+	snprintf(labels, sizeof(labels), "name=\"%s\",labels=\"%s\"", l->name, l->cfg.labels ? l->cfg.labels : "");
+	metric(m, METRIC_GAUGE, "lego_node_info", "Who this is, and the labels that placement may ask for.", labels, 1);
 	for (u32 i = 0; i < ARRAY_SIZE(rows); i++)
 		metric(m, rows[i].counter ? METRIC_COUNTER : METRIC_GAUGE, rows[i].name, rows[i].help, NULL, rows[i].value);
 }

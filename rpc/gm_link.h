@@ -19,6 +19,7 @@ struct gm_link_config {
 	u8 kind;	      /* enum component_kind of the owner */
 	const char *name;     /* wanted id; "" lets the manager choose */
 	const char *own_addr; /* where others dial the owner */
+	const char *labels;   /* NULL: none; stays the caller's */
 	u64 incarnation;
 	u64 total_bytes;
 	u32 host_pid, cores;

@@ -22,6 +22,9 @@
 #define WIRE_NAME_MAX 32u                             /* component, vNode and cluster names, with NUL */
 #define WIRE_SHARD_MARK '.'                           /* m0.1: another thread of the memory node m0 */
 #define WIRE_ADDR_MAX 108u                            /* "unix:/path" or "tcp:host:port", with NUL */
+#define WIRE_LABEL_MAX 32u                            /* one label, "ssd" or "rack=a", with NUL */
+#define WIRE_LABELS_MAX 96u                           /* labels with commas between, with NUL */
+#define WIRE_WHY_MAX 160u                             /* a line for people, with NUL */
 
 enum msg_flags {
 	MSG_REPLY = 1u << 0,
@@ -136,8 +139,9 @@ struct gm_register_req {
 	char name[WIRE_NAME_MAX]; /* wanted id; empty: the manager chooses */
 	char addr[WIRE_ADDR_MAX];
 	u32 pad1;
+	char labels[WIRE_LABELS_MAX]; /* that placement may ask for; host=… says which nodes fail together (else those of one host's address) */
 };
-_Static_assert(sizeof(struct gm_register_req) == 176, "wire");
+_Static_assert(sizeof(struct gm_register_req) == 272, "wire");
 struct gm_register_rep {
 	u64 term;
 	u64 cluster_id;
@@ -164,8 +168,8 @@ struct gm_beat_req {
 	u32 channels; /* open connections of processes */
 	u32 spaces;   /* address spaces: of an md those it holds, of a pd those not yet known to be destroyed */
 	u32 files;    /* of a pd: open files of its vNodes; of an sd: removed ones it keeps because they are open */
-	u32 load;            /* a memory node: requests served since the last beat */
-	u64 committed_bytes; /* a memory node: promised to address spaces, written or not; 0 elsewhere */
+	u32 load;            /* a memory node: requests served since the last beat; a pd: its host's runnable threads, in hundredths */
+	u64 committed_bytes; /* promised, used or not: a memory node: to address spaces; a pd: ExCache that its programs need not give back */
 	/* since its start, to be shown */
 	u64 bytes_in, bytes_out;	 /* in messages */
 	u64 misses, fetches, miss_ns; /* a pd: of its programs; the time that misses took in all */
@@ -210,15 +214,16 @@ struct view_node {
 };
 _Static_assert(sizeof(struct view_node) == 152, "wire");
 
-/* Where a new program goes. */
+/* Where a new program goes. -EAGAIN: nothing has room just now (`why` says what is short, and where). */
 struct gm_place_req {
 	u64 excache_bytes; /* 0: default */
 	u32 replicas;
 	u32 pad0;
 	char vnode[WIRE_NAME_MAX]; /* empty: "default" */
 	char node[WIRE_NAME_MAX];  /* wanted pComponent, or empty */
+	char on[WIRE_LABELS_MAX];  /* labels that the pComponent must have, beside those that the vNode wants */
 };
-_Static_assert(sizeof(struct gm_place_req) == 80, "wire");
+_Static_assert(sizeof(struct gm_place_req) == 176, "wire");
 struct node_ref {
 	char name[WIRE_NAME_MAX];
 	char addr[WIRE_ADDR_MAX];
@@ -246,7 +251,7 @@ _Static_assert(sizeof(struct chain_info) == 320, "wire");
 /* GM_CHAIN: how it stands. From the owner with CHAIN_FILLED: the standby of this epoch holds all. With CHAIN_BROKEN: the asker's connection to
  * a member broke; one whose own line to the manager is broken too is given up at once. From the owner with CHAIN_FAILED: the standby of this
  * epoch cannot be filled (it is full). */
-enum chain_ask { CHAIN_FILLED = 1, CHAIN_BROKEN = 2, CHAIN_FAILED = 4 };
+enum chain_ask { CHAIN_FILLED = 1, CHAIN_BROKEN = 2, CHAIN_FAILED = 4, CHAIN_OVER = 8 /* from pd: the last space on a chain of its own has ended */ };
 struct gm_chain_req {
 	u32 id;
 	u32 epoch;
@@ -260,8 +265,9 @@ struct gm_place_rep {
 	u32 pad0;
 	struct node_ref processor, memory, storage;
 	struct chain_info chain; /* with replicas; its owner is `memory` */
+	char why[WIRE_WHY_MAX];	 /* of a refusal, where there is more to say than the status */
 };
-_Static_assert(sizeof(struct gm_place_rep) == 760, "wire");
+_Static_assert(sizeof(struct gm_place_rep) == 920, "wire");
 
 struct gm_ids_req { /* a range of numbers never handed out before */
 	u32 what;   /* 0: asid */
@@ -275,26 +281,33 @@ struct gm_ids_rep {
 _Static_assert(sizeof(struct gm_ids_rep) == 16, "wire");
 
 /* GM_REGIONS, from a home: nodes for `count` vRegions that will be charged `bytes` each. Reply data: `count` node_refs. Nodes named in
- * `avoid` (they just said that they are full) come only when there is no other. */
+ * `avoid` (they just said that they are full) come only when there is no other. With `from`: for a piece that leaves that node because it is
+ * fuller than the manager wants it; -EAGAIN: it may stay for now. */
 #define REGIONS_MAX 64u
 struct gm_regions_req {
 	u64 bytes;
 	u32 count; /* 1 .. REGIONS_MAX */
 	u32 navoid;
 	char avoid[8][WIRE_NAME_MAX];
+	char from[WIRE_NAME_MAX]; /* or empty */
+	u32 vnode;		  /* whose memory it is */
+	u32 pad0;
 };
-_Static_assert(sizeof(struct gm_regions_req) == 272, "wire");
+_Static_assert(sizeof(struct gm_regions_req) == 312, "wire");
 struct gm_regions_rep {
 	u32 count;
 	u32 pad0;
 };
 _Static_assert(sizeof(struct gm_regions_rep) == 8, "wire");
-/* GM_MOVE, from pd: a chain on which a space that is at `owner` alone, which drains, may move to another node. */
+/* GM_MOVE, from pd: a chain on which a space that is at `owner` alone, which drains or is too full, may move to another node. -EAGAIN: it may
+ * stay for now. */
 struct gm_move_req {
 	char owner[WIRE_NAME_MAX];
 	u64 bytes; /* what it needs there */
+	u32 vnode; /* whose memory it is */
+	u32 pad0;
 };
-_Static_assert(sizeof(struct gm_move_req) == 40, "wire");
+_Static_assert(sizeof(struct gm_move_req) == 48, "wire");
 struct gm_node_req { /* GM_NODE: where a component is to be found */
 	char name[WIRE_NAME_MAX];
 };
@@ -345,8 +358,9 @@ struct vnode_spec {
 	char storage[WIRE_NAME_MAX]; /* empty: the manager chooses */
 	char image[112];		/* shown read-only below its private layer: a host directory of the storage node, or without a slash
 						   the name of an image there; empty: "/" */
+	char on[3][WIRE_LABELS_MAX]; /* labels of the processor, memory and storage nodes it may be put on; empty: any */
 };
-_Static_assert(sizeof(struct vnode_spec) == 192, "wire");
+_Static_assert(sizeof(struct vnode_spec) == 480, "wire");
 enum vnode_what { VNODE_FIND, VNODE_ENSURE, VNODE_CREATE, VNODE_REMOVE }; /* ENSURE: made when absent; CREATE: must be absent */
 struct gm_vnode_req {
 	char name[WIRE_NAME_MAX];
@@ -354,14 +368,15 @@ struct gm_vnode_req {
 	u32 pad0;
 	struct vnode_spec spec; /* CREATE */
 };
-_Static_assert(sizeof(struct gm_vnode_req) == 232, "wire");
+_Static_assert(sizeof(struct gm_vnode_req) == 520, "wire");
 struct gm_vnode_rep {
 	u32 id;
 	u32 seat; /* of the pComponent that asks: 0 .. VNODE_SEATS-1, its own for ever */
 	struct node_ref storage;
 	struct vnode_spec spec;
+	char why[WIRE_WHY_MAX]; /* as in gm_place_rep */
 };
-_Static_assert(sizeof(struct gm_vnode_rep) == 344, "wire");
+_Static_assert(sizeof(struct gm_vnode_rep) == 792, "wire");
 /* Each pComponent has a seat: its share of every vNode's pids and addresses. */
 #define VNODE_SEATS 64u
 #define VNODE_SEAT_PIDS 65536u
@@ -415,9 +430,14 @@ enum file_rights { FILE_R = 1, FILE_W = 2 };
 
 /* MEM_DRAIN, from the manager to memory nodes, whose homes move their vRegions away from that node, or no longer, and to processor nodes, which
  * move the homes; no reply is waited for. */
+enum drain_how {
+	DRAIN_NOT,
+	DRAIN_ALL,  /* it is to be empty */
+	DRAIN_SOME, /* it is too full: pieces leave it as the manager allows, one by one */
+};
 struct mem_drain_req {
 	char name[WIRE_NAME_MAX];
-	u32 on;
+	u32 on; /* enum drain_how */
 	u32 pad0;
 };
 _Static_assert(sizeof(struct mem_drain_req) == 40, "wire");

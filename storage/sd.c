@@ -392,6 +392,7 @@ static int join_cluster(struct sd *sd)
 				   .kind = KIND_STORAGE,
 				   .name = sd->cfg.name,
 				   .own_addr = sd->cfg.addr,
+				   .labels = sd->cfg.labels,
 				   .incarnation = sd->cfg.incarnation,
 				   .host_pid = sd->cfg.host_pid,
 				   .cores = sd->cfg.cores,

@@ -12,6 +12,7 @@ struct sd_config {
 	const char *data_dir; /* made when absent; one sd at a time */
 	const char *name;     /* "s0", or "" */
 	const char *addr;     /* where others reach this sd, for the manager */
+	const char *labels;   /* NULL: none */
 	const char *gm_addr;  /* NULL: no manager */
 	u64 incarnation;
 	u32 lease_ms; /* of handles given out before a restart; 0: 10 s */

@@ -38,6 +38,7 @@ static struct sd *make(const struct daemon_opts *o, struct daemon *d)
 	    .data_dir = o->data,
 	    .name = o->name,
 	    .addr = daemon_addr(d),
+	    .labels = o->labels,
 	    .gm_addr = o->gm,
 	    .incarnation = daemon_incarnation(d),
 	    .host_pid = (u32)getpid(),

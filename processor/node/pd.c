@@ -95,8 +95,11 @@ static void beat(void *self, struct gm_beat_req *req, const struct proc_report *
 	req->miss_ns = pd->miss_ns;
 	for (const struct process *p = pd->processes; p; p = p->next)
 		req->used_bytes += p->resident_bytes;
-	for (const struct space *s = pd->spaces; s; s = s->next)
+	for (const struct space *s = pd->spaces; s; s = s->next) {
 		req->spaces++;
+		req->committed_bytes += MIN(s->share_bytes, s->excache_bytes); /* what it grew beyond it gives back */
+	}
+	req->load = pd->host.load ? pd->host.load(pd->host.ctx) : 0;
 	for (const struct doomed *d = pd->doomed; d; d = d->next)
 		req->spaces += d->what == DOOM_SPACE;
 	for (const struct vnode *v = pd->vnodes; v; v = v->next)
@@ -375,6 +378,7 @@ static struct gm_link *link_new(struct pd *pd)
 	    .kind = KIND_PROCESSOR,
 	    .name = pd->cfg.name,
 	    .own_addr = pd->cfg.own_addr,
+	    .labels = pd->cfg.labels,
 	    .incarnation = pd->cfg.incarnation,
 	    .total_bytes = pd->cfg.budget_bytes,
 	    .host_pid = pd->cfg.host_pid,

@@ -54,11 +54,12 @@ struct pd_host {
 	int (*pager_connect)(void *ctx, u32 vnode, u64 excache_bytes);
 	bool (*pager_idle)(void *ctx, u32 vnode);
 	void (*pager_stop)(void *ctx, u32 vnode);
+	u32 (*load)(void *ctx); /* runnable threads of the host lately, in hundredths; NULL: not known */
 };
 
 struct pd_config {
 	const char *name;
-	const char *own_addr;
+	const char *own_addr, *labels; /* labels: NULL: none */
 	const char *gm_addr;
 	u64 incarnation;
 	u64 budget_bytes;	   /* ExCache of all processes: what gm places by */

@@ -546,6 +546,13 @@ struct pd_real *pd_real_new(struct host_driver *driver, int helper, int image_fd
 	return r;
 }
 
+/* The last minute's. */
+static u32 load(void *ctx)
+{
+	double one;
+	return getloadavg(&one, 1) == 1 && one < 1e6 ? (u32)(one * 100) : 0;
+}
+
 struct pd_host pd_real_host(struct pd_real *r)
 {
 	return (struct pd_host){
@@ -568,6 +575,7 @@ struct pd_host pd_real_host(struct pd_real *r)
 	    .pager_connect = pager_join,
 	    .pager_idle = pager_unused,
 	    .pager_stop = pager_over,
+	    .load = load,
 	};
 }
 

@@ -162,6 +162,7 @@ static struct pd *pd_make(struct daemon *d, const struct daemon_opts *common, co
 	struct pd_config cfg = {
 	    .name = common->name,
 	    .own_addr = daemon_addr(d),
+	    .labels = common->labels,
 	    .gm_addr = common->gm,
 	    .incarnation = daemon_incarnation(d),
 	    .budget_bytes = own->budget ? own->budget : half_of_memory(),

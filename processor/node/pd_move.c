@@ -70,7 +70,7 @@ static void chain_came(void *self, void *arg, s32 status, const struct msg *m)
 
 static void ask_chain(struct pd *pd, struct space *s)
 {
-	struct gm_move_req req = {.bytes = s->remote_bytes};
+	struct gm_move_req req = {.bytes = s->remote_bytes, .vnode = s->vnode->id};
 	pd_copy_name(req.owner, s->md->name, sizeof(req.owner));
 	s->move_asked = !gm_link_call(pd->gm, OP_GM_MOVE, &req, sizeof(req), chain_came, (void *)(uintptr_t)s->asid);
 	s->move_ns = pd_now(pd) + LATER_NS;

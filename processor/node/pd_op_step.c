@@ -2,6 +2,7 @@
 #include "processor/node/pd_op.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define IDS_A_RANGE	1024u
 #define IDS_LOW		256u
@@ -77,6 +78,8 @@ static void place_refused(struct pd *pd, struct op *op, s32 status, const struct
 	if (status == -WIRE_WAIT || status == -WIRE_DOWN || status == -WIRE_NOT_LEADER) { /* it has just started, or is about to: a new program waits */
 		op->waiting = false;
 		op->retry_ns = pd_now(pd) + PLACE_RETRY_NS;
+	} else if (rep && rep->why[0] && memchr(rep->why, 0, sizeof(rep->why))) {
+		pd_op_fail(pd, op, status, "%s", rep->why);
 	} else if (status == -EOPNOTSUPP && op->replicas) {
 		pd_op_fail(pd, op, status, "at most one replica: --replicas 1");
 	} else if (status == -ENODEV) {

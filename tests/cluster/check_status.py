@@ -5,9 +5,9 @@ import sys
 SHAPE = {
     "components": {"kind": str, "id": str, "pid": int, "address": str, "state": str, "used_bytes": int, "total_bytes": int,
                    "heartbeat_age_ms": int, "channels": int, "spaces": int, "open_files": int, "bytes_in": int, "bytes_out": int,
-                   "misses": int, "fetches": int, "miss_ns": int, "store": str, "store_bytes": int},
+                   "misses": int, "fetches": int, "miss_ns": int, "store": str, "store_bytes": int, "labels": str, "promised_bytes": int},
     "vnodes": {"name": str, "id": int, "ip": str, "storage": str, "image": str, "memory_bytes": int, "excache_bytes": int, "cpus": int,
-               "replicas": int, "storage_quota_bytes": int, "network": str, "processes": int, "used_bytes": int},
+               "replicas": int, "storage_quota_bytes": int, "network": str, "processes": int, "used_bytes": int, "labels": dict},
     "processes": {"pid": int, "host_pid": int, "vnode": str, "node": str, "home": str, "command": str, "excache_bytes": int, "excache_max_bytes": int,
                   "resident_bytes": int, "remote_bytes": int, "misses": int, "fetches": int},
 }

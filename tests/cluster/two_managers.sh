@@ -48,7 +48,8 @@ memory = 128M
 excache = 8M
 CONF
 answers() { "$LEGO" status --json 2>/dev/null >"$TMP/status"; }
-leader() { answers && jq -r '.components[] | select(.kind == "manager") | .id' "$TMP/status"; }
+leader() { answers && jq -r '.components[] | select(.kind == "manager" and .state == "up") | .id' "$TMP/status"; }
+manager_is() { answers && jq -e --arg id "$1" --arg state "$2" '.components[] | select(.id == $id) | .state == $state' "$TMP/status" >/dev/null; }
 leader_is() { [ "$(leader)" = "$1" ]; }
 leader_is_not() { answers && ! leader_is "$1"; }
 manager() { # NAME: starts it
@@ -69,6 +70,7 @@ manager gm1
 add memory
 add storage
 add processor
+soon 10 manager_is gm1 standby || fail "status does not show that gm1 stands by: $(cat "$TMP/status")"
 soon 10 grep -q 'stands by' "$TMP/gm1.log" || fail "gm1 does not stand by: $(cat "$TMP/gm1.log")"
 "$LEGO" vnode create red || fail "no vNode"
 # --- a program that runs all the time, and others that start

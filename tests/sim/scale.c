@@ -12,6 +12,8 @@
 
 #define BEAT_MS 1000u
 #define LIFE_BEATS 100u /* of a program, on the average */
+#define RACKS 64u	/* labels rack=0, rack=1, … */
+#define SMALL_PROGRAMS 24u /* that the ExCache of every 20th node is enough for */
 
 struct node {
 	u8 kind;
@@ -114,7 +116,8 @@ static void join(struct world *w, u32 i)
 	struct node *n = &w->node[i];
 	struct gm_register_req req = {.kind = n->kind, .incarnation = i + 1, .total_bytes = n->total, .host_pid = 1, .cores = 16};
 	snprintf(req.name, sizeof(req.name), "%s%u", prefix(n->kind), i);
-	snprintf(req.addr, sizeof(req.addr), "tcp:10.0.0.1:%u", 1 + i);
+	snprintf(req.addr, sizeof(req.addr), "tcp:10.0.%u.%u:1", i / 256, i % 256);
+	snprintf(req.labels, sizeof(req.labels), "rack=%u%s", i % RACKS, n->kind == KIND_MEMORY && i % 2 ? ",nvm" : "");
 	n->conn = open_conn(w, ROLE_COMPONENT, n->kind);
 	n->up = true;
 	if (ask(w, n->conn, OP_GM_REGISTER, &req, sizeof(req), NULL, 0))
@@ -126,7 +129,9 @@ static void make_nodes(struct world *w)
 {
 	for (u32 i = 0; i < w->n; i++) {
 		w->node[i].kind = i % 10 < 5 ? KIND_PROCESSOR : i % 10 < 9 ? KIND_MEMORY : KIND_STORAGE;
-		w->node[i].total = 256 * GIB;
+		w->node[i].total = i % 20 ? 256 * GIB : SMALL_PROGRAMS * 256 * MIB;
+		if (w->node[i].kind == KIND_MEMORY)
+			w->node[i].total = 256 * GIB;
 		join(w, i);
 	}
 }
@@ -135,6 +140,8 @@ static void beat(struct world *w, u32 i)
 {
 	struct node *n = &w->node[i];
 	struct gm_beat_req req = {.incarnation = i + 1, .used_bytes = n->used, .total_bytes = n->total, .state = COMP_UP, .committed_bytes = n->used};
+	if (n->kind == KIND_PROCESSOR)
+		req.committed_bytes = MIN(n->nproc * 256 * MIB, n->total);
 	req.nproc = n->kind == KIND_PROCESSOR ? MIN(n->nproc, (u32)(MSG_MAX_DATA / sizeof(*w->procs))) : 0;
 	req.spaces = n->kind == KIND_MEMORY ? n->nproc : 0;
 	if (ask(w, n->conn, OP_GM_BEAT, &req, sizeof(req), w->procs, req.nproc * (u32)sizeof(*w->procs)))
@@ -150,11 +157,20 @@ static void end_some(struct world *w, struct node *n)
 	n->nproc -= ended;
 }
 
-/* A program comes: the command line asks for a processor node, and that node for the home. */
+/* It was full at its last beat, a second ago at most, and many others are not. */
+static bool is_full(const struct node *n)
+{
+	return n->nproc * 256 * MIB >= 2 * n->total;
+}
+
+/* A program comes: the command line asks for a processor node, one time in eight in a certain rack, and that node for the home. */
 static void arrive(struct world *w)
 {
 	struct gm_place_req req = {.excache_bytes = 256 * MIB};
 	struct gm_place_rep rep;
+	u32 rack = dice(w, 8 * RACKS);
+	if (rack < RACKS && w->n >= 20 * RACKS)
+		snprintf(req.on, sizeof(req.on), "rack=%u", rack);
 	double start = cpu_s();
 	s32 status = ask(w, w->admin, OP_GM_PLACE, &req, sizeof(req), NULL, 0);
 	double took = cpu_s() - start;
@@ -163,7 +179,12 @@ static void arrive(struct world *w)
 	if (!status) {
 		if (rep.processor.name[0] != 'p' || p >= w->n || !w->node[p].up)
 			fail("a program is placed on a node that is not up");
+		if (req.on[0] && p % RACKS != rack)
+			fail("a program is placed on a node without its label");
+		if (is_full(&w->node[p]))
+			fail("a program is placed on a node that is full");
 		start = cpu_s();
+		req.on[0] = 0;
 		status = ask(w, w->node[p].conn, OP_GM_PLACE, &req, sizeof(req), NULL, 0);
 		took += cpu_s() - start;
 		memcpy(&rep, w->body, sizeof(rep));

@@ -85,6 +85,7 @@ static void fill_gm_register_req(void *at)
 	NUM(cores);
 	TEXT(name);
 	TEXT(addr);
+	TEXT(labels);
 }
 
 static void fill_gm_register_rep(void *at)
@@ -169,6 +170,7 @@ static void fill_gm_place_req(void *at)
 	NUM(replicas);
 	TEXT(vnode);
 	TEXT(node);
+	TEXT(on);
 }
 
 static void fill_node_ref(void *at)
@@ -264,6 +266,7 @@ static void fill_gm_place_rep(void *at)
 	fill_node_ref(&s->memory);
 	fill_node_ref(&s->storage);
 	fill_chain_info(&s->chain);
+	TEXT(why);
 }
 
 static void fill_gm_ids_req(void *at)
@@ -295,6 +298,8 @@ static void fill_vnode_spec(void *at)
 	TEXT(ip);
 	TEXT(storage);
 	TEXT(image);
+	for (u32 i = 0; i < ARRAY_SIZE(s->on); i++)
+		TEXT(on[i]);
 }
 
 static void fill_gm_vnode_req(void *at)
@@ -314,6 +319,7 @@ static void fill_gm_vnode_rep(void *at)
 	NUM(seat);
 	fill_node_ref(&s->storage);
 	fill_vnode_spec(&s->spec);
+	TEXT(why);
 }
 
 static void fill_gm_seat_req(void *at)
@@ -840,6 +846,8 @@ static void fill_gm_regions_req(void *at)
 	NUM(navoid);
 	TEXT(avoid[0]);
 	TEXT(avoid[7]);
+	TEXT(from);
+	NUM(vnode);
 }
 
 static void fill_gm_regions_rep(void *at)
@@ -855,6 +863,7 @@ static void fill_gm_move_req(void *at)
 
 	TEXT(owner);
 	NUM(bytes);
+	NUM(vnode);
 }
 
 static void fill_gm_node_req(void *at)

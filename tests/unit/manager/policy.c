@@ -56,6 +56,28 @@ static void spread_takes_the_one_with_the_fewest(void **state)
 	assert_int_equal(place_pick(PLACE_SPREAD, c, 4, 1000, &turn), 0); /* nobody has room: most left */
 }
 
+static void matching_leaves_out_who_lacks_something(void **state)
+{
+	struct place_candidate c[] = {{.total = 9, .room = 5}, {.total = 8, .room = 5, .host = 7}, {.total = 7, .room = 4, .host = 7}, {.total = 6, .room = 5, .down = true}};
+	struct place_need need = {.room = 5};
+	u32 turn = 0;
+	for (u32 i = 0; i < 4; i++)
+		label_add(&c[i].labels, i);
+	label_add(&c[2].labels, PLACE_LABELS - 1);
+	place_match(c, 4, &need);
+	assert_true(!c[0].out && !c[1].out && c[2].out && c[3].out);
+	need = (struct place_need){.any = true, .host = 7};
+	place_match(c, 4, &need);
+	assert_int_equal(place_pick(PLACE_MOST_FREE, c, 4, 1, &turn), 1);
+	label_add(&need.labels, 2);
+	label_add(&need.labels, PLACE_LABELS - 1);
+	place_match(c, 4, &need);
+	assert_int_equal(place_pick(PLACE_MOST_FREE, c, 4, 1, &turn), 2);
+	label_add(&need.labels, 1);
+	place_match(c, 4, &need);
+	assert_int_equal(place_pick(PLACE_MOST_FREE, c, 4, 1, &turn), -1);
+}
+
 static void who_is_out_is_never_chosen(void **state)
 {
 	struct place_candidate c[] = {{.total = 100, .out = true}, {.total = 50}, {.total = 70, .out = true}, {.total = 60, .used = 20}};
@@ -90,6 +112,7 @@ int main(void)
 		cmocka_unit_test(most_free_spreads_what_is_over),
 		cmocka_unit_test(round_robin_takes_turns),   cmocka_unit_test(pack_takes_fullest_with_room),
 		cmocka_unit_test(spread_takes_the_one_with_the_fewest),
+		cmocka_unit_test(matching_leaves_out_who_lacks_something),
 		cmocka_unit_test(who_is_out_is_never_chosen),
 		cmocka_unit_test(names),
 	};
