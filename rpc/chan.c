@@ -371,8 +371,8 @@ static u64 deadline_of(struct chan_slot *s, u64 now_ns)
 }
 
 /* The server of a ring has made no round for longer than its longest usual request: it has no core. Giving up this one lets the host put it
- * here; yielding would not, since this thread stays runnable. */
-static bool server_stands_still(struct chan *c, struct waiter *w, u64 now)
+ * here; yielding would not, since this thread stays runnable. On one core with it no request of its can be under way: that is seen sooner. */
+static bool server_stands_still(struct chan *c, struct waiter *w, u64 now, bool shared)
 {
 	if (!c->ring)
 		return false;
@@ -382,7 +382,7 @@ static bool server_stands_still(struct chan *c, struct waiter *w, u64 now)
 		w->moved_ns = now;
 		w->rounds = rounds;
 	}
-	return now - w->moved_ns >= c->still_ns;
+	return now - w->moved_ns >= (shared ? MIN(c->still_ns, CHAN_STILL_NS) : c->still_ns);
 }
 
 /* Rests a little between two polls, according to how long it has been. *left_ns: until the deadline, when PACE_BLOCK. */
@@ -408,7 +408,7 @@ static enum pace rest(struct chan *c, struct chan_slot *s, struct waiter *w, s64
 	if (waited < c->spin_ns && !shared)
 		return PACE_GO_ON;
 	*left_ns = (s64)MIN(deadline - now, (u64)LONGEST_BLOCK_NS);
-	if (waited >= (u64)c->spin_ns + c->yield_ns || server_stands_still(c, w, now) || (!shared && now < c->keep_core_ns))
+	if (waited >= (u64)c->spin_ns + c->yield_ns || server_stands_still(c, w, now, shared) || (!shared && now < c->keep_core_ns))
 		return PACE_BLOCK;
 	if (shared)
 		ring_give_way(&c->end, cpu);
