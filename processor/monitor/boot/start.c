@@ -87,7 +87,7 @@ static void open_log(void)
 {
 	if (mon.boot.flags & BOOT_EXEC)
 		task_adopt_child_fds(false);
-	host(SYSNR(close_range), MON_FD_OWNER, MON_FD_OWNER_END, 0); /* of the image before */
+	host(SYSNR(close_range), MON_FD_OWNER, MON_FD_READER_END, 0); /* of the image before */
 	channels_attach(&mon.boot.memory, &mon.boot.storage);
 }
 

@@ -4,7 +4,7 @@
  * before the start are identified when first used: an entry of the vNode's tmpfs carries its file id as its name. */
 #include <asm/stat.h>
 
-#include "processor/monitor/file/fs.h"
+#include "processor/monitor/file/place.h"
 
 struct file file_plain_host = {.refs = 1, .kind = FILE_HOST};
 static u64 entries_dev;
@@ -180,6 +180,7 @@ void files_fork_child(struct files *fs)
 	posted_forked();
 	ahead_fork_child();
 	sto_fork_child();
+	places_fork_child();
 }
 
 /* ------------------------------------------------------------ exec */

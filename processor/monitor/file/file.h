@@ -23,6 +23,7 @@ struct file {
 	char *path; /* resolved, absolute in the vNode */
 	u32 path_len;
 	u32 reads; /* through it; see file_read */
+	u64 size_seen; /* as told last: large ones are read by extents (place.c) */
 	u32 own_epoch; /* posted.c: opened by this process, after so many forks */
 	bool posts;    /* and made by it: answers need not be waited for */
 	s32 late_error; /* of such a request: told at the next call */

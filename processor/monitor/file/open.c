@@ -21,6 +21,7 @@ struct file *file_from_reply(struct thread *t, u32 flags, const struct sd_open_r
 	f->created = rep->created & SD_CREATED;
 	f->owner_uid = rep->attr.uid;
 	f->owner_gid = rep->attr.gid;
+	f->size_seen = rep->attr.size;
 	posted_own(f, rep->created);
 	f->flags = flags & ~(u32)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC | O_APPEND | O_NONBLOCK);
 	return f;
