@@ -94,7 +94,29 @@ static bool change(struct gm *g, struct gm_chain *ch, const struct stored_chain 
 	return true;
 }
 
-/* ---- members that go */
+/* ---- members that go. Looked at again and again, by what is so now: a change that could not be written down, or nobody was there to take, comes later.
+ *
+ *	the owner serves, the standby does not		the chain goes on without that
+ *	the standby holds all and serves, the owner not	it becomes the owner
+ *	neither serves					nothing: perhaps it is the manager that is cut off. Of those who come back none is blamed
+ *							for a lease
+ *	the owner has ended, and so has the standby, or	it is lost. Silence alone loses nothing: who is kept waiting has a deadline of
+ *	it holds not all				its own
+ *
+ * Who was not heard of for half a lease is no witness against the other: when a manager's own line breaks, all fall silent one after the other. */
+
+enum doing { DOING_SERVES, DOING_UNSURE, DOING_AWAY, DOING_ENDED };
+
+static enum doing doing(struct gm *g, const char *name, u64 incarnation)
+{
+	const struct gm_component *c = member(g, name, incarnation);
+	if (!c)
+		return DOING_ENDED; /* it left, or is another start now, or there was none */
+	if (c->life == GM_DEAD || c->silent)
+		return DOING_AWAY;
+	bool fresh = gm_now(g) < c->heard_ns + gm_memory_lease_ns(g) / 2;
+	return c->life == GM_ALIVE && c->conn && fresh ? DOING_SERVES : DOING_UNSURE;
+}
 
 static void no_standby(struct stored_chain *s)
 {
@@ -103,19 +125,24 @@ static void no_standby(struct stored_chain *s)
 	s->flags &= ~(u32)CHAIN_SYNC;
 }
 
-static void owner_gone(struct gm *g, struct gm_chain *ch)
+static void promote(struct gm *g, struct gm_chain *ch)
 {
 	struct stored_chain s = ch->s;
 	s.epoch++;
-	if (s.standby[0] && (s.flags & CHAIN_SYNC || !rule_on(RULE_SYNC))) {
-		memcpy(s.owner, s.standby, sizeof(s.owner));
-		s.owner_incarnation = s.standby_incarnation;
-	} else {
-		s.flags = CHAIN_LOST;
-	}
+	memcpy(s.owner, s.standby, sizeof(s.owner));
+	s.owner_incarnation = s.standby_incarnation;
 	no_standby(&s);
 	(void)change(g, ch, &s);
 	ch->refill_ns = gm_now(g) + REFILL_NS;
+}
+
+static void lost(struct gm *g, struct gm_chain *ch)
+{
+	struct stored_chain s = ch->s;
+	s.epoch++;
+	s.flags = CHAIN_LOST;
+	no_standby(&s);
+	(void)change(g, ch, &s);
 }
 
 static void standby_gone(struct gm *g, struct gm_chain *ch, u64 wait_ns)
@@ -127,17 +154,40 @@ static void standby_gone(struct gm *g, struct gm_chain *ch, u64 wait_ns)
 	ch->refill_ns = gm_now(g) + wait_ns;
 }
 
-void gm_chains_gone(struct gm *g, const char *node, u64 incarnation)
+/* Who of two that both were away came back first is not to blame the other for a lease. */
+static bool too_soon(struct gm *g, struct gm_chain *ch, enum doing owner, enum doing standby)
 {
-	for (u32 i = 0; i < g->nchains; i++) {
-		struct gm_chain *ch = &g->chains[i];
-		if (ch->s.flags & CHAIN_LOST)
-			continue;
-		if (ch->s.owner_incarnation == incarnation && !strcmp(ch->s.owner, node))
-			owner_gone(g, ch);
-		else if (ch->s.standby[0] && ch->s.standby_incarnation == incarnation && !strcmp(ch->s.standby, node))
-			standby_gone(g, ch, REFILL_NS);
+	if (owner == DOING_AWAY && standby == DOING_AWAY) {
+		ch->both_away = true;
+		return true;
 	}
+	if (ch->both_away)
+		ch->judged_ns = gm_now(g) + gm_memory_lease_ns(g);
+	ch->both_away = false;
+	return gm_now(g) < ch->judged_ns && owner != DOING_ENDED && standby != DOING_ENDED;
+}
+
+static void look(struct gm *g, struct gm_chain *ch)
+{
+	const struct stored_chain *s = &ch->s;
+	enum doing owner = doing(g, s->owner, s->owner_incarnation), standby = doing(g, s->standby, s->standby_incarnation);
+	bool whole = s->standby[0] && (s->flags & CHAIN_SYNC || !rule_on(RULE_SYNC));
+	if (s->flags & CHAIN_LOST)
+		return;
+	if (owner == DOING_ENDED && (!whole || standby == DOING_ENDED))
+		lost(g, ch);
+	else if (!s->standby[0] || too_soon(g, ch, owner, standby))
+		return;
+	else if (owner == DOING_SERVES && standby >= DOING_AWAY)
+		standby_gone(g, ch, REFILL_NS);
+	else if (owner >= DOING_AWAY && standby == DOING_SERVES && whole)
+		promote(g, ch);
+}
+
+void gm_chains_look(struct gm *g)
+{
+	for (u32 i = 0; i < g->nchains; i++)
+		look(g, &g->chains[i]);
 }
 
 /* ---- members that come */
@@ -222,7 +272,6 @@ static u64 silence(struct gm *g)
 			continue;
 		}
 		c->silent = true;
-		gm_chains_gone(g, c->s.name, c->s.incarnation);
 	}
 	return next;
 }
@@ -251,7 +300,7 @@ static void drained(struct gm *g, struct gm_chain *ch, const struct gm_component
 {
 	s32 why;
 	if (owner->s.draining && ch->s.flags & CHAIN_SYNC && !standby->s.draining)
-		owner_gone(g, ch);
+		promote(g, ch);
 	else if (standby->s.draining && gmm_standby(g, owner, ch->s.vnode, 0, &why))
 		standby_gone(g, ch, 0);
 	else if (ch->s.flags & CHAIN_ALONE && !owner->s.draining)
@@ -267,6 +316,7 @@ u64 gm_chains_tick(struct gm *g)
 {
 	if (gm_now(g) >= g->silence_ns)
 		g->silence_ns = silence(g);
+	gm_chains_look(g);
 	for (u32 i = 0; i < g->nchains; i++) {
 		struct gm_chain *ch = &g->chains[i];
 		const struct gm_component *owner = member(g, ch->s.owner, ch->s.owner_incarnation);

@@ -159,9 +159,9 @@ void gm_declare_down(struct gm *g, struct gm_component *c)
 	c->life = GM_DEAD;
 	gm_use_drop(g, c);
 	c->used_bytes = c->committed_bytes = c->handed_bytes = 0;
-	if (c->s.kind == KIND_MEMORY)
-		gm_chains_gone(g, c->s.name, c->s.incarnation);
 	gm_touch(g, c);
+	if (c->s.kind == KIND_MEMORY)
+		gm_chains_look(g);
 }
 
 /* Beats only put dooms off: all are looked at again when the nearest one seen may have come. */
@@ -416,8 +416,6 @@ static s32 do_register(struct gm *g, struct gm_conn *conn, const struct gm_regis
 	}
 	c->go = c->go && c->s.incarnation == s.incarnation; /* who starts it again wants it back */
 	bool fresh = !c->s.name[0], restarted = !fresh && c->s.incarnation != s.incarnation;
-	if (restarted && s.kind == KIND_MEMORY)
-		gm_chains_gone(g, c->s.name, c->s.incarnation);
 	if (fresh) {
 		struct gm_component made = *c;
 		made.s = s;
@@ -458,6 +456,8 @@ static void register_msg(struct gm *g, struct gm_conn *conn, const struct msg *m
 	const struct gm_component *c = status ? NULL : gm_by_conn(g, id);
 	if (!c)
 		return;
+	if (c->s.kind == KIND_MEMORY)
+		gm_chains_look(g);
 	gm_chains_tell(g, c);
 	gmm_drains_tell(g, c);
 }
@@ -499,6 +499,8 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		bool away = c->life == GM_DEAD || c->silent;
 		now_alive(g, c, conn->id);
 		if (away)
+			gm_chains_look(g);
+		if (away)
 			gm_chains_tell(g, c);
 		c->said_state = req.state == COMP_DRAINING || req.state == COMP_DEGRADED ? req.state : COMP_UP;
 		c->used_bytes = req.used_bytes;
@@ -528,10 +530,11 @@ s32 gm_forget(struct gm *g, struct gm_component *c)
 	if (status)
 		return status;
 	gm_event(g, LOG_INFO, "left", c->s.name, "%s", "");
-	if (c->s.kind == KIND_MEMORY)
-		gm_chains_gone(g, c->s.name, c->s.incarnation);
 	gm_view_leaves(g, c);
+	bool memory = c->s.kind == KIND_MEMORY;
 	remove_at(g, (u32)(c - g->comps));
+	if (memory)
+		gm_chains_look(g);
 	return 0;
 }
 

@@ -70,6 +70,8 @@ struct gm_chain {
 	struct stored_chain s;
 	u64 refill_ns; /* no new standby before */
 	u64 bytes;     /* CHAIN_ALONE: what its space takes */
+	bool both_away;
+	u64 judged_ns; /* since they were: nothing changes before */
 };
 
 struct gm_conn {
@@ -219,8 +221,8 @@ int gm_chains_load(struct gm *g);
 /* A chain whose owner is m, for a new program. NULL with *why: -ENODEV, there is no second node. */
 struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, s32 *why);
 void gm_chain_fill(struct gm *g, const struct gm_chain *ch, struct chain_info *info);
-/* A start of a memory node is over: standbys of it that hold all become owners. */
-void gm_chains_gone(struct gm *g, const char *node, u64 incarnation);
+/* A memory node may have come, gone or ended. */
+void gm_chains_look(struct gm *g);
 void gm_chains_tell(struct gm *g, const struct gm_component *c); /* all chains, to a node that came back */
 u64 gm_chains_tick(struct gm *g); /* the silent leave their chains; chains that lack a standby get one */
 bool gm_chain_degraded(const struct gm *g, const struct gm_component *c); /* it owns one that has no standby which holds all */

@@ -193,7 +193,85 @@ static void half_filled_standby_is_never_promoted(void **state)
 	assert_int_equal(chain(r, id, 2, CHAIN_FILLED).flags, 0); /* of another epoch */
 	die(r, 1);
 	info = chain(r, id, 3, CHAIN_BROKEN);
-	assert_int_equal(info.flags, CHAIN_LOST);
+	assert_int_equal(info.epoch, 3); /* it may come back: silence loses nothing */
+	pass(r, 100 * LEASE_MS);
+	beat(r, r->m[2], 12);
+	assert_int_equal(chain(r, id, 3, CHAIN_BROKEN).epoch, 3);
+	r->m[1] = join(r, KIND_MEMORY, "m1", 21); /* a new start: what it held is gone */
+	assert_int_equal(chain(r, id, 3, 0).flags, CHAIN_LOST);
+}
+
+static void owner_that_comes_back_goes_on(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	die(r, 1);
+	pass(r, GRACE_MS);
+	beat(r, r->m[0], 10);
+	pass(r, 50);
+	die(r, 0);
+	pass(r, 10 * LEASE_MS);
+	assert_int_equal(chain(r, id, 2, CHAIN_BROKEN).epoch, 2);
+	r->m[0] = join(r, KIND_MEMORY, "m0", 10);
+	pass(r, 50);
+	struct chain_info info = chain(r, id, 2, 0);
+	assert_int_equal(info.epoch, 2);
+	assert_string_equal(info.owner.name, "m0");
+}
+
+/* Its own wire was cut: all nodes fall silent, one a little after the other, and come back so. */
+static void isolated_manager_changes_nothing(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	beat(r, r->m[0], 10);
+	pass(r, 90);
+	beat(r, r->m[1], 11);
+	for (u32 i = 0; i < 20; i++)
+		pass(r, LEASE_MS / 4);
+	assert_int_equal(chain(r, id, 1, CHAIN_BROKEN).epoch, 1);
+	beat(r, r->m[1], 11);
+	pass(r, 80);
+	beat(r, r->m[0], 10);
+	for (u32 i = 0; i < 8; i++) {
+		pass(r, LEASE_MS / 4);
+		beat(r, r->m[0], 10);
+		beat(r, r->m[1], 11);
+	}
+	assert_int_equal(chain(r, id, 1, 0).epoch, 1);
+	assert_int_equal(chain(r, id, 1, 0).flags, CHAIN_SYNC);
+}
+
+static void manager_whose_lines_broke_changes_nothing(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	die(r, 0);
+	pass(r, 50);
+	die(r, 1);
+	pass(r, 10 * LEASE_MS);
+	assert_int_equal(chain(r, id, 1, CHAIN_BROKEN).epoch, 1);
+	r->m[1] = join(r, KIND_MEMORY, "m1", 11);
+	pass(r, 100);
+	r->m[0] = join(r, KIND_MEMORY, "m0", 10);
+	pass(r, 100);
+	assert_int_equal(chain(r, id, 1, 0).epoch, 1);
+}
+
+/* The other stays away: after a lease it is left behind. */
+static void first_to_come_back_goes_on_after_a_lease(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	pass(r, LEASE_MS + 10);
+	pass(r, LEASE_MS);
+	beat(r, r->m[1], 11);
+	for (u32 i = 0; i < 6; i++) {
+		assert_int_equal(chain(r, id, 1, 0).epoch, i < 4 ? 1 : 2);
+		beat(r, r->m[1], 11);
+		pass(r, LEASE_MS / 4 + 5);
+	}
+	assert_string_equal(chain(r, id, 1, 0).owner.name, "m1");
 }
 
 static void filled_standby_is_promoted_also_by_a_manager_that_started_again(void **state)
@@ -227,6 +305,10 @@ int main(void)
 		TEST(report_alone_moves_nothing),
 		TEST(silent_owner_is_left_behind),
 		TEST(half_filled_standby_is_never_promoted),
+		TEST(owner_that_comes_back_goes_on),
+		TEST(isolated_manager_changes_nothing),
+		TEST(manager_whose_lines_broke_changes_nothing),
+		TEST(first_to_come_back_goes_on_after_a_lease),
 		TEST(filled_standby_is_promoted_also_by_a_manager_that_started_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
