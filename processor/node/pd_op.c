@@ -214,16 +214,17 @@ void pd_op_chain_left(struct pd *pd, u32 chain, struct peer *p)
 	pd_step_all(pd);
 }
 
-/* Until its deadline. */
-static bool waits_for(const struct op *op, const struct peer *p)
+/* Not so who waits for its storage node, until its deadline; a process that asks for one channel needs only that node. */
+static bool fails_without(const struct op *op, const struct peer *p)
 {
-	return op->sd == p && pd_op_outlives_storage(op);
+	bool memory = op->md == p && !op->session, storage = op->sd == p && op->kind != OPK_CHANNEL && !pd_op_outlives_storage(op);
+	return !op->dead && (memory || storage);
 }
 
 void pd_op_peer_down(struct pd *pd, struct peer *p)
 {
 	for (struct op *op = pd->ops; op; op = op->next)
-		if (!op->dead && (op->md == p || op->sd == p) && !waits_for(op, p))
+		if (fails_without(op, p))
 			pd_op_peer_is_down(pd, op, p);
 	pd_step_all(pd);
 }

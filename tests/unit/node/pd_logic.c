@@ -556,6 +556,36 @@ static void test_storage_restart_gets_its_tree(void **state)
 	world_free(w);
 }
 
+/* A process waits for its storage node; that its memory node goes meanwhile is no reason to tell it that files cannot be had. And the other way round. */
+static void test_channels_need_one_node(void **state)
+{
+	struct world *w = world_new();
+	struct pd_channel_req storage = {.name = "s0", .session = 77}, memory = {.name = "m0"};
+	u64 asid;
+	conn_id ctl = run(w, &asid);
+	storage.asid = memory.asid = asid;
+	world_down(w, "unix:s0");
+	world_cut(w, "unix:s0");
+	world_pump(w);
+	world_ask(w, ctl, OP_PD_CHANNEL, &storage, sizeof(storage), NULL, 0);
+	world_pass(w, NSEC_PER_SEC);
+	world_cut(w, "unix:m0");
+	world_pass(w, NSEC_PER_SEC);
+	assert_false(world_reply(w, ctl)->came);
+	world_up(w);
+	world_pass(w, 2 * NSEC_PER_SEC);
+	assert_true(world_reply(w, ctl)->came);
+	assert_int_equal(world_reply(w, ctl)->hdr.status, 0);
+	world_close_fds(w, world_reply(w, ctl));
+	world_answer(w, OP_GM_NODE, ANSWER_NOTHING, 0);
+	world_ask(w, ctl, OP_PD_CHANNEL, &memory, sizeof(memory), NULL, 0);
+	world_pump(w);
+	world_cut(w, "unix:s0");
+	world_pass(w, NSEC_PER_SEC);
+	assert_false(world_reply(w, ctl)->came);
+	world_free(w);
+}
+
 static void test_forks_go_on_without_manager(void **state)
 {
 	struct world *w = world_new();
@@ -728,7 +758,8 @@ int main(void)
 	    cmocka_unit_test(test_destroys_when_memory_returns),
 	    cmocka_unit_test(test_restarted_memory_never_held_it),
 	    cmocka_unit_test(test_storage_restart_gets_its_tree),
-	    cmocka_unit_test(test_forks_go_on_without_manager),
+	    cmocka_unit_test(test_channels_need_one_node),
+		cmocka_unit_test(test_forks_go_on_without_manager),
 	    cmocka_unit_test(test_pager),
 	    cmocka_unit_test(test_info),
 	    cmocka_unit_test(test_anything),
