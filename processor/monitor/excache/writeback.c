@@ -128,15 +128,10 @@ static void batch_segs(struct outgoing *out)
 static void batch_post(struct outgoing *out)
 {
 	batch_segs(out);
-	out->rep = (struct mem_writeback_rep){0};
+	out->rep = out->rep2 = (struct mem_writeback_rep){0};
 	out->reply = (struct chan_reply){.fixed = &out->rep, .fixed_len = sizeof(out->rep)};
-	out->handle = owner_post(out->owner, OP_MEM_WRITEBACK, out->seg, out->nsegs, &out->reply);
-	out->handle2 = 0;
-	if (mon.boot.chain && out->handle > 0) {
-		out->rep2 = (struct mem_writeback_rep){0};
-		out->reply2 = (struct chan_reply){.fixed = &out->rep2, .fixed_len = sizeof(out->rep2)};
-		out->handle2 = owner_post_standby(out->seg, out->nsegs, &out->reply2);
-	}
+	out->reply2 = (struct chan_reply){.fixed = &out->rep2, .fixed_len = sizeof(out->rep2)};
+	out->handle = owner_post_lines(out->owner, out->seg, out->nsegs, &out->reply, &out->reply2, &out->handle2);
 	count(CNT_WRITEBACK, 1);
 }
 

@@ -11,6 +11,7 @@
 #include "processor/monitor/task/task.h"
 #include "processor/monitor/trap/trap.h"
 #include "processor/monitor/vm/owner.h"
+#include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/vm.h"
 
 #define FORK_HOST_FLAGS (CLONE_PARENT)
@@ -48,6 +49,8 @@ s64 task_new_space(struct thread *t, u16 op, u64 lseq, struct pd_space_rep *rep)
 		c.nfds = 8;
 		r = pd_call(t->task, &c);
 	}
+	if (r && r != -ENOMEM && r != -EAGAIN && !mon.boot.chain && chan_down(&mon.mem))
+		home_gone(-WIRE_DOWN); /* not "try again": it never comes back */
 	if (r) {
 		for (u32 i = 0; i < c.nfds && r; i++)
 			host(SYSNR(close), c.fds[i]);

@@ -297,16 +297,22 @@ s64 owner_post(u32 owner, u16 op, const struct wire_seg *segs, u32 nsegs, struct
 	return post_to(server_of(owner), epoch_of(owner), op, segs, nsegs, rep);
 }
 
-s64 owner_post_standby(const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
+/* Both go to members of one epoch: what an owner took that was left behind meanwhile must not count, and only its standby of that epoch can say so. */
+s64 owner_post_lines(u32 owner, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, struct chan_reply *rep2, s64 *second)
 {
 	u64 now = members_now();
-	u32 standby = now >> 8 & 0xff;
+	u32 standby = now >> 8 & 0xff, epoch = (u32)(now >> 32);
 
+	*second = 0;
 	if (!mon.boot.chain)
-		return 0;
+		return owner_post(owner, OP_MEM_WRITEBACK, segs, nsegs, rep);
 	if (!(now >> 16 & 1))
-		return -WIRE_STALE; /* not known who it is */
-	return standby ? post_to(standby, (u32)(now >> 32), OP_MEM_WRITEBACK, segs, nsegs, rep) : 0;
+		return -WIRE_STALE; /* not known who the standby is */
+	s64 first = post_to(now & 0xff, epoch, OP_MEM_WRITEBACK, segs, nsegs, rep);
+
+	if (first > 0 && standby)
+		*second = post_to(standby, epoch, OP_MEM_WRITEBACK, segs, nsegs, rep2);
+	return first;
 }
 
 s32 owner_wait(s64 handle)

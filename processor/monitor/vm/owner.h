@@ -25,8 +25,8 @@ bool owner_done(s64 handle); /* chan_done */
 /* Home refuses this process, or hung up: true: because its memory is on a chain now. */
 bool owner_chained(void);
 /* ---- of a space with a chain (mon.boot.chain): one owner, called HOME whoever it is, and a standby */
-/* A write-back to the standby of the moment. 0: there is none (or no chain). */
-s64 owner_post_standby(const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep);
+/* A write-back to an owner, and with a chain also to its standby: *second, 0: there is none. Handles, as of owner_post. */
+s64 owner_post_lines(u32 owner, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, struct chan_reply *rep2, s64 *second);
 /* A MEM_WRITEBACK until owner and standby of one epoch have answered it. */
 void owner_write_both(const struct wire_seg *segs, u32 nsegs, struct mem_writeback_rep *rep, u64 addr);
 /* Any request to the owner, until it is answered; a chain that is lost ends the process. */

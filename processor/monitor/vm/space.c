@@ -61,6 +61,12 @@ void owner_gone(s32 status, u64 addr)
 	mon_fatal("memory node %s refused a request for the region at %lx (status %d)", node, region, status);
 }
 
+void home_gone(s32 status)
+{
+	mon_fatal("memory node %s %s, and with it this process's address space", mon.boot.memory.name,
+		  status == -WIRE_DOWN ? home_end() : "does not answer");
+}
+
 static void pause_shortly(void)
 {
 	u64 ts[2] = {0, PAUSE_NS};
@@ -96,8 +102,7 @@ s32 home_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply 
 			mon_fatal("a memory node is gone, and with it part of the region at %lx of this process (says %s)", ALIGN_DOWN(addr, GIB),
 				  mon.boot.memory.name);
 		if (status == -WIRE_DOWN || status == -WIRE_TIMEOUT)
-			mon_fatal("memory node %s %s, and with it this process's address space", mon.boot.memory.name,
-				  status == -WIRE_DOWN ? home_end() : "does not answer");
+			home_gone(status);
 		return status;
 	}
 }

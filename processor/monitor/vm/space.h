@@ -52,6 +52,7 @@ s64 home_mremap(u64 addr, u64 old_len, u64 new_addr, u64 new_len);
 /* Any request to home: retries timeouts of repeatable ones, ends the process when the node is gone. Returns rep->status. */
 s32 home_call(u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 addr);
 _Noreturn void owner_gone(s32 status, u64 addr);
+_Noreturn void home_gone(s32 status); /* and all of the space with it */
 
 /* ---- host mappings (lock held) */
 u32 host_prot(u32 prot);
