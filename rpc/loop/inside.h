@@ -60,6 +60,7 @@ struct node {
 	void *self;
 	u64 tick_at_ns;
 	u64 severed; /* bitmap of nodes */
+	u64 paused_ns; /* nothing happens to it before */
 };
 
 struct loop {

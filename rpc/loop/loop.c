@@ -64,18 +64,23 @@ static void swap(struct event *a, struct event *b)
 	*b = t;
 }
 
-void loop_push(struct loop *l, struct event *ev)
+static void insert(struct loop *l, const struct event *ev)
 {
 	if (l->nheap == l->heap_cap) {
 		l->heap_cap = l->heap_cap ? l->heap_cap * 2 : 64;
 		l->heap = loop_alloc(l->heap, l->heap_cap * sizeof(*l->heap));
 	}
-	ev->order = ++l->order;
 	u32 at = l->nheap++;
 
 	l->heap[at] = *ev;
 	for (; at && sooner(&l->heap[at], &l->heap[(at - 1) / 2]); at = (at - 1) / 2)
 		swap(&l->heap[at], &l->heap[(at - 1) / 2]);
+}
+
+void loop_push(struct loop *l, struct event *ev)
+{
+	ev->order = ++l->order;
+	insert(l, ev);
 }
 
 static struct event pop(struct loop *l)
@@ -268,6 +273,7 @@ void loop_kill(struct loop *l, loop_node at)
 
 	n->ops = NULL;
 	n->tick_at_ns = UINT64_MAX;
+	n->paused_ns = 0;
 	loop_trace(l, at, 0, 0, 9);
 	for (u32 i = 0; i < l->nlinks; i++)
 		if (l->links[i]->end[0].node == at || l->links[i]->end[1].node == at)
@@ -288,7 +294,42 @@ void loop_sever(struct loop *l, loop_node a, loop_node b, bool on)
 	}
 }
 
+void loop_pause(struct loop *l, loop_node n, u64 ns)
+{
+	l->node[n].paused_ns = l->now_ns + ns;
+	loop_trace(l, n, ns, 0, 10);
+}
+
 /* ---- running */
+
+static u64 paused_until(const struct loop *l, loop_node n)
+{
+	return n == NOBODY ? 0 : l->node[n].paused_ns;
+}
+
+/* When those to whom it happens are awake. */
+static u64 awake_ns(const struct loop *l, const struct event *ev)
+{
+	if (ev->kind == EV_TICK || ev->kind == EV_JOB)
+		return paused_until(l, ev->node);
+	const struct end *end = l->links[ev->link]->end;
+
+	return ev->kind == EV_DIALLED ? MAX(paused_until(l, end[0].node), paused_until(l, end[1].node)) : paused_until(l, end[ev->side].node);
+}
+
+/* True: it comes, in the order that it had, when a stopped node goes on. */
+static bool put_off(struct loop *l, struct event *ev)
+{
+	u64 until = awake_ns(l, ev);
+
+	if (ev->at_ns >= until)
+		return false;
+	if (ev->kind == EV_TICK && l->node[ev->node].tick_at_ns == ev->at_ns)
+		l->node[ev->node].tick_at_ns = until;
+	ev->at_ns = until;
+	insert(l, ev);
+	return true;
+}
 
 static void tick(struct loop *l, const struct event *ev)
 {
@@ -308,6 +349,8 @@ bool loop_step(struct loop *l)
 	if (!l->nheap)
 		return false;
 	struct event ev = pop(l);
+	if (put_off(l, &ev))
+		return true;
 	loop_node touched = ev.kind == EV_TICK ? NOBODY : l->links[ev.link]->end[ev.side].node;
 
 	assert(ev.at_ns >= l->now_ns);

@@ -43,6 +43,9 @@ void loop_kill(struct loop *l, loop_node n);
 /* Severed nodes: their connections are cut and dials between them fail, until healed. */
 void loop_sever(struct loop *l, loop_node a, loop_node b, bool on);
 
+/* As SIGSTOP, and SIGCONT so much later: its connections stay, and it hears of everything then. */
+void loop_pause(struct loop *l, loop_node n, u64 ns);
+
 /* A pair of connected descriptors, as socketpair(2). */
 void loop_pair(struct loop *l, int fds[2]);
 /* Makes fd's end a connection of node n, which acts as the dialler (opened, outgoing). 0: fd is not one. */

@@ -24,6 +24,7 @@ struct scenario {
 	u32 kills;    /* nodes killed and revived meanwhile */
 	struct world_opts world;
 	u32 drains;   /* memory nodes drained meanwhile */
+	bool blinds;  /* kills are of the manager, which may also be cut off, and nodes stand still */
 };
 
 #define MS NSEC_PER_MSEC
@@ -117,6 +118,14 @@ static const struct scenario scenarios[] = {
 	 0,
 	 {0},
 	 8},
+	{"replicated and blind",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 500, .duplicate = 2000},
+	 {.programs = 8, .steps = 3000, .check_contents = true, .replicas = 1},
+	 false,
+	 8,
+	 {0},
+	 0,
+	 true},
 };
 #define SCENARIOS ARRAY_SIZE(scenarios)
 #define SEEDS 100u /* of an ordinary run (meson.build) */
@@ -179,6 +188,47 @@ static void kill_members(struct world *w, struct crowd *c, u32 kills)
 			world_revive(w, who);
 		}
 		loop_run(w->loop, 1500 * MS);
+		crowd_more(c, 2);
+	}
+}
+
+static void sever_manager(struct world *w, bool pd, bool on)
+{
+	for (enum who who = M0; who <= M2; who++)
+		loop_sever(w->loop, w->node[GM], w->node[who], on);
+	if (pd)
+		loop_sever(w->loop, w->node[GM], w->node[P0], on);
+}
+
+/* What nobody may lose anything by: nodes that stand still, one after the other, and a manager that sees nobody, stands still or dies. */
+static void blind(struct world *w, struct crowd *c, u32 times)
+{
+	for (u32 i = 0; i < times && crowd_busy(c); i++) {
+		u32 dice[3];
+		c->env->random(c->env->ctx, dice, sizeof(dice));
+		u64 long_ns = 100 * MS + dice[1] / 1024 % 4000 * MS;
+		loop_run(w->loop, dice[1] % 300 * MS);
+		switch (dice[0] % 4) {
+		case 0:
+			sever_manager(w, dice[2] & 1, true);
+			loop_run(w->loop, long_ns);
+			sever_manager(w, dice[2] & 1, false);
+			break;
+		case 1:
+			loop_pause(w->loop, w->node[dice[2] & 1 ? GM : P0], long_ns);
+			loop_run(w->loop, long_ns);
+			break;
+		case 2:
+			loop_pause(w->loop, w->node[M0 + dice[2] % WORLD_MEMORIES], long_ns);
+			loop_run(w->loop, long_ns);
+			break;
+		case 3:
+			world_kill(w, GM);
+			loop_run(w->loop, long_ns);
+			world_revive(w, GM);
+			break;
+		}
+		loop_run(w->loop, 2500 * MS);
 		crowd_more(c, 2);
 	}
 }
@@ -361,7 +411,9 @@ static struct outcome run(u64 seed, u32 log_level)
 	struct world *w = world_new(seed, &s->world, &s->faults, dir, log_level);
 	loop_run(w->loop, 500 * MS); /* everybody registers */
 	struct crowd *c = crowd_new(w, &s->crowd);
-	if (s->crowd.replicas)
+	if (s->blinds)
+		blind(w, c, s->kills);
+	else if (s->crowd.replicas)
 		kill_members(w, c, s->kills);
 	else
 		kill_some(w, c, s->kills);
