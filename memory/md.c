@@ -171,6 +171,8 @@ static s32 create_space(struct md *md, struct md_owner *owner, const struct as_c
 		return take_over(ms, owner, r);
 	s32 rc = check_create(md, owner, r, ch);
 
+	if (!rc && !ms && r->flags & ASC_THERE)
+		rc = -ESRCH; /* freed, while its pd was away */
 	if (rc || ms)
 		return rc;
 	struct md_sd *sd = md_sd_get(md, &r->storage);

@@ -442,7 +442,8 @@ struct mem_drain_req {
 };
 _Static_assert(sizeof(struct mem_drain_req) == 40, "wire");
 /* Owner-side life of an address space: from pd only. Of one that is there and has become the owner's by a change of its chain: pd takes
- * it over from the old owner. Of one that is at this node alone, with a chain: it is on that chain from now on (-EXDEV: it is not; -WIRE_WAIT). */
+ * it over from the old owner. Of one that is at this node alone, with a chain: it is on that chain from now on (-EXDEV: it is not; -WIRE_WAIT).
+ * -ESRCH: only what was there was meant (ASC_THERE), and this owner of its chain has it no more. */
 struct as_create_req {
 	u64 asid;
 	u32 vnode;
@@ -455,6 +456,7 @@ struct as_create_req {
 };
 _Static_assert(sizeof(struct as_create_req) == 496, "wire");
 #define ASC_STAYS 1u /* all of it at its home, whatever the policy: who uses it speaks to home alone */
+#define ASC_THERE 2u /* it is there: none is made */
 struct as_clone_req {
 	u64 parent;
 	u64 child;

@@ -115,6 +115,12 @@ void pd_chain_asked(struct pd *pd, struct process *p, conn_id c, const struct ms
 	const struct pd_chain_req *req = m->fixed;
 	const struct space *s = pd_process_space(p, req->asid);
 	struct pd_chain *ch = pd_chain_find(pd, s->moving ? s->move_chain : s->chain);
+	if (ch && s->lost) {
+		struct chain_info gone = ch->info;
+		gone.flags |= CHAIN_LOST;
+		(void)node_reply(pd->env, c, &m->hdr, 0, &gone, sizeof(gone), NULL, 0);
+		return;
+	}
 	struct chain_wait *w = ch && ch->info.epoch <= req->epoch ? calloc(1, sizeof(*w)) : NULL;
 	if (!ch || !w) {
 		(void)node_reply(pd->env, c, &m->hdr, ch ? 0 : -ENOENT, ch ? &ch->info : NULL, sizeof(ch->info), NULL, 0);
@@ -125,6 +131,16 @@ void pd_chain_asked(struct pd *pd, struct process *p, conn_id c, const struct ms
 	w->next = ch->waits;
 	ch->waits = w;
 	ask(pd, ch);
+}
+
+/* Our line was down, perhaps for longer than the node's lease. */
+void pd_chain_peer_up(struct pd *pd, const struct peer *md)
+{
+	for (struct space *s = pd->spaces; s; s = s->next)
+		if (s->md == md && s->chain && s->md_incarnation == md->incarnation) {
+			s->adopt = true;
+			s->adopt_ns = 0;
+		}
 }
 
 void pd_chain_peer_down(struct pd *pd, const struct peer *md)
@@ -140,17 +156,31 @@ void pd_chain_peer_down(struct pd *pd, const struct peer *md)
 
 /* ---- taking spaces over */
 
+#define EPOCH_BITS 16 /* of a question, beside the asid: an answer of an earlier owner is none */
+
+static u64 question(const struct space *s)
+{
+	return s->asid << EPOCH_BITS | (s->epoch & ((1u << EPOCH_BITS) - 1));
+}
+
 static void adopted(void *self, void *arg, s32 status, const struct msg *m)
 {
-	struct space *s = pd_space_find(self, (u64)(uintptr_t)arg);
-	if (s && m && status != -WIRE_WAIT)
-		s->adopt = false;
+	u64 asked = (u64)(uintptr_t)arg;
+	struct space *s = pd_space_find(self, asked >> EPOCH_BITS);
+	if (!s || !m || status == -WIRE_WAIT || question(s) != asked)
+		return;
+	s->adopt = false;
+	s->lost = status == -ESRCH;
+	if (s->lost)
+		((struct pd *)self)->env->log(((struct pd *)self)->env->ctx, LOG_WARN, "address space %llu was freed by memory node %s while there was no line to it",
+					       (unsigned long long)s->asid, s->md->name);
 }
 
 static u64 adopt(struct pd *pd, struct space *s, u64 now_ns)
 {
 	struct pd_chain *ch = pd_chain_find(pd, s->chain);
-	struct as_create_req req = {.asid = s->asid, .vnode = s->vnode->id, .uid = s->uid, .limit_bytes = s->vnode->spec.memory_bytes};
+	struct as_create_req req = {.asid = s->asid, .vnode = s->vnode->id, .uid = s->uid, .limit_bytes = s->vnode->spec.memory_bytes,
+				    .flags = ASC_THERE};
 	if (!ch || now_ns < s->adopt_ns)
 		return ch ? s->adopt_ns : UINT64_MAX;
 	s->adopt_ns = now_ns + ADOPT_NS;
@@ -158,7 +188,7 @@ static u64 adopt(struct pd *pd, struct space *s, u64 now_ns)
 	pd_copy_name(req.storage.name, s->vnode->sd->name, sizeof(req.storage.name));
 	pd_copy_name(req.storage.addr, s->vnode->sd->addr, sizeof(req.storage.addr));
 	if (pd_peer_ready(pd, s->md))
-		(void)pd_peer_call(pd, s->md, OP_AS_CREATE, &req, sizeof(req), NULL, 0, adopted, (void *)(uintptr_t)s->asid);
+		(void)pd_peer_call(pd, s->md, OP_AS_CREATE, &req, sizeof(req), NULL, 0, adopted, (void *)(uintptr_t)question(s));
 	return s->adopt_ns;
 }
 

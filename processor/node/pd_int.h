@@ -84,7 +84,8 @@ struct space {
 	bool moving;	/* its home is being told so */
 	bool move_asked;
 	u64 move_ns; /* not before */
-	bool adopt; /* the chain has another owner, who does not know yet that it is ours */
+	bool adopt; /* its owner is to be told that it is ours: the chain has another one, or our line to it was down */
+	bool lost;  /* that had it no more: it was freed while we were away */
 	u64 adopt_ns;
 	/* ExCache (pd_share.c) */
 	u64 excache_bytes, excache_max_bytes; /* as asked for: what it is entitled to, and the most */
@@ -272,6 +273,7 @@ struct pd_chain *pd_chain_find(struct pd *pd, u32 id); /* NULL: 0, or not known 
 struct pd_chain *pd_chain_learn(struct pd *pd, const struct chain_info *info); /* NULL: no memory */
 void pd_chain_asked(struct pd *pd, struct process *p, conn_id c, const struct msg *m); /* PD_CHAIN */
 void pd_chain_moved(struct pd *pd, struct space *s, const struct chain_info *info); /* s is at its owner */
+void pd_chain_peer_up(struct pd *pd, const struct peer *md);
 void pd_chain_peer_down(struct pd *pd, const struct peer *md);
 u64 pd_chain_tick(struct pd *pd, u64 now_ns);
 void pd_chains_free(struct pd *pd);

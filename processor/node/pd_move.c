@@ -112,7 +112,8 @@ static void home_told(void *self, void *arg, s32 status, const struct msg *m)
 
 static void tell_home(struct pd *pd, struct space *s)
 {
-	struct as_create_req req = {.asid = s->asid, .vnode = s->vnode->id, .uid = s->uid, .limit_bytes = s->vnode->spec.memory_bytes};
+	struct as_create_req req = {.asid = s->asid, .vnode = s->vnode->id, .uid = s->uid, .limit_bytes = s->vnode->spec.memory_bytes,
+				    .flags = ASC_THERE};
 	req.chain = pd_chain_find(pd, s->move_chain)->info;
 	pd_copy_name(req.storage.name, s->vnode->sd->name, sizeof(req.storage.name));
 	pd_copy_name(req.storage.addr, s->vnode->sd->addr, sizeof(req.storage.addr));

@@ -70,6 +70,27 @@ int pd_peer_call(struct pd *pd, struct peer *p, u16 op, const void *fixed, u32 f
 	return node_call(pd->calls, p->conn, op, fixed, fixed_len, data, ndata, 0, done, arg);
 }
 
+/* It may have been started again, at another address. */
+static void sought(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct peer *p = arg;
+	const struct node_ref *ref = m ? m->fixed : NULL;
+	bool same = ref && m->fixed_len == sizeof(*ref) && !strncmp(p->name, ref->name, sizeof(p->name));
+	if (status || !same || p->state == PEER_OPEN || !strncmp(p->addr, ref->addr, sizeof(p->addr)))
+		return;
+	pd_copy_name(p->addr, ref->addr, sizeof(p->addr));
+	p->redial_ns = pd_now(pd);
+}
+
+static void seek(struct pd *pd, struct peer *p)
+{
+	struct gm_node_req req = {0};
+	pd_copy_name(req.name, p->name, sizeof(req.name));
+	if (gm_link_up(pd->gm))
+		(void)gm_link_call(pd->gm, OP_GM_NODE, &req, sizeof(req), sought, p);
+}
+
 static struct peer *peer_by_conn(struct pd *pd, conn_id c)
 {
 	struct peer *p = pd->peers;
@@ -91,6 +112,8 @@ bool pd_peer_opened(struct pd *pd, conn_id c, const struct welcome *w)
 	pd_doomed_node_opened(pd, p);
 	if (p->kind == KIND_STORAGE)
 		pd_vnode_sd_opened(pd, p);
+	else if (p->kind == KIND_MEMORY)
+		pd_chain_peer_up(pd, p);
 	pd_step_all(pd);
 	return true;
 }
@@ -118,8 +141,10 @@ u64 pd_peer_tick(struct pd *pd, u64 now_ns)
 	for (struct peer *p = pd->peers; p; p = p->next) {
 		if (p->state != PEER_IDLE || !p->wanted)
 			continue;
-		if (now_ns >= p->redial_ns)
+		if (now_ns >= p->redial_ns) {
+			seek(pd, p);
 			peer_dial(pd, p);
+		}
 		if (p->state == PEER_IDLE)
 			next = MIN(next, p->redial_ns);
 	}
