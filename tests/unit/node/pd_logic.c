@@ -529,6 +529,23 @@ static void test_destroys_when_memory_returns(void **state)
 	world_free(w);
 }
 
+static void test_node_started_again_elsewhere(void **state)
+{
+	struct world *w = world_new();
+	u64 asid;
+	conn_id ctl = run(w, &asid);
+	world_down(w, "unix:m0");
+	world_cut(w, "unix:m0");
+	world_pump(w);
+	world_close(w, ctl);
+	world_pass(w, 5 * NSEC_PER_SEC);
+	assert_int_equal(w->ndestroyed, 0);
+	strcpy(w->now_at, "unix:m0b");
+	world_pass(w, 2 * NSEC_PER_SEC);
+	assert_true(world_was_destroyed(w, asid));
+	world_free(w);
+}
+
 static void test_restarted_memory_never_held_it(void **state)
 {
 	struct world *w = world_new();
@@ -756,7 +773,8 @@ int main(void)
 	    cmocka_unit_test(test_report_and_kill),
 	    cmocka_unit_test(test_shares),
 	    cmocka_unit_test(test_destroys_when_memory_returns),
-	    cmocka_unit_test(test_restarted_memory_never_held_it),
+	    cmocka_unit_test(test_node_started_again_elsewhere),
+		cmocka_unit_test(test_restarted_memory_never_held_it),
 	    cmocka_unit_test(test_storage_restart_gets_its_tree),
 	    cmocka_unit_test(test_channels_need_one_node),
 		cmocka_unit_test(test_forks_go_on_without_manager),

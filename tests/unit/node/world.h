@@ -60,6 +60,7 @@ struct world {
 	u32 nrows;
 	char down[4][WIRE_ADDR_MAX]; /* addresses that refuse */
 	u64 incarnation;	     /* of all peers */
+	char now_at[WIRE_ADDR_MAX];  /* GM_NODE: where whoever is asked for was started again */
 	bool fd_open[65536];
 	int nfds, fds_open;
 	bool sandbox_fails;
