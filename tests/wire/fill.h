@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "spec/wire.h"
+#include "spec/hello.h"
 
 static u64 fill_count; /* started again for each example */
 
@@ -71,6 +71,19 @@ static void fill_welcome(void *at)
 	NUM(session);
 	TEXT(name);
 	EACH(share);
+	EACH(mac);
+}
+
+static void fill_ucx_offer(void *at)
+{
+	struct ucx_offer *s = at;
+
+	NUM(magic);
+	NUM(chan);
+	NUM(token);
+	NUM(worker);
+	NUM(len);
+	EACH(addr);
 	EACH(mac);
 }
 

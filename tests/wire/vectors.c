@@ -15,7 +15,7 @@
 struct example {
 	char name[64];
 	u32 len;
-	u8 bytes[2048] __attribute__((aligned(8)));
+	u8 bytes[2176] __attribute__((aligned(8)));
 };
 
 static struct example examples[256];
@@ -82,6 +82,7 @@ static void make_examples(void)
 	RAW(greeting);
 	RAW(hello);
 	RAW(welcome);
+	RAW(ucx_offer);
 	/* records of variable parts */
 	RAW(proc_report);
 	RAW(view_node);
