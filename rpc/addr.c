@@ -59,7 +59,7 @@ static int parse_tcp(const char *text, struct addr *a, char *err, size_t err_len
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *res;
 
 	if (strlen(text) >= WIRE_ADDR_MAX || split_host(text + 4, host, sizeof(host), &port))
-		return bad(err, err_len, text, "want tcp:HOST:PORT");
+		return bad(err, err_len, text, a->ucx ? "want ucx:HOST:PORT" : "want tcp:HOST:PORT");
 	if (!host[0] || !strcmp(host, "localhost"))
 		strcpy(host, "127.0.0.1");
 	int rc = getaddrinfo(host, port, &hints, &res);
@@ -78,9 +78,10 @@ int addr_parse(const char *text, struct addr *a, char *err, size_t err_len)
 	memset(a, 0, sizeof(*a));
 	if (!strncmp(text, "unix:", 5))
 		return parse_unix(text, a, err, err_len);
-	if (!strncmp(text, "tcp:", 4))
+	a->ucx = !strncmp(text, "ucx:", 4);
+	if (a->ucx || !strncmp(text, "tcp:", 4))
 		return parse_tcp(text, a, err, err_len);
-	return bad(err, err_len, text, "want unix:/path or tcp:HOST:PORT");
+	return bad(err, err_len, text, "want unix:/path, tcp:HOST:PORT or ucx:HOST:PORT");
 }
 
 int addr_bound(int sock, char *text, size_t len)

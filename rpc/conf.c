@@ -88,7 +88,7 @@ static bool is_word(const char *text, const char *words)
 	return false;
 }
 
-/* tcp:HOST:PORT or unix:/path; a host's name is not looked up here. */
+/* tcp:HOST:PORT, ucx:HOST:PORT or unix:/path; a host's name is not looked up here. */
 static bool is_address(const char *text)
 {
 	const char *port = strrchr(text, ':');
@@ -96,19 +96,19 @@ static bool is_address(const char *text)
 		return false;
 	if (!strncmp(text, "unix:/", 6))
 		return true;
-	if (strncmp(text, "tcp:", 4) || port < text + 5 || !port[1])
+	if ((strncmp(text, "tcp:", 4) && strncmp(text, "ucx:", 4)) || port < text + 5 || !port[1])
 		return false;
 	char *end;
 	unsigned long n = strtoul(port + 1, &end, 10);
 	return port[1] >= '0' && port[1] <= '9' && !*end && n <= 65535;
 }
 
-/* One or more, with commas or blanks between. */
+/* Managers': one or more, with commas or blanks between. They speak no UCX. */
 static bool are_addresses(const char *text)
 {
 	char addr[WIRE_ADDR_MAX];
 	u32 n = 0;
-	while (gm_addr_at(text, n, addr) && is_address(addr))
+	while (gm_addr_at(text, n, addr) && is_address(addr) && strncmp(addr, "ucx:", 4))
 		n++;
 	return n && !gm_addr_at(text, n, addr) && strlen(text) < GM_ADDRS_MAX;
 }
@@ -147,7 +147,7 @@ static bool check_value(struct reader *r, const struct conf_row *row, const char
 	case CONF_NAME:
 		return is_name(v) || wrong(r, r->line, "%s: '%s' is no name: letters, digits, '-', '_' and '.', at most %u", row->key, v, WIRE_NAME_MAX - 1);
 	case CONF_ADDRESS:
-		return is_address(v) || wrong(r, r->line, "%s: '%s' is no address: want tcp:HOST:PORT or unix:/path", row->key, v);
+		return is_address(v) || wrong(r, r->line, "%s: '%s' is no address: want tcp:HOST:PORT, ucx:HOST:PORT or unix:/path", row->key, v);
 	case CONF_ADDRESSES:
 		return are_addresses(v) || wrong(r, r->line, "%s: '%s' is no address, nor several with commas between: want tcp:HOST:PORT", row->key, v);
 	case CONF_URL:

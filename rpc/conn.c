@@ -17,7 +17,7 @@ static bool half_open(const struct conn *c)
 /* A connection that reads its frames from the socket. */
 static bool reads_socket(const struct conn *c)
 {
-	return c->state == CS_OPEN && !c->has_ring;
+	return c->state == CS_OPEN && !c->has_ring && !c->ux;
 }
 
 static u32 free_index(struct host_driver *d)
@@ -116,6 +116,13 @@ void conn_kill(struct host_driver *d, struct conn *c)
 	c->state = CS_DEAD;
 	c->next_dead = d->dead;
 	d->dead = c;
+	struct conn *other = c->relay;
+
+	if (!other)
+		return;
+	c->relay = other->relay = NULL;
+	conn_flush(d, other);
+	conn_kill(d, other);
 }
 
 /* Lets what was sent arrive: unread input at close(2) would make TCP throw it away. */
@@ -141,6 +148,8 @@ void conn_free(struct host_driver *d, struct conn *c)
 	if (c->ring_fd >= 0)
 		close(c->ring_fd);
 	ring_map_drop(&c->map);
+	if (c->ux)
+		ucx_chan_free(c->ux);
 	free(c->in);
 	d->conns[(u32)c->id - 1] = NULL;
 	sodium_memzero(c, sizeof(*c)); /* its keys */
@@ -166,6 +175,11 @@ bool conn_stalled(const struct conn *c)
 	return c->out_first && !c->outgoing;
 }
 
+bool conn_held(const struct conn *c)
+{
+	return conn_stalled(c) || (c->relay && c->relay->out_first);
+}
+
 static u32 wanted_events(const struct conn *c)
 {
 	switch (c->state) {
@@ -175,7 +189,7 @@ static u32 wanted_events(const struct conn *c)
 	case CS_DEAD:
 		return 0;
 	case CS_OPEN:
-		if (c->has_ring)
+		if (c->has_ring || c->ux)
 			return EPOLLIN | EPOLLRDHUP;
 		return EPOLLRDHUP | (c->out_first ? (u32)EPOLLOUT : 0) | (conn_stalled(c) || c->hot_at ? 0 : (u32)EPOLLIN);
 	default:
@@ -205,10 +219,10 @@ void conn_opened(struct host_driver *d, struct conn *c)
 	c->known = true;
 	c->rights = frame_rights_of(c->hello.role, c->outgoing, c->hello.session);
 	d->stats.opened++;
-	if (c->has_ring)
-		conn_heat(d, c);
-	else
+	if (reads_socket(c))
 		d->nstreams++;
+	else
+		conn_heat(d, c);
 	conn_watch(d, c);
 	if (c->state == CS_OPEN && d->ops->opened)
 		d->ops->opened(d->self, c->id, &c->hello, &c->welcome, c->outgoing);

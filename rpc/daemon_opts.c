@@ -173,7 +173,7 @@ static const struct {
 } common_options[] = {
     {"--conf", "FILE", "lego.conf: what is not given here stands there; --name says whose settings are meant", set_conf},
     {"--name", "NAME", "this component's id in the cluster, such as m0", set_name},
-    {"--listen", "ADDR", "unix:/path or tcp:host:port (port 0: any); may be repeated, the first is registered", set_listen},
+    {"--listen", "ADDR", "unix:/path, tcp:host:port or ucx:host:port (port 0: any); may be repeated, the first is registered", set_listen},
     {"--gm", "ADDR", "the manager; of several one leads: ADDR,ADDR", set_gm},
     {"--key", "FILE", "the cluster key: 32 bytes, readable by the owner only", set_key},
     {"--data", "DIR", "where durable state is kept", set_data},
@@ -183,7 +183,7 @@ static const struct {
     {"--exit-fd", "N", "stop at end of file there", set_exit_fd},
     {"--log", "LEVEL", "error, warn, info (default) or debug; on stderr", set_log},
     {"--log-format", "WORD", "text (default), json (an object a line), or journal (text after a priority, for systemd)", set_log_format},
-    {"--encrypt", "WORD", "yes: TCP connections are encrypted, and who does not encrypt is refused; no (default)", set_encrypt},
+    {"--encrypt", "WORD", "yes: connections over TCP and UCX are encrypted, and who does not encrypt is refused; no (default)", set_encrypt},
     {"--spin-us", "N", "poll this long without an event before sleeping", set_spin},
 };
 
@@ -360,7 +360,7 @@ static bool manager_listen(struct common *c, const char *gm)
 }
 
 /* Where the node is reached: by others, and by programs of this host. A processor node hands descriptors over, so it has a socket here always. */
-static bool default_listen(struct common *c, const char *gm, const char *run)
+static bool default_listen(struct common *c, const char *gm, const char *run, bool ucx)
 {
 	static char tcp[WIRE_ADDR_MAX + 8];
 	char host[WIRE_ADDR_MAX] = "";
@@ -371,6 +371,8 @@ static bool default_listen(struct common *c, const char *gm, const char *run)
 		if (!own_host(gm, host, sizeof(host), c->err, sizeof(c->err)))
 			return false;
 		snprintf(tcp, sizeof(tcp), "%s:0", host);
+		if (ucx && c->o->kind != KIND_PROCESSOR) /* which is found by TCP and finds the others by UCX */
+			memcpy(tcp, "ucx", 3);
 		if (!set_listen(c, tcp))
 			return false;
 	}
@@ -402,7 +404,8 @@ static bool cluster_defaults(struct common *c, int argc, char **argv)
 	const char *run = conf_cluster(c->conf, "run");
 	if (!c->o->metrics && make_dir(c, run))
 		c->o->metrics = path_of(run, c->o->name, "unix:", ".http");
-	return given(argc, argv, "--listen") || default_listen(c, gm, conf_cluster(c->conf, "run"));
+	const char *transport = conf_cluster(c->conf, "transport");
+	return given(argc, argv, "--listen") || default_listen(c, gm, run, transport && !strcmp(transport, "ucx"));
 }
 
 static int take_conf(struct common *c, const struct daemon_option *own, u32 nown, void *self, int argc, char **argv)

@@ -11,6 +11,7 @@
 #include "rpc/node.h"
 #include "rpc/seal.h"
 #include "rpc/shm/ring_fd.h"
+#include "rpc/ucx/mux.h"
 
 #define CONN_MAX_FDS	 16u
 #define CONN_BACKLOG_MAX (12ull * MIB)	       /* replies a slow peer may leave with us: CHAN_SLOTS full fetch windows and some */
@@ -26,6 +27,7 @@ enum conn_state {
 	CS_RETRY,    /* dialled; the listener's backlog was full */
 	CS_GREETING, /* dialled; greeting awaited */
 	CS_WELCOME,  /* dialled; hello sent */
+	CS_OFFER,    /* over UCX; offer sent, the other's awaited */
 	CS_OPEN,
 	CS_DEAD,
 };
@@ -63,6 +65,8 @@ struct conn {
 	struct frame_rights rights;
 	struct ring_map map;
 	struct ring_end ring;
+	struct ucx_chan *ux;  /* frames go over UCX; sock only says that the peer is there */
+	struct conn *relay;   /* what comes here goes out there, and the other way round: rpc/ucx/conn.c */
 	u8 *in; /* stream reassembly */
 	u32 in_cap, in_pos, in_have;
 	struct out_chunk *out_first, **out_last;
@@ -73,6 +77,7 @@ struct conn {
 struct listener {
 	int fd;
 	int family;
+	bool ucx;
 	char addr[WIRE_ADDR_MAX];
 };
 
@@ -109,6 +114,8 @@ struct host_driver {
 	bool tick_due; /* an event came since the last tick */
 	bool shared;   /* at the other end of a ring a thread gave way to this one on this CPU */
 	struct core core;
+	struct ucx *ucx; /* NULL: not used yet */
+	bool no_ucx;	 /* it was tried, and said why not */
 	struct host_driver_stats stats;
 	u64 frame[(MSG_MAX_LEN + 64) / 8]; /* one received frame, private */
 	u64 sealed[(MSG_MAX_LEN + 64) / 8]; /* one frame on its way out */
@@ -123,18 +130,22 @@ void conn_heat(struct host_driver *d, struct conn *c);
 void conn_cool(struct host_driver *d, struct conn *c);
 void conn_watch(struct host_driver *d, struct conn *c); /* brings epoll in line with the connection's state */
 bool conn_stalled(const struct conn *c);
+bool conn_held(const struct conn *c); /* its input is left where it is: stalled, or there is no room where that goes */
 void conn_opened(struct host_driver *d, struct conn *c);
 void driver_reap(struct host_driver *d);
 
 /* output.c */
 int conn_send(struct host_driver *d, struct conn *c, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs, const int *fds, u32 nfds);
 bool conn_flush(struct host_driver *d, struct conn *c); /* true: something moved */
+int conn_forward(struct host_driver *d, struct conn *c, const void *frame, u32 len); /* a whole frame, as it is; sealed on the way */
 void conn_doorbell(struct conn *c);
 void conn_drop_output(struct conn *c);
 
 /* input.c: each returns the number of frames it handed on */
 u32 conn_visit(struct host_driver *d, struct conn *c);		      /* hot connections, every round */
 u32 conn_readable(struct host_driver *d, struct conn *c, u32 events); /* open connections, on an epoll event */
+void conn_hand_on(struct host_driver *d, struct conn *c, const void *frame, u32 len, const int *fds, u32 nfds);
+void conn_refuse_forged(struct host_driver *d, struct conn *c);
 
 /* workers.c */
 bool workers_start(struct host_driver *d);
@@ -143,6 +154,18 @@ u32 workers_reap(struct host_driver *d);   /* calls done of what is finished; ho
 bool workers_sleep(struct host_driver *d); /* about to block. False: something is finished, do not */
 void workers_awake(struct host_driver *d);
 void workers_end(struct host_driver *d);
+
+/* host_driver.c: ends the sleep when efd is readable. 0 or -errno */
+int driver_wake_by_ucx(struct host_driver *d, int efd);
+
+/* ucx/conn.c */
+bool driver_ucx(struct host_driver *d, char *err, size_t err_len); /* loads and starts it, once */
+void driver_ucx_end(struct host_driver *d);
+bool ux_offer(struct host_driver *d, struct conn *c, struct ucx_offer *o); /* makes the channel and what is to be said of it */
+bool ux_join(struct host_driver *d, struct conn *c, const struct ucx_offer *theirs);
+bool ux_give_away(struct host_driver *d, struct conn *c); /* dial_for: a ring is made for who wanted the channel, and this driver is between */
+u32 ux_visit(struct host_driver *d, struct conn *c);
+void ux_lifeline(struct host_driver *d, struct conn *c);
 
 /* hello.c */
 int hello_listen(struct host_driver *d, const char *addr, char *err, size_t err_len);

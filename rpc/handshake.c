@@ -87,7 +87,7 @@ s32 handshake_check_hello(const struct hello *h, const struct greeting *g, const
 		return -WIRE_UNAUTHORISED;
 	if (h->kind < KIND_PROCESSOR || h->kind > KIND_CLIENT || h->role < ROLE_COMPONENT || h->role > ROLE_READER || h->role == ROLE_PROCESS)
 		return -WIRE_BAD_MESSAGE;
-	if (h->want_ring > 1 || h->seal > 1 || (h->want_ring && h->seal) || !wire_name_ok(h->name))
+	if (h->want_ring > WANT_UCX || h->seal > 1 || (h->want_ring == WANT_RING && h->seal) || !wire_name_ok(h->name))
 		return -WIRE_BAD_MESSAGE;
 	return g->seal && !h->seal ? -WIRE_PLAIN : 0;
 }
@@ -154,4 +154,32 @@ bool handshake_keys(struct chan_keys *k, u8 secret[32], const struct hello *h, c
 	sodium_memzero(both, sizeof(both));
 	sodium_memzero(secret, 32);
 	return good;
+}
+
+static void offer_mac(u8 mac[32], const struct ucx_offer *o, const struct hello *h, const struct welcome *w, const u8 key[32], bool of_dialler)
+{
+	static const u8 what[2][8] = {"accepts", "dialled"};
+	struct ucx_offer bare = *o;
+	crypto_generichash_state st;
+
+	memset(bare.mac, 0, sizeof(bare.mac));
+	crypto_generichash_init(&st, key, 32, 32);
+	crypto_generichash_update(&st, what[of_dialler], sizeof(what[0]));
+	crypto_generichash_update(&st, h->mac, sizeof(h->mac));
+	crypto_generichash_update(&st, w->mac, sizeof(w->mac));
+	crypto_generichash_update(&st, (const u8 *)&bare, sizeof(bare));
+	crypto_generichash_final(&st, mac, 32);
+}
+
+void handshake_sign_offer(struct ucx_offer *o, const struct hello *h, const struct welcome *w, const u8 key[32], bool dialler)
+{
+	offer_mac(o->mac, o, h, w, key, dialler);
+}
+
+bool handshake_check_offer(const struct ucx_offer *theirs, const struct hello *h, const struct welcome *w, const u8 key[32], bool dialler)
+{
+	u8 mac[32];
+
+	offer_mac(mac, theirs, h, w, key, !dialler);
+	return !sodium_memcmp(mac, theirs->mac, sizeof(mac)) && theirs->magic == LEGO_WIRE_MAGIC && theirs->len && theirs->len <= UCX_ADDR_MAX;
 }

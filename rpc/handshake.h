@@ -2,7 +2,7 @@
 #ifndef LEGO_RPC_HANDSHAKE_H
 #define LEGO_RPC_HANDSHAKE_H
 
-#include "spec/wire.h"
+#include "spec/hello.h"
 
 /* seal: who does not seal is refused. */
 void handshake_greeting(struct greeting *g, u64 incarnation, const u8 nonce[16], bool seal);
@@ -22,6 +22,10 @@ s32 handshake_check_welcome(const struct welcome *w, const struct hello *h, cons
 /* The keys of a connection that seals, after hello and welcome were checked: of both shares, the cluster key, and through the macs of all that was said.
  * secret is one's own, and wiped. False: the peer's share is none. */
 bool handshake_keys(struct chan_keys *k, u8 secret[32], const struct hello *h, const struct welcome *w, const u8 key[32], bool dialler);
+
+/* An offer's mac, once it is final; theirs: the one of the other end is right. h, w: as sent or received, with macs. */
+void handshake_sign_offer(struct ucx_offer *o, const struct hello *h, const struct welcome *w, const u8 key[32], bool dialler);
+bool handshake_check_offer(const struct ucx_offer *theirs, const struct hello *h, const struct welcome *w, const u8 key[32], bool dialler);
 
 /* Copies a name of at most WIRE_NAME_MAX - 1 bytes, padded with NULs. */
 void wire_name_set(char dst[WIRE_NAME_MAX], const char *src);

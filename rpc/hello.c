@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -76,6 +77,8 @@ int hello_listen(struct host_driver *d, const char *addr, char *err, size_t err_
 
 	if (rc)
 		return rc;
+	if (a.ucx && !driver_ucx(d, err, err_len))
+		return -ENOSYS;
 	l->family = a.family;
 	l->fd = socket(a.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0 || bind_addr(l->fd, &a) || listen(l->fd, LISTEN_BACKLOG)) {
@@ -86,6 +89,9 @@ int hello_listen(struct host_driver *d, const char *addr, char *err, size_t err_
 		return rc;
 	}
 	addr_bound(l->fd, l->addr, sizeof(l->addr));
+	l->ucx = a.ucx;
+	if (a.ucx)
+		memcpy(l->addr, "ucx", 3); /* it says tcp */
 	d->nlisten++;
 	return 0;
 }
@@ -163,6 +169,7 @@ void hello_accept(struct host_driver *d, struct listener *l)
 		return;
 	}
 	c->addr.family = l->family;
+	c->addr.ucx = l->ucx;
 	randombytes_buf(nonce, sizeof(nonce));
 	handshake_greeting(&c->greeting, d->cfg.incarnation, nonce, d->cfg.encrypt && l->family != AF_UNIX);
 	if (hand_send(c, &c->greeting, sizeof(c->greeting), -1))
@@ -201,9 +208,23 @@ static void complete_hello(const struct host_driver *d, struct conn *c, const st
 	if (!c->hello.name[0])
 		wire_name_set(c->hello.name, d->name);
 	if (c->addr.family != AF_UNIX) {
-		c->hello.want_ring = 0;
+		c->hello.want_ring = c->addr.ucx ? WANT_UCX : WANT_STREAM;
 		c->hello.seal = d->cfg.encrypt;
 	}
+}
+
+/* Managers and the command line speak TCP to who listens for UCX, and so does a node that cannot. */
+static bool can_ucx(struct host_driver *d, const char *addr)
+{
+	char err[256] = "";
+
+	if (d->no_ucx || d->cfg.kind < KIND_PROCESSOR || d->cfg.kind > KIND_STORAGE)
+		return false;
+	if (driver_ucx(d, err, sizeof(err)))
+		return true;
+	driver_log(d, LOG_WARN, "speaking TCP to %s and to all others: %s", addr, err);
+	d->no_ucx = true;
+	return false;
 }
 
 conn_id hello_dial(struct host_driver *d, const char *addr, const struct hello *h, bool for_other)
@@ -215,6 +236,8 @@ conn_id hello_dial(struct host_driver *d, const char *addr, const struct hello *
 		driver_log(d, LOG_ERROR, "%s", err);
 		return 0;
 	}
+	if (a.ucx && !can_ucx(d, addr))
+		a.ucx = false;
 	d->now_ns = driver_clock();
 	int s = socket(a.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct conn *c = s < 0 ? NULL : conn_new(d, s, CS_CONNECT);
@@ -236,6 +259,12 @@ conn_id hello_dial(struct host_driver *d, const char *addr, const struct hello *
 	return id;
 }
 
+/* An offer is longer than what is there for every connection. */
+static u8 *hand_room(struct conn *c)
+{
+	return c->state == CS_OFFER ? c->in : c->hand;
+}
+
 /* Reads towards a whole struct of `want` bytes. 1: there, 0: not yet, -1: the end. No byte past it is taken. */
 static int hand_recv(struct conn *c, u32 want)
 {
@@ -243,7 +272,7 @@ static int hand_recv(struct conn *c, u32 want)
 		struct cmsghdr align;
 		char room[CMSG_SPACE(sizeof(int))];
 	} control;
-	struct iovec iov = {c->hand + c->hand_have, want - c->hand_have};
+	struct iovec iov = {hand_room(c) + c->hand_have, want - c->hand_have};
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	ssize_t n = recvmsg(c->sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
@@ -293,7 +322,9 @@ static u64 random_session(void)
 static s32 make_ring(struct host_driver *d, struct conn *c, int *fd)
 {
 	*fd = -1;
-	if (!c->hello.want_ring || c->addr.family != AF_UNIX)
+	if (c->hello.want_ring == WANT_UCX && !c->addr.ucx)
+		return -WIRE_BAD_MESSAGE;
+	if (c->hello.want_ring != WANT_RING || c->addr.family != AF_UNIX)
 		return 0;
 	bool component = c->hello.role == ROLE_COMPONENT;
 
@@ -329,6 +360,44 @@ static bool take_keys(struct host_driver *d, struct conn *c, const struct hello 
 	return true;
 }
 
+/* Both say where they are to be found; the channel is open for who has read the other's. */
+static void send_offer(struct host_driver *d, struct conn *c)
+{
+	struct ucx_offer o;
+
+	c->in = malloc(sizeof(o));
+	if (!c->in || !ux_offer(d, c, &o)) {
+		conn_kill(d, c);
+		return;
+	}
+	c->in_cap = sizeof(o);
+	c->state = CS_OFFER;
+	handshake_sign_offer(&o, &c->hello, &c->welcome, d->cfg.key, c->outgoing);
+	if (!hand_send(c, &o, sizeof(o), -1))
+		conn_kill(d, c);
+}
+
+static void got_offer(struct host_driver *d, struct conn *c)
+{
+	const struct ucx_offer *o = (const struct ucx_offer *)c->in;
+
+	if (!handshake_check_offer(o, &c->hello, &c->welcome, d->cfg.key, c->outgoing)) {
+		driver_log(d, LOG_WARN, "closing channel of %s: its offer of UCX is not right", c->outgoing ? c->welcome.name : c->hello.name);
+		conn_kill(d, c);
+		return;
+	}
+	if (!ux_join(d, c, o)) {
+		conn_kill(d, c);
+		return;
+	}
+	if (!c->outgoing)
+		end_older_channel(d, c);
+	if (!c->for_other)
+		conn_opened(d, c);
+	else if (!ux_give_away(d, c))
+		conn_kill(d, c);
+}
+
 static void got_hello(struct host_driver *d, struct conn *c)
 {
 	int fd = -1;
@@ -360,6 +429,10 @@ static void got_hello(struct host_driver *d, struct conn *c)
 	}
 	if (status || !sent) {
 		conn_kill(d, c);
+		return;
+	}
+	if (c->hello.want_ring == WANT_UCX) {
+		send_offer(d, c);
 		return;
 	}
 	end_older_channel(d, c);
@@ -427,7 +500,9 @@ static void got_welcome(struct host_driver *d, struct conn *c)
 	}
 	c->hello.session = c->welcome.session;
 	d->tick_due = true;
-	if (c->for_other)
+	if (c->hello.want_ring == WANT_UCX)
+		send_offer(d, c);
+	else if (c->for_other)
 		give_away(d, c, c->sealed ? &keys : NULL);
 	else if (attach_ring(c))
 		conn_opened(d, c);
@@ -452,7 +527,7 @@ static void connected(struct host_driver *d, struct conn *c)
 void hello_event(struct host_driver *d, struct conn *c, u32 events)
 {
 	static const u32 size[] = {
-	    [CS_HELLO] = sizeof(struct hello), [CS_GREETING] = sizeof(struct greeting), [CS_WELCOME] = sizeof(struct welcome)};
+	    [CS_HELLO] = sizeof(struct hello), [CS_GREETING] = sizeof(struct greeting), [CS_WELCOME] = sizeof(struct welcome), [CS_OFFER] = sizeof(struct ucx_offer)};
 
 	if (c->state == CS_CONNECT) {
 		connected(d, c);
@@ -468,6 +543,8 @@ void hello_event(struct host_driver *d, struct conn *c, u32 events)
 		got_hello(d, c);
 	else if (got && c->state == CS_GREETING)
 		got_greeting(d, c);
+	else if (got && c->state == CS_OFFER)
+		got_offer(d, c);
 	else if (got)
 		got_welcome(d, c);
 }

@@ -25,6 +25,7 @@
 #define TAG_LISTEN	   (1ull << 63) /* in epoll data; connection ids are below: generations count up from 1 */
 #define TAG_WATCH	   (1ull << 62)
 #define TAG_STOP	   (3ull << 62)
+#define TAG_UCX		   (TAG_WATCH | UINT32_MAX) /* readable until ucx_arm: no event in itself, ucx_poll finds those */
 #define DEFAULT_RING_BYTES (512u * 1024u)
 #define DEFAULT_SPIN_US	   200u
 #define HURRY_NS	   (2 * NSEC_PER_MSEC)
@@ -32,6 +33,7 @@
 #define PAUSES		   8u		 /* empty rounds before the core is yielded between rounds */
 #define POLLS		   24u		 /* looks at the rings in an empty round: about a microsecond */
 #define SOCKET_GAP	   16u		 /* rounds between looks at the sockets while rings are busy */
+#define LAST_WORDS_NS	   (50 * NSEC_PER_MSEC) /* for what UCX has not sent when the daemon ends */
 #define TICK_GAP_NS	   NSEC_PER_MSEC /* ticks caused by events are no denser than this */
 
 u64 driver_clock(void)
@@ -191,6 +193,11 @@ static int add_epoll(struct host_driver *d, int fd, u64 tag)
 	return epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
 }
 
+int driver_wake_by_ucx(struct host_driver *d, int efd)
+{
+	return add_epoll(d, efd, TAG_UCX);
+}
+
 static int open_fds(struct host_driver *d, char *err, size_t err_len)
 {
 	d->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -286,6 +293,7 @@ void host_driver_free(struct host_driver *d)
 		if (d->conns[i])
 			conn_kill(d, d->conns[i]);
 	driver_reap(d);
+	driver_ucx_end(d);
 	for (u32 i = 0; i < d->nlisten; i++) {
 		close_fd(d->listen[i].fd);
 		if (d->listen[i].family == AF_UNIX)
@@ -415,9 +423,15 @@ static u32 look_at_sockets(struct host_driver *d, int timeout_ms)
 
 	if (timeout_ms)
 		d->now_ns = driver_clock();
-	for (int i = 0; i < n; i++)
+	u32 events = 0;
+
+	for (int i = 0; i < n; i++) {
+		if (ev[i].data.u64 == TAG_UCX)
+			continue;
 		socket_event(d, &ev[i]);
-	return n > 0 ? (u32)n : 0;
+		events++;
+	}
+	return events;
 }
 
 static u32 visit_hot(struct host_driver *d)
@@ -462,10 +476,10 @@ static bool rings_to_sleep(struct host_driver *d)
 		struct conn *c = d->hot[i];
 
 		if (c->state != CS_OPEN || !c->has_ring) {
-			quiet = c->state == CS_OPEN && conn_stalled(c);
+			quiet = c->state == CS_OPEN && conn_held(c);
 			continue;
 		}
-		quiet = ring_sleep(&c->ring, RING_WANTS_INPUT | (c->out_first ? (u32)RING_WANTS_ROOM : 0)) || conn_stalled(c);
+		quiet = ring_sleep(&c->ring, RING_WANTS_INPUT | (c->out_first ? (u32)RING_WANTS_ROOM : 0)) || conn_held(c);
 		if (c->out_first && conn_flush(d, c))
 			quiet = false;
 	}
@@ -493,7 +507,7 @@ static u32 sleep_for_events(struct host_driver *d)
 	u32 events = 0;
 
 	maybe_tick(d, true);
-	if (rings_to_sleep(d) && workers_sleep(d) && !d->dead && !d->stop)
+	if (rings_to_sleep(d) && (!d->ucx || ucx_arm(d->ucx)) && workers_sleep(d) && !d->dead && !d->stop)
 		events = look_at_sockets(d, sleep_ms(d));
 	workers_awake(d);
 	rings_awake(d);
@@ -543,6 +557,8 @@ static void leave(struct host_driver *d)
 	for (u32 i = 0; i < d->nconns; i++)
 		if (d->conns[i] && d->conns[i]->state == CS_OPEN)
 			conn_flush(d, d->conns[i]);
+	while (d->ucx && !ucx_idle(d->ucx) && driver_clock() - d->now_ns < LAST_WORDS_NS)
+		ucx_poll(d->ucx);
 }
 
 int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *self)
@@ -557,9 +573,9 @@ int host_driver_run(struct host_driver *d, const struct node_ops *ops, void *sel
 	(void)prctl(PR_SET_TIMERSLACK, 1000ul, 0, 0, 0); /* of naps */
 	while (!d->stop) {
 		d->now_ns = driver_clock();
-		u32 events = visit_hot(d) + workers_reap(d);
+		u32 events = (d->ucx ? ucx_poll(d->ucx) : 0) + visit_hot(d) + workers_reap(d);
 
-		if (d->nstreams || d->nhalf || !d->nhot || ++round % SOCKET_GAP == 0)
+		if (d->nstreams || d->nhalf || (!d->nhot && !d->ucx) || ++round % SOCKET_GAP == 0)
 			events += look_at_sockets(d, 0);
 		driver_reap(d);
 		hello_deadlines(d);

@@ -39,9 +39,14 @@ static void refuse(struct host_driver *d, struct conn *c, const struct msg *m, u
 	conn_kill(d, c);
 }
 
-static void hand_on(struct host_driver *d, struct conn *c, const void *frame, u32 len, const int *fds, u32 nfds)
+void conn_hand_on(struct host_driver *d, struct conn *c, const void *frame, u32 len, const int *fds, u32 nfds)
 {
 	struct msg m;
+
+	if (c->relay) {
+		conn_forward(d, c->relay, frame, len);
+		return;
+	}
 	s32 status = frame_check(frame, len, &c->rights, &m);
 
 	if (status) {
@@ -65,7 +70,7 @@ static u32 visit_ring(struct host_driver *d, struct conn *c)
 	u64 until = d->stats.bytes_out + VISIT_BYTES;
 	u32 frames = 0, bytes = 0;
 
-	while (frames < VISIT_FRAMES && d->stats.bytes_out + bytes < until && c->state == CS_OPEN && !conn_stalled(c)) {
+	while (frames < VISIT_FRAMES && d->stats.bytes_out + bytes < until && c->state == CS_OPEN && !conn_held(c)) {
 		s64 len = ring_recv(&c->ring, d->frame);
 
 		if (!len)
@@ -78,7 +83,7 @@ static u32 visit_ring(struct host_driver *d, struct conn *c)
 		}
 		frames++;
 		bytes += (u32)len;
-		hand_on(d, c, d->frame, (u32)len, NULL, 0);
+		conn_hand_on(d, c, d->frame, (u32)len, NULL, 0);
 		if (c->state == CS_OPEN)
 			ring_count_round(&c->ring); /* who waits for the next one sees that this thread has a core */
 	}
@@ -113,7 +118,7 @@ static void stream_align(struct conn *c)
 }
 
 /* A frame that does not open was changed, repeated or left out on the way, or is of somebody without the keys: nothing after it means anything. */
-static void refuse_forged(struct host_driver *d, struct conn *c)
+void conn_refuse_forged(struct host_driver *d, struct conn *c)
 {
 	d->stats.forged++;
 	driver_log(d, LOG_WARN, "closing channel of %s: a frame does not authenticate (changed, repeated or missing on the way)",
@@ -140,9 +145,9 @@ static u32 visit_stream(struct host_driver *d, struct conn *c)
 
 		c->in_pos += (u32)len + extra_bytes(c);
 		if (c->sealed && !seal_open(&c->seal_in, frame, (u32)len))
-			refuse_forged(d, c);
+			conn_refuse_forged(d, c);
 		else
-			hand_on(d, c, frame, (u32)len, NULL, 0);
+			conn_hand_on(d, c, frame, (u32)len, NULL, 0);
 	}
 	if (c->state == CS_OPEN && stream_next(c) < 0) {
 		d->stats.bad++;
@@ -165,6 +170,8 @@ u32 conn_visit(struct host_driver *d, struct conn *c)
 		return 0;
 	if (c->out_first && conn_flush(d, c))
 		conn_watch(d, c);
+	if (c->ux)
+		return ux_visit(d, c);
 	return c->has_ring ? visit_ring(d, c) : visit_stream(d, c);
 }
 
@@ -251,7 +258,7 @@ static u32 read_packets(struct host_driver *d, struct conn *c)
 			break;
 		}
 		frames++;
-		hand_on(d, c, d->frame, (u32)len, fds, nfds);
+		conn_hand_on(d, c, d->frame, (u32)len, fds, nfds);
 	}
 	if (c->state == CS_OPEN)
 		conn_watch(d, c);
@@ -270,6 +277,10 @@ static void read_doorbell(struct host_driver *d, struct conn *c)
 
 u32 conn_readable(struct host_driver *d, struct conn *c, u32 events)
 {
+	if (c->ux) {
+		ux_lifeline(d, c);
+		return 1;
+	}
 	if (c->has_ring) {
 		read_doorbell(d, c);
 		return 1;

@@ -7,6 +7,7 @@
 #ifndef LEGO_RPC_NODE_H
 #define LEGO_RPC_NODE_H
 
+#include "spec/hello.h"
 #include "spec/ops.h"
 #include "spec/wire.h"
 
@@ -123,7 +124,7 @@ enum log_format { LOG_TEXT, LOG_JSON, LOG_JOURNAL }; /* JOURNAL: text after a pr
 struct host_driver_config {
 	const char *name;      /* "m0" */
 	u8 kind;	       /* enum component_kind */
-	const char *listen[4]; /* addresses, NULL-ended: "unix:/path", "tcp:host:port" (port 0: chosen) */
+	const char *listen[4]; /* addresses, NULL-ended: "unix:/path", "tcp:host:port" or "ucx:host:port" (port 0: chosen) */
 	u8 key[32];	       /* cluster key */
 	u64 incarnation;
 	u32 ring_bytes; /* of each direction of a client's ring; 0: 512 KiB */

@@ -49,13 +49,13 @@ static s64 socket_write(struct conn *c, const struct wire_seg *segs, u32 nsegs, 
 /* Writes a whole frame or part of it. Bytes taken, 0 (no room now), or -errno. */
 static s64 write_now(struct conn *c, const struct wire_seg *segs, u32 nsegs, u32 total, const int *fds, u32 nfds)
 {
-	if (!c->has_ring)
+	if (!c->has_ring && !c->ux)
 		return socket_write(c, segs, nsegs, fds, nfds);
-	int err = ring_send(&c->ring, segs, nsegs);
+	int err = c->ux ? ucx_chan_send(c->ux, segs, nsegs, total) : ring_send(&c->ring, segs, nsegs);
 
 	if (err)
 		return err == -EAGAIN ? 0 : err;
-	if (ring_must_wake(&c->ring, RING_WANTS_INPUT))
+	if (c->has_ring && ring_must_wake(&c->ring, RING_WANTS_INPUT))
 		conn_doorbell(c);
 	return total;
 }
@@ -155,6 +155,24 @@ static struct wire_seg seal_segs(struct host_driver *d, struct conn *c, const st
 	return (struct wire_seg){frame, total + SEAL_EXTRA};
 }
 
+static int send_frame(struct host_driver *d, struct conn *c, const struct wire_seg *segs, u32 nsegs, u32 total, const int *fds, u32 nfds)
+{
+	if (!c->sealed)
+		return send_segs(d, c, segs, nsegs, total, fds, nfds);
+	struct wire_seg one = seal_segs(d, c, segs, nsegs, total);
+
+	return send_segs(d, c, &one, 1, one.len, fds, nfds);
+}
+
+int conn_forward(struct host_driver *d, struct conn *c, const void *frame, u32 len)
+{
+	if (c->state != CS_OPEN)
+		return -WIRE_DOWN;
+	d->stats.frames_out++;
+	d->stats.bytes_out += len;
+	return send_frame(d, c, &(struct wire_seg){frame, len}, 1, len, NULL, 0);
+}
+
 int conn_send(struct host_driver *d, struct conn *c, struct msg_hdr *hdr, const struct wire_seg *segs, u32 nsegs, const int *fds, u32 nfds)
 {
 	struct wire_seg all[SEND_SEGS], *list = all;
@@ -162,7 +180,7 @@ int conn_send(struct host_driver *d, struct conn *c, struct msg_hdr *hdr, const 
 
 	if (c->state != CS_OPEN)
 		return -WIRE_DOWN;
-	if (nfds > CONN_MAX_FDS || (nfds && c->has_ring))
+	if (nfds > CONN_MAX_FDS || (nfds && (c->has_ring || c->ux)))
 		return -EINVAL;
 	for (u32 i = 0; i < nsegs; i++)
 		total += segs[i].len;
@@ -178,15 +196,7 @@ int conn_send(struct host_driver *d, struct conn *c, struct msg_hdr *hdr, const 
 	list[0] = (struct wire_seg){hdr, sizeof(*hdr)};
 	if (nsegs)
 		memcpy(list + 1, segs, nsegs * sizeof(*segs));
-	int rc;
-
-	if (c->sealed) {
-		struct wire_seg one = seal_segs(d, c, list, nsegs + 1, (u32)total);
-
-		rc = send_segs(d, c, &one, 1, one.len, fds, nfds);
-	} else {
-		rc = send_segs(d, c, list, nsegs + 1, (u32)total, fds, nfds);
-	}
+	int rc = send_frame(d, c, list, nsegs + 1, (u32)total, fds, nfds);
 
 	if (list != all)
 		free(list);
@@ -224,5 +234,7 @@ bool conn_flush(struct host_driver *d, struct conn *c)
 		if (k->off == k->len)
 			chunk_done(c);
 	}
+	if (moved && !c->out_first && c->relay)
+		conn_heat(d, c->relay); /* what waits there for room here */
 	return moved;
 }

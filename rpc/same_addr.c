@@ -10,7 +10,7 @@
 static bool any_port(const char *addr)
 {
 	size_t len = addr ? strlen(addr) : 0;
-	return len > 6 && !strncmp(addr, "tcp:", 4) && !strcmp(addr + len - 2, ":0");
+	return len > 6 && (!strncmp(addr, "tcp:", 4) || !strncmp(addr, "ucx:", 4)) && !strcmp(addr + len - 2, ":0");
 }
 
 static bool path_in(const char *dir, const char *file, char *path, size_t room)

@@ -21,7 +21,9 @@ static const char good[] = "# the rack\n"
 			   "[memory m3]\n"
 			   "memory = 64G\n"
 			   "[processor]\n"
-			   "excache = 512M";
+			   "excache = 512M\n"
+			   "[storage]\n"
+			   "listen = ucx:10.0.0.3:0";
 
 static void a_good_one_is_read(void **state)
 {
@@ -42,6 +44,7 @@ static void a_good_one_is_read(void **state)
 	assert_null(conf_node(c, KIND_PROCESSOR, "p0", "log", NULL));
 	assert_string_equal(conf_node(c, KIND_PROCESSOR, "p0", "excache", &line), "512M");
 	assert_int_equal(line, 13);
+	assert_string_equal(conf_node(c, KIND_STORAGE, "s0", "listen", NULL), "ucx:10.0.0.3:0");
 	conf_free(c);
 }
 
@@ -76,6 +79,9 @@ static const struct {
 	{START "[storage]\nlisten = 10.0.0.1:7\n", "f:5: listen: '10.0.0.1:7' is no address"},
 	{START "[storage]\nlisten = tcp:10.0.0.1\n", "f:5: listen: 'tcp:10.0.0.1' is no address"},
 	{START "[storage]\nlisten = tcp:10.0.0.1:70000\n", "f:5: listen: "},
+	{START "transport = rdma\n", "f:4: transport: 'rdma' is none of: tcp ucx"},
+	{START "[memory]\nlisten = ucx:10.0.0.1\n", "f:5: listen: 'ucx:10.0.0.1' is no address"},
+	{"[cluster]\nmanager = ucx:h:1\n", "f:2: manager: 'ucx:h:1' is no address"},
 	{"[cluster]\nname = a b\n", "f:2: name: 'a b' is no name"},
 	{"[cluster]\nkey = key\n", "f:2: key: 'key' is no absolute path"},
 };
