@@ -90,7 +90,7 @@ struct cluster_opts {
 	u32 memory_threads; /* of each memory node; 0: one */
 	u64 store_front; /* 0: default */
 	u32 replicas;
-	const char *transport; /* "shm" (default), "tcp" */
+	const char *transport; /* "shm" (default), "tcp", "ucx" */
 	bool encrypt;
 	bool is_private;       /* own temporary directory, ends with the caller */
 	bool quiet;            /* no progress */

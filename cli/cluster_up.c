@@ -17,6 +17,7 @@
 
 #include "cli/cluster.h"
 #include "cli/spawn.h"
+#include "rpc/ucx/fabric.h"
 #include "rpc/key.h"
 
 #define READY_DEADLINE_MS 10000
@@ -87,10 +88,10 @@ static void size_option(struct args *a, const char *name, u64 n)
 
 static void listen_option(struct args *a, const struct up *u, const struct cluster_component *k)
 {
-	bool tcp = !strcmp(u->transport, "tcp") && (k->kind == KIND_MEMORY || k->kind == KIND_STORAGE);
+	bool served = k->kind == KIND_MEMORY || k->kind == KIND_STORAGE;
 	arg(a, "--listen");
-	if (tcp)
-		arg(a, "tcp:127.0.0.1:0");
+	if (served && strcmp(u->transport, "shm"))
+		arg(a, "%s:127.0.0.1:0", u->transport);
 	else
 		arg(a, "unix:%s/%s.sock", u->c->dir, k->name);
 }
@@ -330,18 +331,19 @@ static int check(struct up *u)
 {
 	const struct cluster_opts *o = u->opts;
 	u32 memories = MAX(o->memories, 1u);
+	char why[256];
 	u->transport = o->transport ? o->transport : "shm";
 	u->memory_bytes = o->memory_bytes ? o->memory_bytes : default_memory(memories);
-	if (!strcmp(u->transport, "ucx")) {
-		cli_error("up: transport ucx is not built into this lego: use shm or tcp");
-		return CLI_FAILED;
-	}
-	if (strcmp(u->transport, "shm") && strcmp(u->transport, "tcp")) {
-		cli_error("up: unknown transport '%s': use shm or tcp", u->transport);
+	if (strcmp(u->transport, "shm") && strcmp(u->transport, "tcp") && strcmp(u->transport, "ucx")) {
+		cli_error("up: unknown transport '%s': use shm, tcp or ucx", u->transport);
 		return CLI_USAGE;
 	}
-	if (o->encrypt && strcmp(u->transport, "tcp")) {
-		cli_error("up: --encrypt is for --transport tcp: shared memory and unix sockets do not leave this host");
+	if (!strcmp(u->transport, "ucx") && !fabric_there(why, sizeof(why))) {
+		cli_error("up: --transport ucx: %s", why);
+		return CLI_FAILED;
+	}
+	if (o->encrypt && !strcmp(u->transport, "shm")) {
+		cli_error("up: --encrypt is for --transport tcp or ucx: shared memory and unix sockets do not leave this host");
 		return CLI_USAGE;
 	}
 	if (o->replicas > 1 || o->replicas >= memories) {

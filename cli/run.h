@@ -43,7 +43,7 @@ int run_program(struct run_request *r);
 	    {"env", 'e', OPT_CALL, "K=V", "set in the program's environment", &(r), run_add_env},                                          \
 	    {"volume", 'v', OPT_CALL, "HOSTDIR:DIR[:ro]", "show a directory of this host at DIR", &(r), run_add_volume},                   \
 	    {"workdir", 'w', OPT_STRING, "DIR", "start there (default: the current directory)", &(r).workdir},                             \
-	    {"transport", 0, OPT_STRING, "WORD", "shm or tcp, of a private cluster", &(r).transport},                                      \
+	    {"transport", 0, OPT_STRING, "WORD", "shm, tcp or ucx, of a private cluster", &(r).transport},                                      \
 	    {"memory", 0, OPT_SIZE, "SIZE", "of a private cluster's memory node", &(r).memory_bytes},                                      \
 	    {"assoc", 0, OPT_U32, "N", "lines in a set of the ExCache", &(r).assoc, NULL, 1, 65536},                                       \
 	    {"policy", 0, OPT_STRING, "WORD", "who leaves the ExCache: fifo, sfifo (default), clock, random or lru", &(r).policy},              \

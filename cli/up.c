@@ -24,7 +24,7 @@ static const struct cli_opt options[] = {
 	{"excache-budget", 0, OPT_SIZE, "SIZE", "of all processes of a processor node together (default: half of this host's memory)", &opts.budget_bytes},
 	{"replicas", 0, OPT_U32, "K", "second copies of the memory of every program, 0 or 1 (default 0)", &opts.replicas, NULL, 0, 2},
 	{"transport", 0, OPT_STRING, "WORD", "shm (default), tcp or ucx", &opts.transport},
-	{"encrypt", 0, OPT_FLAG, NULL, "TCP connections are encrypted", &opts.encrypt},
+	{"encrypt", 0, OPT_FLAG, NULL, "connections over TCP and UCX are encrypted", &opts.encrypt},
 };
 static const struct cli_usage usage = {
 	"up [NAME] [OPTION...]",

@@ -11,7 +11,7 @@ status_has() {
 # --- nothing is up
 refuses 1 "no cluster 'default' is up" "$LEGO" status
 refuses 1 "no cluster 'default' is up" "$LEGO" down
-refuses 1 "ucx" "$LEGO" up --transport ucx
+refuses 1 "no /none, which LEGO_UCX says is lego-ucx.so" env LEGO_UCX=/none "$LEGO" up --transport ucx
 refuses 1 "is no cluster name" "$LEGO" up ../x
 long=$LEGO_HOME/$(printf 'x%.0s' $(seq 90))
 mkdir -p "$long"
