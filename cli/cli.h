@@ -86,6 +86,7 @@ struct cluster_opts {
 	u64 excache_bytes, excache_max_bytes; /* of one process; 0: default */
 	u64 budget_bytes; /* of all processes of a processor node; 0: default */
 	const char *store, *store_dir; /* of memory nodes; NULL: dram; the cluster's directory */
+	const char *files; /* of storage nodes: rados:POOL...; NULL: the cluster's directory */
 	u32 store_ratio; /* 0: default */
 	u32 memory_threads; /* of each memory node; 0: one */
 	u64 store_front; /* 0: default */

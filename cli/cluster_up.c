@@ -134,6 +134,8 @@ static void kind_options(struct args *a, const struct up *u, const struct cluste
 		size_option(a, "--threads", u->opts->memory_threads);
 		store_options(a, u);
 	}
+	if (k->kind == KIND_STORAGE && u->opts->files)
+		option(a, "--store", u->opts->files);
 	if (k->kind == KIND_PROCESSOR) {
 		size_option(a, "--excache", u->opts->excache_bytes);
 		size_option(a, "--excache-max", u->opts->excache_max_bytes);

@@ -20,12 +20,17 @@ struct record { /* in the file; the path follows, padded to 8 bytes */
 	u32 crc; /* of the path */
 };
 
+#define FRESH 16u
+
 struct hide {
 	int fd;
 	u64 file_end;
 	u8 key[16];
 	u32 count, room; /* room: a power of two */
 	struct mark *set;
+	struct mark fresh[FRESH]; /* since hide_settled */
+	u32 nfresh;
+	u64 settled_end;
 };
 
 static struct mark mark_of(const struct hide *h, const char *path, u32 len)
@@ -174,8 +179,43 @@ int hide_mark(struct hide *h, const char *path, u32 len)
 	free(buf);
 	if (n != size)
 		return n < 0 ? (int)n : -ENOSPC;
-	int rc = insert(h, mark_of(h, path, len));
-	if (!rc)
-		h->file_end += size;
-	return rc;
+	struct mark m = mark_of(h, path, len);
+	int rc = insert(h, m);
+	if (rc)
+		return rc;
+	if (!h->nfresh)
+		h->settled_end = h->file_end;
+	if (h->nfresh < FRESH)
+		h->fresh[h->nfresh++] = m;
+	h->file_end += size;
+	return 0;
+}
+
+void hide_settled(struct hide *h)
+{
+	h->nfresh = 0;
+}
+
+/* What follows in the run of full places is put in anew, so that no hole separates it from where it is looked for. */
+static void take_out(struct hide *h, struct mark m)
+{
+	struct mark *s = slot_of(h, m), none = {{0, 0}};
+	if (!(s->w[0] | s->w[1]))
+		return;
+	*s = none;
+	h->count--;
+	for (u32 i = (u32)(s - h->set + 1) & (h->room - 1); h->set[i].w[0] | h->set[i].w[1]; i = (i + 1) & (h->room - 1)) {
+		struct mark moved = h->set[i];
+		h->set[i] = none;
+		*slot_of(h, moved) = moved;
+	}
+}
+
+void hide_undo(struct hide *h)
+{
+	if (!h->nfresh)
+		return;
+	while (h->nfresh)
+		take_out(h, h->fresh[--h->nfresh]);
+	h->file_end = h->settled_end;
 }

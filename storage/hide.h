@@ -18,4 +18,8 @@ bool hide_covers(const struct hide *h, const char *path, u32 len); /* path or a 
 bool hide_marked(const struct hide *h, const char *path, u32 len); /* path itself */
 int hide_mark(struct hide *h, const char *path, u32 len);
 
+/* Marks made since hide_settled was last called are no more (there are few): what made them was taken back. */
+void hide_settled(struct hide *h);
+void hide_undo(struct hide *h);
+
 #endif

@@ -1,4 +1,4 @@
-/* Host system calls of the storage node; see hostfs.h. No policy here. */
+/* Host system calls of the storage node, and the way to its engine; see hostfs.h. No policy here. */
 #include "storage/hostfs.h"
 
 #include <errno.h>
@@ -20,6 +20,25 @@
 #include <unistd.h>
 
 #define COPY_STEP (1u << 30)
+
+static const struct hf_engine *engine;
+static void *engine_self;
+
+void hf_attach(const struct hf_engine *e, void *self)
+{
+	engine = e;
+	engine_self = self;
+}
+
+/* At the head of a function: what concerns the engine's descriptor fd is done there. */
+#define TO_ENGINE(fd, call, ...)                                                                                                         \
+	if (hf_is_engine(fd))                                                                                                            \
+	return engine && engine->call ? engine->call(engine_self, __VA_ARGS__) : -EOPNOTSUPP
+/* The same of two, which both must be the engine's. */
+#define TO_ENGINE_BOTH(a, b, call, ...)                                                                                                  \
+	if (hf_is_engine(a) != hf_is_engine(b))                                                                                          \
+		return -EXDEV;                                                                                                           \
+	TO_ENGINE(a, call, __VA_ARGS__)
 
 static int result(long r)
 {
@@ -50,6 +69,7 @@ int hf_mkdir_host(const char *path, u32 mode)
 
 int hf_open(int dir, const char *rel, int flags, u32 mode)
 {
+	TO_ENGINE(dir, open, dir, rel, flags, mode);
 	struct open_how how = {
 	    .flags = (u32)(flags | O_CLOEXEC),
 	    .mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
@@ -71,12 +91,14 @@ static const char *fd_link(int fd, char buf[32])
 
 int hf_reopen(int fd, int flags)
 {
+	TO_ENGINE(fd, reopen, fd, flags);
 	char link[32];
 	return result(open(fd_link(fd, link), flags | O_CLOEXEC | O_NOCTTY));
 }
 
 s64 hf_getxattr(int fd, const char *name, void *buf, u64 len)
 {
+	TO_ENGINE(fd, getxattr, fd, name, buf, len);
 	char link[32];
 	ssize_t n = getxattr(fd_link(fd, link), name, buf, len);
 	return n < 0 ? -errno : n;
@@ -84,6 +106,7 @@ s64 hf_getxattr(int fd, const char *name, void *buf, u64 len)
 
 s64 hf_listxattr(int fd, char *buf, u64 len)
 {
+	TO_ENGINE(fd, listxattr, fd, buf, len);
 	char link[32];
 	ssize_t n = listxattr(fd_link(fd, link), buf, len);
 	return n < 0 ? -errno : n;
@@ -91,18 +114,21 @@ s64 hf_listxattr(int fd, char *buf, u64 len)
 
 int hf_setxattr(int fd, const char *name, const void *value, u64 len, int flags)
 {
+	TO_ENGINE(fd, setxattr, fd, name, value, len, flags);
 	char link[32];
 	return result(setxattr(fd_link(fd, link), name, value, len, flags));
 }
 
 int hf_removexattr(int fd, const char *name)
 {
+	TO_ENGINE(fd, removexattr, fd, name);
 	char link[32];
 	return result(removexattr(fd_link(fd, link), name));
 }
 
 int hf_open_handle(int mount_fd, const struct hf_handle *h, int flags)
 {
+	TO_ENGINE(mount_fd, open_handle, mount_fd, h, flags);
 	union {
 		struct file_handle h;
 		u8 room[sizeof(struct file_handle) + HF_HANDLE_MAX];
@@ -122,12 +148,15 @@ int hf_tmpfile(int dir, u32 mode)
 
 int hf_dup(int fd)
 {
+	TO_ENGINE(fd, dup, fd);
 	return result(fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
 void hf_close(int fd)
 {
-	if (fd >= 0)
+	if (hf_is_engine(fd))
+		engine->close(engine_self, fd);
+	else if (fd >= 0)
 		close(fd);
 }
 
@@ -164,16 +193,19 @@ static int stat_any(int dir, const char *name, int flags, struct hf_attr *a)
 
 int hf_stat(int fd, struct hf_attr *a)
 {
+	TO_ENGINE(fd, stat, fd, a);
 	return stat_any(fd, "", AT_EMPTY_PATH, a);
 }
 
 int hf_stat_at(int dir, const char *name, struct hf_attr *a)
 {
+	TO_ENGINE(dir, stat_at, dir, name, a);
 	return stat_any(dir, name, AT_SYMLINK_NOFOLLOW, a);
 }
 
 int hf_handle(int fd, struct hf_handle *h)
 {
+	TO_ENGINE(fd, handle, fd, h);
 	union {
 		struct file_handle h;
 		u8 room[sizeof(struct file_handle) + HF_HANDLE_MAX];
@@ -190,11 +222,13 @@ int hf_handle(int fd, struct hf_handle *h)
 
 int hf_readlink(int fd, char *buf, u32 cap)
 {
+	TO_ENGINE(fd, readlink, fd, buf, cap);
 	return result(readlinkat(fd, "", buf, cap));
 }
 
 int hf_path(int fd, char *buf, u32 cap)
 {
+	TO_ENGINE(fd, path, fd, buf, cap);
 	char link[32];
 	int n = result(readlink(fd_link(fd, link), buf, cap));
 	if (n >= 0 && (u32)n >= cap)
@@ -206,11 +240,13 @@ int hf_path(int fd, char *buf, u32 cap)
 
 int hf_access(int fd, u32 mask)
 {
+	TO_ENGINE(fd, access, fd, mask);
 	return result(syscall(SYS_faccessat2, fd, "", mask, AT_EACCESS | AT_EMPTY_PATH));
 }
 
 int hf_statfs(int fd, struct hf_statfs *s)
 {
+	TO_ENGINE(fd, statfs, fd, s);
 	struct statfs f;
 	u64 fsid;
 	if (fstatfs(fd, &f) < 0)
@@ -236,6 +272,7 @@ int hf_statfs(int fd, struct hf_statfs *s)
 
 s64 hf_pread(int fd, void *buf, u64 len, u64 off)
 {
+	TO_ENGINE(fd, pread, fd, buf, len, off);
 	u64 done = 0;
 	while (done < len) {
 		ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(off + done));
@@ -253,6 +290,7 @@ s64 hf_pread(int fd, void *buf, u64 len, u64 off)
 /* The first piece that is not in the page cache ends it: -EAGAIN, though some may have been read. */
 s64 hf_pread_now(int fd, void *buf, u64 len, u64 off)
 {
+	TO_ENGINE(fd, pread, fd, buf, len, off);
 	u64 done = 0;
 	while (done < len) {
 		struct iovec v = {(char *)buf + done, len - done};
@@ -272,6 +310,7 @@ s64 hf_pread_now(int fd, void *buf, u64 len, u64 off)
 
 s64 hf_pwrite(int fd, const void *buf, u64 len, u64 off, bool append, bool sync)
 {
+	TO_ENGINE(fd, pwrite, fd, buf, len, off, append, sync);
 	int flags = (append ? RWF_APPEND : 0) | (sync ? RWF_DSYNC : 0);
 	u64 done = 0;
 	while (done < len) {
@@ -290,32 +329,38 @@ s64 hf_pwrite(int fd, const void *buf, u64 len, u64 off, bool append, bool sync)
 
 int hf_truncate(int fd, u64 size)
 {
+	TO_ENGINE(fd, truncate, fd, size);
 	return result(ftruncate(fd, (off_t)size));
 }
 
 int hf_syncfs(int fd)
 {
+	TO_ENGINE(fd, sync, fd);
 	return result(syncfs(fd));
 }
 
 int hf_fsync(int fd, bool data_only)
 {
+	TO_ENGINE(fd, sync, fd);
 	return result(data_only ? fdatasync(fd) : fsync(fd));
 }
 
 int hf_fallocate(int fd, int mode, u64 off, u64 len)
 {
+	TO_ENGINE(fd, fallocate, fd, mode, off, len);
 	return result(fallocate(fd, mode, (off_t)off, (off_t)len));
 }
 
 s64 hf_seek(int fd, u64 off, int whence)
 {
+	TO_ENGINE(fd, seek, fd, off, whence);
 	off_t r = lseek(fd, (off_t)off, whence);
 	return r < 0 ? -errno : r;
 }
 
 int hf_getdents(int fd, void *buf, u32 len)
 {
+	TO_ENGINE(fd, getdents, fd, buf, len);
 	return result(syscall(SYS_getdents64, fd, buf, len));
 }
 
@@ -354,6 +399,7 @@ static int copy_run(int from, int to, u64 off, u64 len)
 
 int hf_copy(int from, int to, u64 size)
 {
+	TO_ENGINE(to, copy_in, from, to, size);
 	if (!size || !ioctl(to, FICLONE, from))
 		return 0;
 	for (u64 off = 0; off < size;) {
@@ -394,37 +440,44 @@ int hf_create(int dir, const char *name, int flags, u32 mode)
 
 int hf_mkdir(int dir, const char *name, u32 mode)
 {
+	TO_ENGINE(dir, mkdir, dir, name, mode);
 	return result(mkdirat(dir, name, mode));
 }
 
 int hf_mknod(int dir, const char *name, u32 mode, u64 rdev)
 {
+	TO_ENGINE(dir, mknod, dir, name, mode, rdev);
 	return result(mknodat(dir, name, mode, rdev));
 }
 
 int hf_symlink(int dir, const char *name, const char *target)
 {
+	TO_ENGINE(dir, symlink, dir, name, target);
 	return result(symlinkat(target, dir, name));
 }
 
 int hf_link_fd(int fd, int dir, const char *name)
 {
+	TO_ENGINE_BOTH(fd, dir, link_fd, fd, dir, name);
 	char link[32];
 	return result(linkat(AT_FDCWD, fd_link(fd, link), dir, name, AT_SYMLINK_FOLLOW));
 }
 
 int hf_link(int from_dir, const char *from, int dir, const char *name)
 {
+	TO_ENGINE_BOTH(from_dir, dir, link, from_dir, from, dir, name);
 	return result(linkat(from_dir, from, dir, name, 0));
 }
 
 int hf_unlink(int dir, const char *name, bool is_dir)
 {
+	TO_ENGINE(dir, unlink, dir, name, is_dir);
 	return result(unlinkat(dir, name, is_dir ? AT_REMOVEDIR : 0));
 }
 
 int hf_rename(int from_dir, const char *from, int dir, const char *name, u32 flags)
 {
+	TO_ENGINE_BOTH(from_dir, dir, rename, from_dir, from, dir, name, flags);
 	return result(renameat2(from_dir, from, dir, name, flags));
 }
 
@@ -503,6 +556,7 @@ int hf_remove_tree(int dir, const char *name)
 
 int hf_chmod(int fd, u32 mode)
 {
+	TO_ENGINE(fd, chmod, fd, mode);
 	char link[32];
 	if (!fchmod(fd, mode))
 		return 0;
@@ -511,6 +565,7 @@ int hf_chmod(int fd, u32 mode)
 
 int hf_chown(int fd, u32 uid, u32 gid)
 {
+	TO_ENGINE(fd, chown, fd, uid, gid);
 	return result(fchownat(fd, "", uid, gid, AT_EMPTY_PATH));
 }
 
@@ -530,12 +585,15 @@ static struct timespec time_of(s64 ns)
 
 int hf_utimens(int fd, s64 atime_ns, s64 mtime_ns)
 {
+	TO_ENGINE(fd, utimens, fd, atime_ns, mtime_ns);
 	struct timespec t[2] = {time_of(atime_ns), time_of(mtime_ns)};
 	return result(utimensat(fd, "", t, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
 }
 
 void hf_become(u32 uid, u32 gid)
 {
+	if (engine)
+		engine->become(engine_self, uid, gid);
 	if (!(uid | gid) || geteuid())
 		return;
 	setfsgid(gid);
@@ -544,6 +602,8 @@ void hf_become(u32 uid, u32 gid)
 
 void hf_be_self(u32 uid, u32 gid)
 {
+	if (engine)
+		engine->become(engine_self, geteuid(), getegid());
 	if (!(uid | gid) || geteuid())
 		return;
 	setfsuid(0);

@@ -25,6 +25,56 @@ struct hf_statfs {
 	u64 type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize, flags, fsid;
 };
 
+/* A place beside the host's file systems, with descriptors of its own, from HF_ENGINE on: what is called here with one of those is handed
+ * on, and means the same. Objects of the two are on different file systems (-EXDEV). NULL members: -EOPNOTSUPP. */
+#define HF_ENGINE	 (1 << 28)
+#define HF_ENGINE_DEV	 0x7261646f73ull
+#define HF_ENGINE_HANDLE 0x52
+#define HF_LATER	 85 /* -HF_LATER: it has to be fetched first; ask again */
+struct hf_engine {
+	int (*open)(void *self, int dir, const char *rel, int flags, u32 mode);
+	int (*reopen)(void *self, int fd, int flags);
+	int (*open_handle)(void *self, int mount_fd, const struct hf_handle *h, int flags);
+	void (*close)(void *self, int fd);
+	int (*dup)(void *self, int fd);
+	int (*stat)(void *self, int fd, struct hf_attr *a);
+	int (*stat_at)(void *self, int dir, const char *name, struct hf_attr *a);
+	int (*handle)(void *self, int fd, struct hf_handle *h);
+	int (*readlink)(void *self, int fd, char *buf, u32 cap);
+	int (*path)(void *self, int fd, char *buf, u32 cap);
+	int (*access)(void *self, int fd, u32 mask);
+	int (*statfs)(void *self, int fd, struct hf_statfs *s);
+	s64 (*pread)(void *self, int fd, void *buf, u64 len, u64 off);
+	s64 (*pwrite)(void *self, int fd, const void *buf, u64 len, u64 off, bool append, bool sync);
+	int (*truncate)(void *self, int fd, u64 size);
+	int (*sync)(void *self, int fd);
+	int (*fallocate)(void *self, int fd, int mode, u64 off, u64 len);
+	s64 (*seek)(void *self, int fd, u64 off, int whence);
+	int (*getdents)(void *self, int fd, void *buf, u32 len);
+	int (*copy_in)(void *self, int from, int to, u64 size); /* from: the host's */
+	int (*mkdir)(void *self, int dir, const char *name, u32 mode);
+	int (*mknod)(void *self, int dir, const char *name, u32 mode, u64 rdev);
+	int (*symlink)(void *self, int dir, const char *name, const char *target);
+	int (*link_fd)(void *self, int fd, int dir, const char *name);
+	int (*link)(void *self, int from_dir, const char *from, int dir, const char *name);
+	int (*unlink)(void *self, int dir, const char *name, bool is_dir);
+	int (*rename)(void *self, int from_dir, const char *from, int dir, const char *name, u32 flags);
+	int (*chmod)(void *self, int fd, u32 mode);
+	int (*chown)(void *self, int fd, u32 uid, u32 gid);
+	int (*utimens)(void *self, int fd, s64 atime_ns, s64 mtime_ns);
+	s64 (*getxattr)(void *self, int fd, const char *name, void *buf, u64 len);
+	s64 (*listxattr)(void *self, int fd, char *buf, u64 len);
+	int (*setxattr)(void *self, int fd, const char *name, const void *value, u64 len, int flags);
+	int (*removexattr)(void *self, int fd, const char *name);
+	void (*become)(void *self, u32 uid, u32 gid);
+};
+/* At most one a process; NULL: none any more. */
+void hf_attach(const struct hf_engine *engine, void *self);
+static inline bool hf_is_engine(int fd)
+{
+	return unlikely(fd >= HF_ENGINE);
+}
+
 /* Once a process: creation modes are taken as they are given. */
 void hf_init(void);
 u32 hf_euid(void);

@@ -18,8 +18,9 @@
 #include <stdlib.h>
 
 #define INLINE_MAX 12u
-#define MAX_MOUNTS 255u
-#define NO_MOUNT   MAX_MOUNTS
+#define MAX_MOUNTS 254u
+#define ENGINE	   254u /* the number of the engine's file system: hostfs.h */
+#define NO_MOUNT   255u
 #define ID_BUCKETS 2048u
 #define ID_WAYS	   4u
 
@@ -163,6 +164,8 @@ static u32 mount_of(struct sd *sd, u64 dev, int fd)
 {
 	struct ids *ids = sd->ids;
 	u32 i;
+	if (dev == HF_ENGINE_DEV)
+		return ENGINE;
 	for (i = 0; i < MAX_MOUNTS && ids->mount[i].dev; i++)
 		if (ids->mount[i].dev == dev)
 			return ids->checked[i] || fd < 0 ? i : mount_add(sd, i, dev, fd);
@@ -274,12 +277,13 @@ int id_open(struct sd *sd, struct vnode *vn, const struct file_id *id, int flags
 	struct hf_handle h = {0};
 	decipher(vn, &plain);
 	memcpy(&p, &plain, sizeof(p));
-	if (!sd->handles || p.kind != ID_HANDLE || p.len > INLINE_MAX)
+	bool engine = p.mount == ENGINE;
+	if (!(sd->handles || (engine && sd->cfg.store)) || p.kind != ID_HANDLE || p.len > INLINE_MAX)
 		return -ESTALE;
 	for (u32 i = p.len; i < INLINE_MAX; i++)
 		if (p.handle[i])
 			return -ESTALE; /* not made here */
-	int mount = mount_fd(sd, p.mount);
+	int mount = engine ? HF_ENGINE : mount_fd(sd, p.mount);
 	if (mount < 0)
 		return -ESTALE;
 	h.len = p.len;

@@ -7,7 +7,7 @@
  *
  * Invariants: a job touches nothing of the daemon's. A read that changes of the file went past while it was under way gives no lease: its
  * bytes may be the old ones, which is right for who asked, not for a cache. */
-#include "storage/slots.h"
+#include "storage/store.h"
 
 #include <stdlib.h>
 
@@ -129,6 +129,8 @@ static void done(void *self, struct node_job *j)
 
 static struct later *keep(struct req *r, enum what what, const struct file_id *id, int fd, u64 room)
 {
+	if (hf_is_engine(fd) || sd_store_missed(r)) /* the engine has its own way */
+		return NULL;
 	struct later *l = malloc(sizeof(*l) + room);
 	int own = l ? hf_dup(fd) : -ENOMEM;
 	if (own < 0) {

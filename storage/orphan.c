@@ -240,9 +240,9 @@ static void let_go(struct sd *sd, struct vnode *vn, struct orphan *o)
 	char name[ID_NAME];
 	fdcache_drop(sd->fds, &o->id);
 	name_of(&o->id, o->unnamed, name);
-	if (!o->pinned && vn)
-		hf_unlink(vn->orphans, name, false);
-	forget(sd, o);
+	int rc = !o->pinned && vn ? hf_unlink(vn->orphans, name, false) : 0;
+	if (rc != -HF_LATER) /* else the next tick's */
+		forget(sd, o);
 }
 
 void orphan_undo(struct sd *sd, struct vnode *vn, const struct file_id *undo)

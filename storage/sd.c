@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "storage/slots.h"
+#include "storage/store.h"
 
 #define DEFAULT_LEASE_MS 10000u
 #define TICK_NS		 NSEC_PER_SEC
@@ -128,6 +128,8 @@ void sd_reply(struct req *r, s32 status, const void *fixed, const void *data, u3
 	struct wire_seg seg = {data, data_len};
 	u32 fixed_len = fixed ? r->row->rep_len : 0;
 	int rc;
+	if (sd_store_answer(r, status, fixed, data, data_len))
+		return;
 	assert(!r->replied);
 	r->replied = true;
 	if (r->once) {
@@ -279,13 +281,30 @@ static void message(void *self, conn_id id, const struct msg *m)
 		sd_serve(sd, c, m);
 }
 
+/* leased: its leases were recalled. */
+static void run(struct req *r, struct held *again, bool leased)
+{
+	struct store_run store;
+	sd_store_begin(r, &store, again);
+	if (!leased && leases_hold(r)) {
+		sd_store_drop(r);
+		return;
+	}
+	if (!sd_store_missed(r)) {
+		if (r->vn && frees(r->m))
+			quota_freed(r->vn);
+		handler_of(r->m->hdr.op)(r);
+		assert(r->replied);
+	}
+	sd_store_end(r);
+}
+
 void sd_serve(struct sd *sd, struct conn *c, const struct msg *m)
 {
 	if (c->revoked_ns)
 		c->heard_ns = sd->env->now_ns(sd->env->ctx);
 	struct req r = {.sd = sd, .conn = c, .m = m, .row = op_row(m->hdr.op)};
-	handler *h = handler_of(m->hdr.op);
-	if (!r.row || !h) {
+	if (!r.row || !handler_of(m->hdr.op)) {
 		sd->refused++;
 		sd->env->close(sd->env->ctx, c->id);
 		return;
@@ -297,12 +316,7 @@ void sd_serve(struct sd *sd, struct conn *c, const struct msg *m)
 	}
 	if (m->hdr.flags & MSG_ONCE && repeated(&r))
 		return;
-	if (leases_hold(&r))
-		return;
-	if (r.vn && frees(m))
-		quota_freed(r.vn);
-	h(&r);
-	assert(r.replied);
+	run(&r, NULL, false);
 }
 
 void sd_resume(struct sd *sd, const struct conn *c, const struct msg *m)
@@ -312,8 +326,18 @@ void sd_resume(struct sd *sd, const struct conn *c, const struct msg *m)
 	if (status)
 		sd_reply(&r, status, NULL, NULL, 0);
 	else if (!r.once || slots_begin(&r) != SLOT_REPLIED)
-		handler_of(m->hdr.op)(&r);
+		run(&r, NULL, true);
 	assert(r.replied);
+}
+
+void sd_again(struct sd *sd, const struct conn *c, const struct msg *m, bool once, struct held *again)
+{
+	struct req r = {.sd = sd, .conn = c, .m = m, .row = op_row(m->hdr.op), .once = once};
+	s32 status = check(&r);
+	if (status)
+		sd_reply(&r, status, NULL, NULL, 0);
+	else if (!once || slots_begin(&r) != SLOT_REPLIED)
+		run(&r, again, false);
 }
 
 /* ---- time */
@@ -330,6 +354,8 @@ static u64 tick(void *self, u64 now_ns)
 	next = MIN(next, calls);
 	u64 leases = leases_tick(sd, now_ns);
 	next = MIN(next, leases);
+	u64 store = sd_store_tick(sd->cfg.store, now_ns);
+	next = MIN(next, store);
 	fdcache_tick(sd->fds, now_ns);
 	orphans_tick(sd, now_ns);
 	end_revoked(sd, now_ns);
@@ -371,7 +397,7 @@ static void registered(void *self, const struct gm_register_rep *rep)
 static void fill_usage(struct sd *sd, u64 *used, u64 *total)
 {
 	struct hf_statfs s;
-	if (hf_statfs(sd->data_fd, &s))
+	if (hf_statfs(sd->cfg.store ? sd_store_root(sd->cfg.store) : sd->data_fd, &s))
 		return;
 	*total = s.blocks * s.frsize;
 	*used = (s.blocks - s.bfree) * s.frsize;
@@ -486,6 +512,7 @@ static int start(struct sd *sd, const char **what)
 	    {open_data, "data directory"},    {load_key, "key"},
 	    {note_secrets, "data directory"}, {make_tables, "tables"},
 	    {ids_open, "file ids"},	      {slots_open, "stored replies"},
+	    {sd_store_load_slots, "the store's stored replies"},
 	    {leases_open, "leases"},	      {images_open, "images"},
 	    {locks_open, "locks"},
 	    {vnodes_load, "vNodes"},	      {join_cluster, "line to the manager"},
@@ -515,7 +542,10 @@ struct sd *sd_new(const struct node_env *env, const struct sd_config *cfg, char 
 		sd->lease_ns = (cfg->lease_ms ? cfg->lease_ms : DEFAULT_LEASE_MS) * NSEC_PER_MSEC;
 		env->random(env->ctx, &sd->verifier, sizeof(sd->verifier));
 		env->random(env->ctx, sd->change_key, sizeof(sd->change_key));
+		if (cfg->store)
+			sd_store_attach(cfg->store, sd);
 		rc = start(sd, &what);
+		sd_store_started(cfg->store);
 		if (!rc)
 			return sd;
 		sd_free(sd);

@@ -7,6 +7,7 @@
 #include "rpc/node.h"
 
 struct sd;
+struct sd_store;
 
 struct sd_config {
 	const char *data_dir; /* made when absent; one sd at a time */
@@ -17,6 +18,7 @@ struct sd_config {
 	u64 incarnation;
 	u32 lease_ms; /* of handles given out before a restart; 0: 10 s */
 	u32 host_pid, cores;
+	struct sd_store *store; /* where private layers are, else in data_dir (store.h); or NULL */
 	const char *secret[2];	       /* host paths that no vNode may see, or NULL; the data directory is one without being named */
 	void (*registered)(void *arg); /* may be NULL */
 	void *arg;

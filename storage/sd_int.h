@@ -192,6 +192,8 @@ struct req {
 	struct cred cred;
 	bool once, replied;
 	u32 bring; /* bytes of the file that an open brings along */
+	struct store_run *run;	/* store.c */
+	struct slot_rec *slot; /* store.c: of an answer that was kept */
 	bool resumed; /* a ONCE request whose first run this sd, or the one before it, may have begun: see slots.h */
 };
 
@@ -210,6 +212,9 @@ void sd_serve(struct sd *sd, struct conn *c, const struct msg *m);
 
 /* Does a request that leases_hold kept, as if it had just come. */
 void sd_resume(struct sd *sd, const struct conn *c, const struct msg *m);
+/* The same of one that store.c kept. */
+struct held;
+void sd_again(struct sd *sd, const struct conn *c, const struct msg *m, bool once, struct held *again);
 
 /* ---- leases.c */
 int leases_open(struct sd *sd);

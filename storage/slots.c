@@ -36,6 +36,7 @@ struct slot_file {
 struct slots {
 	struct slot_file *file;
 	struct slot_rec *current; /* of the request under way, or NULL */
+	struct slot_rec out;	  /* slots_outcome's */
 };
 
 int slots_open(struct sd *sd)
@@ -172,15 +173,63 @@ bool slots_same(const struct req *r, const struct file_id *what)
 	return s && s->what.w[0] == what->w[0] && s->what.w[1] == what->w[1];
 }
 
+/* The record is still the request's. */
+static bool is_of(const struct slot_rec *s, const struct msg_hdr *h)
+{
+	return s->state != FREE && s->session == h->session && s->slot == h->slot && s->seq == h->seq;
+}
+
 void slots_done(struct req *r, s32 status, const void *fixed)
 {
 	struct slots *t = r->sd->slots;
-	struct slot_rec *s = t->current;
-	if (!s)
+	struct slot_rec *s = r->slot ? r->slot : t->current;
+	if (!r->slot)
+		t->current = NULL;
+	if (!s || !is_of(s, &r->m->hdr))
 		return;
-	t->current = NULL;
 	s->status = status;
 	if (r->m->hdr.op == OP_SD_WRITE && fixed)
 		memcpy(&s->io, fixed, sizeof(s->io));
 	atomic_store(&s->state, DONE);
+}
+
+void slots_drop(struct req *r)
+{
+	struct slot_rec *s = slots_take(r);
+	if (s && !r->resumed)
+		atomic_store(&s->state, FREE);
+}
+
+struct slot_rec *slots_take(struct req *r)
+{
+	struct slots *t = r->sd->slots;
+	struct slot_rec *s = t->current;
+	t->current = NULL;
+	return s;
+}
+
+bool slots_outcome(struct req *r, s32 status, const void *fixed, u32 *index, const void **rec, u32 *len)
+{
+	struct slots *t = r->sd->slots;
+	if (!t->current)
+		return false;
+	struct slot_rec *out = &t->out;
+	*out = *t->current;
+	out->status = status;
+	out->state = DONE;
+	if (out->op == OP_SD_WRITE && fixed)
+		memcpy(&out->io, fixed, sizeof(out->io));
+	*index = (u32)(t->current - t->file->rec);
+	*rec = out;
+	*len = sizeof(*out);
+	return true;
+}
+
+void slots_put_back(struct sd *sd, u32 index, const void *rec, u32 len)
+{
+	struct slots *t = sd->slots;
+	if (index >= SLOT_BUCKETS * SLOT_WAYS || len != sizeof(t->file->rec[0]))
+		return;
+	memcpy(&t->file->rec[index], rec, len);
+	t->file->stamp = MAX(t->file->stamp, t->file->rec[index].stamp);
 }

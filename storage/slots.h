@@ -26,5 +26,11 @@ void slots_intent(struct req *r, const struct file_id *what, u64 off, u64 len);
 bool slots_same(const struct req *r, const struct file_id *what);
 u64 *slots_lease_mark(struct sd *sd); /* kept for leases.c: when a lease was last given */
 void slots_done(struct req *r, s32 status, const void *fixed);
+/* For store.c. The request's effect was taken back; its record, to be given to the reply as req.slot (NULL: none); how it is kept elsewhere; and
+ * what was kept there comes back at the start. */
+void slots_drop(struct req *r);
+struct slot_rec *slots_take(struct req *r);
+bool slots_outcome(struct req *r, s32 status, const void *fixed, u32 *index, const void **rec, u32 *len);
+void slots_put_back(struct sd *sd, u32 index, const void *rec, u32 len);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * A new definition is made ready beside the old one and takes its place when nothing can fail any more. The upper of a vNode that is
  * already known is opened again, never emptied. */
-#include "storage/sd_int.h"
+#include "storage/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,10 +194,27 @@ static int open_upper_in(struct sd *sd, struct vnode *vn, int dir)
 	return rc;
 }
 
+/* The same names in the store as in the data directory. */
+static int stored_upper(struct sd *sd, u32 id)
+{
+	char own[16];
+	snprintf(own, sizeof(own), "%u", id);
+	const char *const names[] = {"vnodes", own, "upper"};
+	int fd = hf_dup(sd_store_root(sd->cfg.store));
+	for (u32 i = 0; fd >= 0 && i < ARRAY_SIZE(names); i++) {
+		int sub = open_sub(fd, names[i], 0700);
+		hf_close(fd);
+		fd = sub;
+	}
+	return fd;
+}
+
 static int upper_dir(struct sd *sd, struct vnode *vn, const struct definition *d, const u8 **at)
 {
 	char own[64];
 	if (!d->req->upper_len) {
+		if (sd->cfg.store)
+			return stored_upper(sd, vn->id);
 		snprintf(own, sizeof(own), "vnodes/%u", vn->id);
 		int dir = hf_open(sd->data_fd, own, O_PATH | O_DIRECTORY, 0);
 		int fd = dir < 0 ? dir : open_sub(dir, "upper", 0700);
@@ -309,8 +326,9 @@ static int settle_binds(struct sd *sd, struct vnode *vn)
 		char *dir;
 		int rc = settle_bind(sd, vn, b->dir, &dir);
 		if (rc) {
-			sd->env->log(sd->env->ctx, LOG_ERROR, "vNode %u: %s cannot be bound at %s: %s", vn->id, b->host, b->dir,
-				     strerror(rc < -4095 ? EINVAL : -rc));
+			if (rc != -HF_LATER)
+				sd->env->log(sd->env->ctx, LOG_ERROR, "vNode %u: %s cannot be bound at %s: %s", vn->id, b->host, b->dir,
+					     strerror(rc < -4095 ? EINVAL : -rc));
 			vn->nbind = n;
 			return rc == -WIRE_REDIRECT ? -EINVAL : rc;
 		}
