@@ -39,7 +39,7 @@ rack_files() {
 }
 
 up() {
-	"$LEGO" up "$cluster" "$@" >"$TMP/up.log" 2>&1 </dev/null || {
+	"$LEGO" up "$cluster" ${LEGO_TEST_FILES:+--files "$LEGO_TEST_FILES"} "$@" >"$TMP/up.log" 2>&1 </dev/null || {
 		cat "$TMP/up.log"
 		echo "lego up failed"
 		exit 1
@@ -110,7 +110,7 @@ end_at_once() { # PID
 }
 
 has_ended() {
-	! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null
+	! cat "/proc/$1"/task/*/status 2>/dev/null | grep -q '^State:[[:space:]]*[^ZX[:space:]]' # every thread of it
 }
 
 # Processes of this test that still run: daemons and programs have our LEGO_HOME in their environment.
