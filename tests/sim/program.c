@@ -101,6 +101,8 @@ void program_transmit(struct program *p, struct call *k)
 		home_left(p);
 	else if (rc && is_region(p, k->to))
 		region_down(p, k->to);
+	else if (rc && program_reader_closed(p, k->to))
+		;
 	else if (rc)
 		program_end(p, PROG_DEAD, "its channel does not take a request");
 }
@@ -131,7 +133,7 @@ static void send_one(struct program *p, enum call_kind kind, conn_id to, u16 op,
 
 /* ---- the end */
 
-static void close_conn(struct program *p, conn_id *c)
+void program_close(struct program *p, conn_id *c)
 {
 	conn_id id = *c;
 	*c = 0;
@@ -147,7 +149,7 @@ static void close_regions(struct program *p)
 			if (p->region[k].conn == c)
 				p->region[k].conn = 0;
 		if (c != p->mem)
-			close_conn(p, &c);
+			program_close(p, &c);
 	}
 	memset(p->region, 0, sizeof(p->region));
 }
@@ -162,11 +164,12 @@ void program_end(struct program *p, enum program_state s, const char *why)
 		program_call_drop(&p->call[i]);
 	free(p->echo);
 	p->echo = NULL;
-	close_conn(p, &p->admin);
-	close_conn(p, &p->ctl);
+	program_close(p, &p->admin);
+	program_close(p, &p->ctl);
 	close_regions(p);
-	close_conn(p, &p->mem);
-	close_conn(p, &p->sto);
+	program_close(p, &p->reader.conn);
+	program_close(p, &p->mem);
+	program_close(p, &p->sto);
 	program_link_end(p);
 }
 
@@ -208,7 +211,7 @@ static void forget_region(struct program *p, u32 r)
 	if (!c || shared || c == p->mem)
 		return;
 	calls_wait(p, c);
-	close_conn(p, &c);
+	program_close(p, &c);
 }
 
 /* A channel to an owner broke, or could not be had: the owner may have moved all that it had. Home is asked again; a node that is gone is named
@@ -590,7 +593,7 @@ static void fetch_reply(struct program *p, s32 status, const struct msg *m)
 
 /* ---- starting, fork, exec */
 
-static void start(struct program *p, u32 steps)
+void program_start(struct program *p, u32 steps)
 {
 	struct hello h = {.magic = LEGO_WIRE_MAGIC, .version = LEGO_WIRE_VERSION, .kind = KIND_CLIENT, .role = ROLE_ADMIN, .name = "lego"};
 	p->state = PROG_DIALLING;
@@ -610,7 +613,7 @@ static void ask_run(struct program *p)
 
 static bool take_channel(struct program *p, conn_id *c, int fd)
 {
-	close_conn(p, c);
+	program_close(p, c);
 	*c = loop_attach(p->crowd->w->loop, p->crowd->w->node[PROGRAMS], fd);
 	return *c;
 }
@@ -634,6 +637,7 @@ static void enter_space(struct program *p, const struct pd_space_rep *rep)
 	program_link_enter(p, rep);
 	p->state = PROG_STARTING;
 	p->file_open = false;
+	program_reader_enter(p);
 	p->file_seq = p->appending = 0;
 }
 
@@ -652,7 +656,7 @@ static void run_reply(struct program *p, s32 status, const struct msg *m)
 		map(p, 0, PROGRAM_LINES);
 }
 
-static struct program *unused(struct crowd *c)
+struct program *program_unused(struct crowd *c)
 {
 	if (c->nprogs == MAX_PROGRAMS)
 		return NULL;
@@ -664,7 +668,7 @@ static struct program *unused(struct crowd *c)
 
 static void fork_reply(struct program *p, s32 status, const struct msg *m)
 {
-	struct program *child = status || m->nfds != 3 ? NULL : unused(p->crowd);
+	struct program *child = status || m->nfds != 3 ? NULL : program_unused(p->crowd);
 	if (!child) {
 		for (u32 i = 0; i < m->nfds; i++)
 			world_close_fd(p->crowd->w, m->fds[i]);
@@ -753,6 +757,8 @@ static bool act(struct program *p)
 		return false; /* both stop everything else, as in a monitor */
 	else if (idle(p, false) && dice < 20)
 		some_layout(p);
+	else if (p->crowd->opts.reads && dice < 24)
+		return program_reader_step(p);
 	else if (!p->call[CALL_FILE].active && dice < 30)
 		program_file_step(p);
 	else if (!p->call[CALL_WRITEBACK].active && !p->call[CALL_WRITEBACK2].active && dice < 65)
@@ -844,7 +850,7 @@ static void answered(struct program *p, enum call_kind kind, const struct msg *m
 		writeback_reply(p, status, m);
 		keep_echo(p, &k);
 	}
-	if (program_link_reply(p, &k, status, m))
+	if (program_link_reply(p, &k, status, m) || program_reader_reply(p, &k, status, m))
 		;
 	else if (kind == CALL_FETCH)
 		fetch_reply(p, status, m);
@@ -871,7 +877,7 @@ static void answered(struct program *p, enum call_kind kind, const struct msg *m
 static bool lacks_fds(const struct call *k, const struct msg *m)
 {
 	return !m->hdr.status && !m->nfds && (k->hdr.op == OP_PD_RUN || k->hdr.op == OP_PD_FORK || k->hdr.op == OP_PD_EXEC ||
-					       k->hdr.op == OP_PD_CHANNEL);
+					       k->hdr.op == OP_PD_CHANNEL || k->hdr.op == OP_PD_READER);
 }
 
 static void on_message(void *self, conn_id c, const struct msg *m)
@@ -912,6 +918,8 @@ static void on_closed(void *self, conn_id c)
 			home_left(p);
 		else if (is_region(p, c))
 			region_down(p, c);
+		else if (program_reader_closed(p, c))
+			continue;
 		else if (p->ctl == c || p->mem == c || p->sto == c)
 			program_end(p, PROG_DEAD, p->ctl == c ? "pd hung up" : p->mem == c ? "its memory node hung up" : "its storage node hung up");
 	}
@@ -927,70 +935,4 @@ static u64 on_tick(void *self, u64 now_ns)
 	return next;
 }
 
-static const struct node_ops crowd_ops = {.opened = on_opened, .message = on_message, .closed = on_closed, .tick = on_tick};
-
-/* ---- the crowd */
-
-struct crowd *crowd_new(struct world *w, const struct crowd_opts *opts)
-{
-	struct crowd *c = calloc(1, sizeof(*c));
-	assert(c);
-	c->w = w;
-	c->opts = *opts;
-	c->env = loop_env(w->loop, w->node[PROGRAMS]);
-	loop_start(w->loop, w->node[PROGRAMS], &crowd_ops, c);
-	crowd_more(c, opts->programs);
-	for (u32 i = 0; i < opts->hostile; i++)
-		c->prog[i].hostile = true;
-	return c;
-}
-
-void crowd_more(struct crowd *c, u32 n)
-{
-	for (u32 i = 0; i < n; i++) {
-		struct program *p = unused(c);
-		if (p)
-			start(p, c->opts.steps);
-	}
-}
-
-void crowd_verify_files(struct crowd *c)
-{
-	struct program *p = unused(c);
-	if (!p) { /* a slot of one that ended; its file stays unread, no harm */
-		p = &c->prog[0];
-		memset(p, 0, sizeof(*p));
-		p->crowd = c;
-	}
-	p->verifier = true;
-	start(p, 1);
-}
-
-bool crowd_busy(void *crowd)
-{
-	const struct crowd *c = crowd;
-	for (u32 i = 0; i < c->nprogs; i++)
-		if (c->prog[i].state < PROG_DONE)
-			return true;
-	return false;
-}
-
-void crowd_end_all(struct crowd *c)
-{
-	for (u32 i = 0; i < c->nprogs; i++)
-		program_end(&c->prog[i], PROG_DEAD, "the test ended it");
-}
-
-u32 crowd_count(const struct crowd *c, enum program_state s)
-{
-	u32 n = 0;
-	for (u32 i = 0; i < c->nprogs; i++)
-		n += c->prog[i].state == s;
-	return n;
-}
-
-void crowd_free(struct crowd *c)
-{
-	crowd_end_all(c);
-	free(c);
-}
+const struct node_ops crowd_ops = {.opened = on_opened, .message = on_message, .closed = on_closed, .tick = on_tick};

@@ -13,7 +13,7 @@
 #define MAX_PROGRAMS 48u
 
 enum program_state { PROG_UNUSED, PROG_DIALLING, PROG_STARTING, PROG_LIVE, PROG_CHECKING, PROG_ENDING, PROG_DONE, PROG_FAILED /* never ran */, PROG_DEAD };
-enum call_kind { CALL_CTL, CALL_WHERE, CALL_WRITEBACK, CALL_WRITEBACK2, CALL_FETCH, CALL_LAYOUT, CALL_FILE, CALLS };
+enum call_kind { CALL_CTL, CALL_WHERE, CALL_WRITEBACK, CALL_WRITEBACK2, CALL_FETCH, CALL_LAYOUT, CALL_FILE, CALL_READ, CALLS };
 
 struct call {
 	bool active;
@@ -55,8 +55,15 @@ struct link { /* program_chain.c: to the nodes of a chain. program.mem is the ow
 	u32 wb_len, wb_left;
 };
 
+struct reader_link { /* program_reader.c: to a memory node where it only reads files */
+	conn_id conn;
+	char node[WIRE_NAME_MAX]; /* to be asked for; empty: none is chosen */
+	u32 at_least; /* records of its file when it asked */
+};
+
 struct program {
 	struct link link;
+	struct reader_link reader;
 	struct crowd *crowd;
 	u32 index;
 	enum program_state state;
@@ -99,6 +106,7 @@ struct crowd_opts {
 	bool may_be_full;     /* a layout operation may be refused for want of memory, and has then done nothing */
 	u32 replicas;
 	bool moves; /* homes of programs may move */
+	bool reads; /* programs read their files at memory nodes that are not theirs */
 	bool check_contents;  /* off when frames between daemons are corrupted: nothing can be promised then */
 };
 
@@ -114,7 +122,7 @@ struct crowd {
 	u32 nasids;
 	struct {
 		u64 channels, full, moved;
-		u64 writebacks, lines_written, fetches, lines_read, layouts, appends, forks, execs, resent, files_checked;
+		u64 writebacks, lines_written, fetches, lines_read, layouts, appends, forks, execs, resent, files_checked, reads;
 	} did;
 };
 
@@ -130,10 +138,20 @@ u32 crowd_count(const struct crowd *c, enum program_state s);
 /* The program has done its work: tells pd, so that what it forked goes on. */
 void program_finish(struct program *p);
 
+/* program_reader.c */
+bool program_reader_step(struct program *p); /* something was begun */
+bool program_reader_reply(struct program *p, const struct call *k, s32 status, const struct msg *m); /* it was the reader's */
+bool program_reader_closed(struct program *p, conn_id c);
+void program_reader_enter(struct program *p); /* another space */
 /* program_file.c */
+bool program_file_good(const struct program *of, const u8 *bytes, u32 len, u32 *records); /* whole records, from the first on, in order */
 void program_file_step(struct program *p);
 void program_file_reply(struct program *p, s32 status, const struct msg *m);
-/* program.c, for program_file.c */
+/* program.c, for the others */
+extern const struct node_ops crowd_ops;
+void program_start(struct program *p, u32 steps);
+struct program *program_unused(struct crowd *c); /* NULL: there are too many */
+void program_close(struct program *p, conn_id *c);
 void program_violation(struct program *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void program_end(struct program *p, enum program_state s, const char *why);
 void program_send(struct program *p, enum call_kind kind, conn_id to, struct msg_hdr h, const struct wire_seg *segs, u32 nsegs, u64 period_ns);

@@ -74,17 +74,24 @@ void program_file_step(struct program *p)
 		program_finish(p);
 }
 
+bool program_file_good(const struct program *of, const u8 *bytes, u32 len, u32 *records)
+{
+	bool good = len % sizeof(struct record) == 0;
+	*records = len / (u32)sizeof(struct record);
+	for (u32 i = 0; i < *records && good; i++) {
+		struct record rec;
+		memcpy(&rec, bytes + i * sizeof(rec), sizeof(rec));
+		good = rec.program == of->index && rec.number == i + 1;
+	}
+	return good;
+}
+
 /* Records 1, 2, … each once and in order: all that were acknowledged, and at most as many more as requests were cut off. */
 static void check_file(struct program *p, const u8 *bytes, u32 len)
 {
 	const struct program *of = &p->crowd->prog[p->verifying];
-	u32 n = len / (u32)sizeof(struct record);
-	bool in_order = len % sizeof(struct record) == 0;
-	for (u32 i = 0; i < n && in_order; i++) {
-		struct record rec;
-		memcpy(&rec, bytes + i * sizeof(rec), sizeof(rec));
-		in_order = rec.program == of->index && rec.number == i + 1;
-	}
+	u32 n;
+	bool in_order = program_file_good(of, bytes, len, &n);
 	if (!in_order || n < of->appended || n > of->appended + 1)
 		program_violation(p, "file of program %u: %u bytes, %s, %u records acknowledged", of->index, len,
 				  in_order ? "in order" : "out of order or doubled", of->appended);

@@ -33,7 +33,7 @@ static const struct scenario scenarios[] = {
 	{"calm", {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS}, {.programs = 10, .steps = 400, .check_contents = true}, false, 0},
 	{"lossy",
 	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 5000, .duplicate = 10000},
-	 {.programs = 8, .steps = 400, .check_contents = true},
+	 {.programs = 8, .steps = 400, .check_contents = true, .reads = true},
 	 false,
 	 0},
 	{"slow and doubled",
@@ -41,7 +41,7 @@ static const struct scenario scenarios[] = {
 	 {.programs = 5, .steps = 100, .check_contents = true},
 	 false,
 	 0},
-	{"cut", {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .cut = 500}, {.programs = 12, .steps = 400, .check_contents = true}, true, 0},
+	{"cut", {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .cut = 500}, {.programs = 12, .steps = 400, .check_contents = true, .reads = true}, true, 0},
 	{"hostile programs",
 	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS},
 	 {.programs = 14, .steps = 400, .hostile = 7, .check_contents = true},
@@ -49,7 +49,7 @@ static const struct scenario scenarios[] = {
 	 0},
 	{"kills",
 	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 1000, .duplicate = 1000, .cut = 50},
-	 {.programs = 12, .steps = 400, .check_contents = true},
+	 {.programs = 12, .steps = 400, .check_contents = true, .reads = true},
 	 true,
 	 8},
 	{"corrupt",
@@ -296,7 +296,7 @@ static bool memory_empty(const struct world *w)
 	struct md_stat st;
 	for (u32 i = 0; i < WORLD_MEMORIES; i++) {
 		md_stat(w->md[i], &st);
-		if (st.spaces || st.committed_bytes || st.held_bytes)
+		if (st.spaces || st.committed_bytes || st.held_bytes || st.readers)
 			return false;
 	}
 	return true;
@@ -313,9 +313,10 @@ static void show_memory(const struct world *w)
 	struct md_stat st;
 	for (u32 i = 0; i < WORLD_MEMORIES; i++) {
 		md_stat(w->md[i], &st);
-		if (st.spaces || st.committed_bytes || st.held_bytes)
-			fprintf(stderr, "m%u holds %llu address spaces, %llu bytes committed, %llu held\n", i, (unsigned long long)st.spaces,
-				(unsigned long long)st.committed_bytes, (unsigned long long)st.held_bytes);
+		if (st.spaces || st.committed_bytes || st.held_bytes || st.readers)
+			fprintf(stderr, "m%u holds %llu address spaces, %llu readers, %llu bytes committed, %llu held\n", i,
+				(unsigned long long)st.spaces, (unsigned long long)st.readers, (unsigned long long)st.committed_bytes,
+				(unsigned long long)st.held_bytes);
 	}
 }
 
@@ -433,13 +434,13 @@ static struct outcome run(u64 seed, u32 log_level)
 		for (u32 i = 0; i < c->nprogs; i++)
 			fprintf(stderr, "program %u: state %d %s\n", i, c->prog[i].state, c->prog[i].why ? c->prog[i].why : "");
 	printf("seed %llu %s: %llu frames (%llu dropped, %llu doubled, %llu corrupted, %llu cut, %llu refused), programs %u done %u failed %u dead, "
-	       "%llu+%llu lines, %llu layouts, %llu forks, %llu execs, %llu appends, %llu files, %llu moved\n",
+	       "%llu+%llu lines, %llu layouts, %llu forks, %llu execs, %llu appends, %llu files, %llu reads elsewhere, %llu moved\n",
 	       (unsigned long long)seed, s->name, (unsigned long long)o.stats.delivered, (unsigned long long)o.stats.dropped,
 	       (unsigned long long)o.stats.duplicated, (unsigned long long)o.stats.corrupted, (unsigned long long)o.stats.cut,
 	       (unsigned long long)(o.stats.bad + o.stats.unauthorised), o.done, o.failed, o.dead, (unsigned long long)c->did.lines_written,
 	       (unsigned long long)c->did.lines_read, (unsigned long long)c->did.layouts, (unsigned long long)c->did.forks,
 	       (unsigned long long)c->did.execs, (unsigned long long)c->did.appends, (unsigned long long)c->did.files_checked,
-	       (unsigned long long)c->did.moved);
+	       (unsigned long long)c->did.reads, (unsigned long long)c->did.moved);
 	crowd_free(c);
 	world_free(w);
 	nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
