@@ -18,6 +18,7 @@ static u64 lines_of(u64 bytes)
 
 	if (n < peak)
 		n = rest > peak * sizeof(struct line) ? MIN((rest - peak * sizeof(struct line)) / LINE_SIZE, n) : 0;
+	n -= MIN(n, ec.nboxes);
 	return MIN(n, ec.first_slot - 1 + ec.nslots);
 }
 

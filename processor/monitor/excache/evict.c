@@ -2,7 +2,8 @@
  * work makes each page-table change of both an interrupt on the other's core, which costs more than the change.
  *
  * What a victim becomes: dirty ones are moved to staging, and so are runs of clean lines (one call for the run, and their pages serve for
- * the next window: recycle.c). Other clean lines are dropped by one call for all, unless victims are kept (keep.c).
+ * the next window: recycle.c). Other clean lines are dropped by one call for all, unless victims are kept (keep.c). Single dirty ones of a
+ * process of one thread are copied to boxes and dropped with those (boxes.c): nobody can write to them between the two.
  *
  * A victim is EVICTING while it is moved, so no write fault on it is answered meanwhile. UFFDIO_MOVE takes pages of private read-write
  * memory that fork has not shared; any error sends the line to the other way: write-protect, copy, drop. That way also finds out whether a
@@ -29,6 +30,9 @@ struct batch { /* lines of one set */
 	u8 outcome[EVICT_BATCH];
 	u32 ndrop;
 	u32 drop[EVICT_BATCH];
+	u32 nbox; /* to be copied: lines, and the entries of their boxes */
+	u32 boxed[EVICT_BATCH], box[EVICT_BATCH];
+	bool copied[EVICT_BATCH];
 };
 
 static void drop_page(u64 addr, u64 len)
@@ -126,7 +130,16 @@ static void drop_lines(struct batch *b)
 			check_clean_in_place(l->page);
 		drop_add(&list, page_addr(l->page));
 	}
+	for (u32 i = 0; i < b->nbox; i++)
+		if (b->copied[i])
+			drop_add(&list, page_addr(ec.line[b->boxed[i]].page));
 	drop_all(&list);
+}
+
+static void copy_to_boxes(struct batch *b)
+{
+	for (u32 i = 0; i < b->nbox; i++)
+		b->copied[i] = !copy_from_user(box_bytes(b->box[i]), page_addr(ec.line[b->boxed[i]].page), LINE_SIZE);
 }
 
 /* ---------------------------------------------------------------- choosing */
@@ -149,13 +162,18 @@ static bool for_nowhere(const struct line *l, u32 run, bool keep)
 	return l->flags & LF_FIXED || !ec.policy->second_chance || (!keep && (run < AHEAD_RUN || !ec.move));
 }
 
-/* Sorts picked lines into those for staging and those to be dropped. */
+static bool boxable(const struct line *l, u32 run)
+{
+	return l->flags & LF_DIRTY && !(l->flags & LF_FIXED) && (run < AHEAD_RUN || !ec.move);
+}
+
+/* Sorts picked lines into those for staging, those to be copied and those to be dropped. */
 static void batch_sort(struct batch *b, const u32 *id, u32 n)
 {
-	bool keep = victims_kept();
+	bool keep = victims_kept(), alone = thread_alone();
 	u32 clean = 0;
 
-	b->n = b->ndrop = 0;
+	b->n = b->ndrop = b->nbox = 0;
 	for (u32 i = 0, end = 0, start = 0; i < n; i++) {
 		if (i == end) {
 			for (start = i, end = i + 1; end < n && beside(id[end - 1], id[end]);)
@@ -163,6 +181,10 @@ static void batch_sort(struct batch *b, const u32 *id, u32 n)
 		}
 		if (for_nowhere(&ec.line[id[i]], end - start, keep)) {
 			b->drop[b->ndrop++] = id[i];
+			continue;
+		}
+		if (alone && boxable(&ec.line[id[i]], end - start) && (b->box[b->nbox] = box_take())) {
+			b->boxed[b->nbox++] = id[i];
 			continue;
 		}
 		b->id[b->n++] = id[i];
@@ -208,7 +230,7 @@ static bool batch_pick(struct set *s, u32 most, bool force, struct batch *b, boo
 	}
 	batch_sort(b, id, n);
 	*no_slot = batch_slots(b);
-	return b->n + b->ndrop;
+	return b->n + b->ndrop + b->nbox;
 }
 
 /* ---------------------------------------------------------------- the end of a batch: set lock held */
@@ -231,6 +253,7 @@ static void finish(struct set *s, u32 id, u32 slot, enum outcome how)
 		l->flags |= LF_FIXED;
 		ec.policy->filled(s, id, false);
 		__atomic_store_n(&v->state, L_FREE, __ATOMIC_RELEASE);
+		box_left(slot);
 		return;
 	}
 	if (how == OUT_MOVED) {
@@ -240,6 +263,8 @@ static void finish(struct set *s, u32 id, u32 slot, enum outcome how)
 		__atomic_store_n(&v->state, L_VICTIM, __ATOMIC_RELEASE);
 		leave(s, id);
 		set_insert(s, slot);
+		if (is_box(slot))
+			box_queue(slot);
 	} else {
 		__atomic_store_n(&v->state, L_FREE, __ATOMIC_RELEASE);
 		leave(s, id);
@@ -251,10 +276,13 @@ static void batch_evict(struct batch *b)
 {
 	struct set *s = b->set;
 
-	if (b->ndrop)
+	copy_to_boxes(b);
+	if (b->ndrop + b->nbox)
 		drop_lines(b);
 	move_pages(b);
 	lock_take(&s->lock);
+	for (u32 i = 0; i < b->nbox; i++)
+		finish(s, b->boxed[i], b->box[i], b->copied[i] ? OUT_MOVED : OUT_STAYED);
 	for (u32 i = 0; i < b->n; i++)
 		finish(s, b->id[i], b->slot + i, b->outcome[i]);
 	for (u32 i = 0; i < b->ndrop; i++)
@@ -296,7 +324,7 @@ bool evict_some(struct set *s)
 
 	lock_drop(&s->lock);
 	if (any) {
-		count(CNT_EVICT_DIRECT, b.n + b.ndrop);
+		count(CNT_EVICT_DIRECT, b.n + b.ndrop + b.nbox);
 		batch_evict(&b);
 		return true;
 	}
@@ -324,7 +352,7 @@ static u32 ahead_want(struct set *s, u32 filled)
 		return room;
 	if (set_room(s) <= ec.low)
 		return MIN(room, AHEAD_CLEAN);
-	if (head && ec.line[head].flags & LF_DIRTY)
+	if (head && ec.line[head].flags & LF_DIRTY && !(ec.nboxes && thread_alone()))
 		return 1;
 	return room >= AHEAD_CLEAN ? AHEAD_CLEAN : 0;
 }

@@ -14,9 +14,11 @@
  * one entry for each staging slot. An entry with a number below first_slot is a line in place; above, a victim whose bytes lie in staging.
  * All entries of a set are in its hash chains; lines in place are in its replacement queue while RESIDENT.
  *
+ * Beside staging there are a few boxes, for copies of victims (boxes.c); their entries come last.
+ *
  * Staging is a ring of pages: slots are taken at the head, given back at the tail in order, so that pages are moved and dropped in runs.
  * Pages between tail and head count as used whether or not they hold anything. Hence the bound: pages in place <= nsets * assoc + nspare,
- * pages in staging <= nslots, and the three with their metadata fit the budget. While the process runs the budget may be less than what the
+ * pages in staging <= nslots, and the three with the boxes and their metadata fit the budget. While the process runs the budget may be less than what the
  * tables are for: then `withheld` lines of each set and some slots stay free (bound.c).
  *
  * Locks: set.lock; below it ring.lock and spare_lock (leaves). ring.drain, held by whoever drops from the tail or writes back, comes before
@@ -95,6 +97,7 @@ struct excache {
 	u32 nsets, assoc, bucket_bits, block_shift;
 	u32 nlines, nspare, nslots; /* lines of the sets, spares, staging slots */
 	u32 first_slot;		    /* number of slot 0's entry */
+	u32 nboxes;		    /* their entries follow those of the slots */
 	u32 low, high;		    /* free lines of a set: eviction starts below low, goes on to high */
 	u32 window;		    /* most lines filled at once */
 	/* the bound of the moment (bound.c) */
@@ -186,6 +189,24 @@ bool evict_some(struct set *s); /* lock held, is dropped: makes room in a full s
 void evict_ahead(struct set *s, u32 filled);
 void recall_spares(void);
 u64 slot_addr(u32 id);
+/* ---- boxes (boxes.c) */
+#define BOXES 64u
+static inline bool is_box(u32 id)
+{
+	return id >= ec.first_slot + ec.nslots;
+}
+void boxes_init(void);
+u32 box_take(void); /* an entry number, or 0 */
+u8 *box_bytes(u32 id);
+void box_left(u32 id); /* an entry, of a box or not, became FREE; its set's lock held */
+void box_queue(u32 id); /* it is a victim now */
+u32 boxes_queued(void);
+u32 box_after(u32 id); /* the next queued one; of 0: the first; 0: there is none */
+void box_sent(u32 id); /* a batch is about to claim it */
+void box_done(u32 id, u64 page); /* that batch has ended, or did not get it. No lock held */
+u32 boxes_dirty(void);
+void boxes_fork_child(void);
+
 /* ---- pages dropped many at a time (drop.c) */
 #define DROP_MAX 64u
 struct drop_list {

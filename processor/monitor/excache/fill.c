@@ -145,7 +145,7 @@ static enum fill_result take_back(struct thread *t, struct set *s, u32 victim, b
 	struct line *vl = &ec.line[victim], *l = &ec.line[id];
 	u64 page = vl->page;
 	bool clean = !(vl->flags & LF_DIRTY) && !write;
-	bool move = ec.move && !clean && plain_rw(v->prot) && !(vl->flags & LF_PINNED);
+	bool move = ec.move && !clean && plain_rw(v->prot) && !(vl->flags & LF_PINNED) && !is_box(victim);
 
 	if (!(vl->flags & LF_DIRTY))
 		keep_note_hit();
@@ -163,6 +163,7 @@ static enum fill_result take_back(struct thread *t, struct set *s, u32 victim, b
 	vl->page = 0;
 	vl->flags = 0;
 	__atomic_store_n(&vl->state, L_FREE, __ATOMIC_RELEASE);
+	box_left(victim);
 	set_settled(s);
 	set_unlock(s);
 	count(CNT_VICTIM_HIT, 1);

@@ -5,7 +5,7 @@
 
 static u32 entries(void)
 {
-	return ec.first_slot + ec.nslots;
+	return ec.first_slot + ec.nslots + ec.nboxes;
 }
 
 static void each_by_page(u64 first, u64 end, range_fn *fn, void *arg)
@@ -144,6 +144,7 @@ static void forget(struct set *s, u32 id, void *arg)
 	l->page = 0;
 	l->flags = 0;
 	__atomic_store_n(&l->state, L_FREE, __ATOMIC_RELEASE);
+	box_left(id);
 }
 
 void range_forget_lines(u64 lo, u64 hi)

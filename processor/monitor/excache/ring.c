@@ -19,6 +19,8 @@ static u32 slot_entry(u64 position)
 
 u64 slot_addr(u32 id)
 {
+	if (is_box(id))
+		return (u64)box_bytes(id);
 	return ec.staging + (u64)(id - ec.first_slot) * LINE_SIZE;
 }
 
@@ -178,7 +180,7 @@ bool ring_drain(u64 want_free)
 
 	if (stuck && ec.ring.cursor > ec.ring.tail) /* a dirty one was passed over before */
 		ec.ring.cursor = ec.ring.tail;
-	if (stuck || ec.ring.cursor + ec.slots_now < head_now() + want_clean)
+	if (stuck || ec.ring.cursor + ec.slots_now < head_now() + want_clean || boxes_dirty())
 		moved |= writeback_victims() > 0;
 	return moved;
 }
@@ -191,7 +193,7 @@ static bool passed_over(void)
 /* A step of it: no waiting. lines: as many as came in may be dirty and want to go. */
 void ring_help(u32 lines)
 {
-	bool dirty = ec.ring.cursor < head_now(), begun = writeback_begun();
+	bool dirty = ec.ring.cursor < head_now() || boxes_queued() >= HELP_LINES, begun = writeback_begun();
 
 	if ((!dirty && !begun && !low()) || !lock_try(&ec.ring.drain))
 		return;
@@ -200,7 +202,7 @@ void ring_help(u32 lines)
 	if (low() && !drop_tail(DROP_RUN) && passed_over())
 		ec.ring.cursor = ec.ring.tail;
 	lines = MAX(lines, HELP_LINES);
-	while (ec.ring.cursor + HELP_LINES <= head_now() || low()) {
+	while (ec.ring.cursor + HELP_LINES <= head_now() || boxes_queued() >= HELP_LINES || low()) {
 		u32 n = writeback_begin(lines);
 
 		if (!n || n >= lines)
@@ -233,5 +235,5 @@ u32 dirty_victims(void)
 
 		n += v->state == L_VICTIM && v->flags & LF_DIRTY;
 	}
-	return n;
+	return n + boxes_dirty();
 }

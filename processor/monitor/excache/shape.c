@@ -37,7 +37,9 @@ static void split_lines(u32 total, u32 assoc)
 
 	ec.nspare = small ? total / 8 : MIN(MAX(total / 64, 16), 256);
 	ec.nslots = small ? total / 4 : MAX(total / 16, 32);
-	u32 lines = total - ec.nspare - ec.nslots;
+	ec.nboxes = ec.nslots >= 32 ? MIN(ec.nslots / 4, BOXES) : 0;
+	ec.nslots -= ec.nboxes;
+	u32 lines = total - ec.nspare - ec.nslots - ec.nboxes;
 
 	assoc = MIN(assoc ? assoc : DEFAULT_ASSOC, lines);
 	ec.nsets = lines / assoc;
@@ -57,7 +59,7 @@ static void split_lines(u32 total, u32 assoc)
 
 static u64 metadata_bytes(void)
 {
-	return (u64)(ec.first_slot + ec.nslots) * sizeof(struct line) + (u64)ec.nsets * sizeof(struct set) +
+	return (u64)(ec.first_slot + ec.nslots + ec.nboxes) * sizeof(struct line) + (u64)ec.nsets * sizeof(struct set) +
 	       ((u64)ec.nsets << ec.bucket_bits) * sizeof(u32);
 }
 
@@ -81,7 +83,7 @@ static void stretch(u64 bytes)
 {
 	u64 total = MIN(bytes / LINE_SIZE, 1ull << 30);
 	u32 slots = (u32)MAX(total / 16, ec.nslots);
-	u64 assoc = (total - MIN(total, ec.nspare + slots)) / ec.nsets;
+	u64 assoc = (total - MIN(total, ec.nspare + slots + ec.nboxes)) / ec.nsets;
 
 	if (assoc <= ec.assoc)
 		return;
@@ -131,7 +133,7 @@ void excache_init(void)
 	ec.most_bytes = mon.boot.excache_bytes;
 	if (mon.boot.excache_max_bytes > mon.boot.excache_bytes && !mon.boot.assoc)
 		stretch(mon.boot.excache_max_bytes);
-	u64 lines = (u64)(ec.first_slot + ec.nslots) * sizeof(struct line), sets = (u64)ec.nsets * sizeof(struct set);
+	u64 lines = (u64)(ec.first_slot + ec.nslots + ec.nboxes) * sizeof(struct line), sets = (u64)ec.nsets * sizeof(struct set);
 	u64 buckets = ((u64)ec.nsets << ec.bucket_bits) * sizeof(u32);
 	u8 *memory = mon_map(sets + lines + buckets);
 
@@ -146,6 +148,7 @@ void excache_init(void)
 	lists_init();
 	bound_set(mon.boot.excache_share_bytes ? mon.boot.excache_share_bytes : mon.boot.excache_bytes);
 	staging_map();
+	boxes_init();
 	bits_init();
 	check_init();
 	latency_init();
@@ -201,5 +204,6 @@ void excache_fork_child(void)
 	ec.bare = true;
 	ec.ring = (struct ring){0};
 	writeback_fork_child();
+	boxes_fork_child();
 	staging_map();
 }

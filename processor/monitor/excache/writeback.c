@@ -17,6 +17,9 @@
 struct outgoing { /* a batch */
 	bool busy; /* begun, not ended */
 	u64 from;  /* slots below this position are none of its */
+	u32 nbox;  /* its lines are in boxes: how many were claimed */
+	u32 box[WB_LINES];
+	u64 box_page[WB_LINES];
 	u32 n, nsegs;
 	u32 owner; /* of all its lines */
 	s64 handle; /* of the request; <= 0: not posted */
@@ -221,6 +224,35 @@ static u32 batch_gather(struct outgoing *out, u32 most)
 	return claimed;
 }
 
+/* The same of boxes. */
+static u32 boxes_gather(struct outgoing *out, u32 most)
+{
+	out->n = 0;
+	for (u32 id = box_after(0); id && out->nbox < most; id = box_after(id)) {
+		u64 page = __atomic_load_n(&ec.line[id].page, __ATOMIC_RELAXED);
+		u32 owner = page ? owner_of(page_addr(page)) : 0;
+
+		if (!page || (out->n && owner != out->owner))
+			continue;
+		box_sent(id);
+		if (!claim(id, page)) {
+			box_done(id, page);
+			continue;
+		}
+		out->owner = owner;
+		out->box[out->nbox] = id;
+		out->box_page[out->nbox++] = page;
+		batch_add(out, page, ec.version, box_bytes(id));
+	}
+	return out->nbox;
+}
+
+static void boxes_end(struct outgoing *out)
+{
+	for (; out->nbox; out->nbox--)
+		box_done(out->box[out->nbox - 1], out->box_page[out->nbox - 1]);
+}
+
 bool writeback_begun(void)
 {
 	return __atomic_load_n(&begun, __ATOMIC_RELAXED);
@@ -231,6 +263,7 @@ static void batch_end(struct outgoing *out)
 	batch_finish(out);
 	for (u32 i = 0; i < out->n; i++)
 		release(out->page[i], out->line[i].version, out->rep.committed >> i & 1);
+	boxes_end(out);
 	out->busy = false;
 	__atomic_store_n(&begun, begun - 1, __ATOMIC_RELAXED);
 }
@@ -274,10 +307,14 @@ static u32 begin(u32 most)
 
 	if (!out)
 		return 0;
-	out->from = ec.ring.cursor;
-	u32 claimed = batch_gather(out, most);
+	u32 claimed = boxes_gather(out, most);
 
-	if (out->n) {
+	out->from = claimed ? ~0ull : ec.ring.cursor;
+	if (!claimed)
+		claimed = batch_gather(out, most);
+	if (!out->n) {
+		boxes_end(out);
+	} else {
 		batch_post(out);
 		out->busy = true;
 		__atomic_store_n(&begun, begun + 1, __ATOMIC_RELAXED);
@@ -303,8 +340,10 @@ u32 writeback_victims(void)
 /* The requests are the parent's. */
 void writeback_fork_child(void)
 {
-	for (u32 i = 0; i < WB_DEPTH; i++)
+	for (u32 i = 0; i < WB_DEPTH; i++) {
 		batches[i].busy = false;
+		batches[i].nbox = 0;
+	}
 	begun = 0;
 }
 
