@@ -301,6 +301,7 @@ static void give_up(struct sd_store *st, u64 now_ns)
 			st->held_last = p;
 		struct req r = {.sd = st->sd, .conn = &h->conn, .m = &h->m, .row = op_row(h->m.hdr.op), .once = h->once};
 		st->away = true;
+		kv_ask(&st->fs->kv);
 		sd_fail(&r, -EIO, NULL);
 		held_free(st, h);
 		p = &st->held; /* others may have come and gone */
@@ -325,7 +326,7 @@ static void tell(struct sd_store *st, u64 now_ns)
 {
 	const struct node_env *env = st->sd->env;
 	struct kv *kv = &st->fs->kv;
-	bool away = kv_away(kv, now_ns) || (st->away && (st->held || kv->first));
+	bool away = kv_away(kv, now_ns) || (st->away && (st->held || kv->first || kv->asking || !kv->asked_ns));
 	if (kv->dead && !st->told) {
 		st->told = true;
 		env->log(env->ctx, LOG_ERROR, kv->dead == -ESTALE || kv->dead == -ESHUTDOWN ?

@@ -343,7 +343,13 @@ void kv_tick(struct kv *kv, u64 now_ns)
 
 bool kv_away(const struct kv *kv, u64 now_ns)
 {
-	return kv->first && now_ns > kv->since_ns + kv->timeout_s * NSEC_PER_SEC;
+	u64 most = kv->timeout_s * NSEC_PER_SEC;
+	return (kv->first && now_ns > kv->since_ns + most) || (kv->asking && now_ns > kv->asked_ns + most);
+}
+
+void kv_ask(struct kv *kv)
+{
+	kv->asked_ns = kv->asking ? kv->asked_ns : 0;
 }
 
 /* ---- opening */

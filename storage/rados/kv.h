@@ -95,6 +95,7 @@ int kv_open(struct kv *kv, struct link *link, u32 timeout_s, char *err, size_t e
 void kv_leave(struct kv *kv); /* at an orderly end, before kv_close */
 void kv_close(struct kv *kv);
 void kv_tick(struct kv *kv, u64 now_ns);
+void kv_ask(struct kv *kv);		       /* soon, whether the cluster answers */
 bool kv_away(const struct kv *kv, u64 now_ns); /* the cluster has not answered for longer than it may */
 
 /* ---- runs */
