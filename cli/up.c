@@ -16,7 +16,7 @@ static const struct cli_opt options[] = {
 	{"store-ratio", 0, OPT_U32, "N", "compressed: promise programs N times the memory (default 2)", &opts.store_ratio, NULL, 1, 8},
 	{"store-dir", 0, OPT_STRING, "DIR", "file: where (default: the cluster's own directory)", &opts.store_dir},
 	{"store-front", 0, OPT_SIZE, "SIZE", "file: memory in front of it (default: an eighth)", &opts.store_front},
-	{"files", 0, OPT_STRING, "rados:POOL[,...]", "private layers are kept in that pool of a Ceph cluster (see lego sd --help: --store)", &opts.files},
+	{"files", 0, OPT_STRING, "rados:POOL", "private layers are kept in that pool of a Ceph cluster (see lego sd --help: --store)", &opts.files},
 	{"spread", 0, OPT_STRING, "POLICY", "which memory node takes more of a program: most-free (default), round-robin, least-loaded, pack", &opts.spread},
 	{"near", 0, OPT_STRING, "SIZE", "so much of a program stays on its first memory node; 0: nothing (default 1G)", &opts.near},
 	{"region", 0, OPT_STRING, "SIZE", "piece of a program's memory that one node takes (default: a sixteenth of the smallest)", &opts.region},
