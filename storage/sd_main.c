@@ -107,7 +107,7 @@ int sd_main(int argc, char **argv)
 	    .prog = "sd", .about = "Serves files to the processes and memory nodes of a cluster.", .kind = KIND_STORAGE, .defers = true};
 	static const struct daemon_option own[] = {
 	    {"--store", "rados:POOL",
-	     "private layers are kept in that pool of a Ceph cluster; more behind commas: conf=FILE, user=client.NAME, name=NAME (the node's part of the pool), timeout=SECONDS (15)",
+	     "private layers are kept in that pool of a Ceph cluster; more behind commas: conf=FILE, user=NAME, name=NAME (the node's part of the pool), timeout=SECONDS (15)",
 	     set_store},
 	};
 	const char *spec = NULL;

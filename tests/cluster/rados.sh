@@ -9,7 +9,9 @@ one_node_ceph() { env -u LEGO_HOME "$TOP/scripts/one-node-ceph" "$1" "$ceph"; }
 end_ceph() { one_node_ceph stop || true; }
 trap 'finish_code=$?; end_ceph; (exit $finish_code); finish' EXIT
 
-"$LEGO" sd --data "$TMP/none" --store rados:none 2>&1 | grep -q 'built without RADOS' && {
+head -c 32 /dev/urandom >key2
+chmod 600 key2
+timeout 30 "$LEGO" sd --key key2 --listen "unix:$TMP/none.sock" --data "$TMP/none" --store "rados:none,conf=$TMP/none.conf" 2>&1 </dev/null | grep -q 'built without RADOS' && {
 	echo "skipped: built without librados-dev"
 	exit 77
 }
@@ -50,8 +52,6 @@ soon 30 back || fail "does not come back: $(cat back.out)"
 soon 10 grep -q 'answers again' "$LEGO_HOME/$cluster/s0.log" || fail "nobody was told that it is back"
 
 # Taken over: the same part of the pool, another data directory.
-head -c 32 /dev/urandom >key2
-chmod 600 key2
 "$LEGO" sd --name s9 --data "$TMP/second" --key key2 --listen "unix:$TMP/s9.sock" --store "$pool,name=away,timeout=10" >s9.log 2>&1 </dev/null &
 second=$!
 gone() { ! kill -0 "$sd" 2>/dev/null; }
