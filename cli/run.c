@@ -295,10 +295,15 @@ static bool place_refused(const struct run_request *r, const struct cluster *c, 
 	return false;
 }
 
+static u32 replica_mode(const struct run_request *r)
+{
+	return r->replica_mode && !strcmp(r->replica_mode, "best-effort") ? REPLICA_BEST_EFFORT : REPLICA_STRICT;
+}
+
 /* Asks the manager; node: a wanted processor node, or NULL. */
 static s32 ask_place(const struct run_request *r, struct sync_client *gm, const char *node, struct gm_place_rep *rep)
 {
-	struct gm_place_req req = {.excache_bytes = r->excache_bytes, .replicas = r->replicas};
+	struct gm_place_req req = {.excache_bytes = r->excache_bytes, .replicas = r->replicas, .replica_mode = replica_mode(r)};
 	if (r->vnode)
 		memcpy(req.vnode, r->vnode, strlen(r->vnode));
 	if (node)
@@ -430,10 +435,14 @@ static bool check(const struct run_request *r)
 	}
 	if (r->node && (!*r->node || strlen(r->node) >= WIRE_NAME_MAX)) {
 		cli_error("run: '%s' is no name for a processor node", r->node);
-		return CLI_RUN_FAILED;
+		return false;
 	}
 	if (r->on && (!*r->on || !labels_ok(r->on))) {
 		cli_error("run: '%s' is no list of labels such as ssd,rack=a", r->on);
+		return false;
+	}
+	if (r->replica_mode && strcmp(r->replica_mode, "strict") && strcmp(r->replica_mode, "best-effort")) {
+		cli_error("run: --replica-mode %s: it is strict or best-effort", r->replica_mode);
 		return false;
 	}
 	if (r->vnode && (!*r->vnode || strlen(r->vnode) >= WIRE_NAME_MAX)) {
@@ -471,6 +480,7 @@ int run_program(struct run_request *r)
 			   .excache_bytes = r->excache_bytes,
 			   .excache_max_bytes = r->excache_max_bytes,
 			   .replicas = r->replicas,
+			   .replica_mode = replica_mode(r),
 			   .argv = r->argv,
 			   .bind = binds.b,
 			   .stats_fd = -1,

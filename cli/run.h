@@ -12,6 +12,7 @@ struct run_request {
 	const char *cluster, *vnode, *node, *on, *stats, *workdir, *transport, *policy, *file_cache;
 	u64 excache_bytes, excache_max_bytes, memory_bytes;
 	u32 replicas, assoc;
+	const char *replica_mode; /* NULL: strict */
 	bool no_move, no_rewrite;
 	const char *env[RUN_MAX_ENV]; /* K=V */
 	u32 nenv;
@@ -38,6 +39,7 @@ int run_program(struct run_request *r);
 	    {"on", 0, OPT_STRING, "LABELS", "labels that the processor node has, with commas between", &(r).on},                           \
 	    {"excache", 0, OPT_SIZE, "SIZE", "local memory of each process (default 256M)", &(r).excache_bytes},                           \
 	    {"excache-max", 0, OPT_SIZE, "SIZE", "what it may grow to while the node has more than others need (default: no more)", &(r).excache_max_bytes}, \
+	    {"replica-mode", 0, OPT_STRING, "WORD", "strict (default): writes wait for the second copy; best-effort: it is left out, and made anew, when it lags", &(r).replica_mode}, \
 	    {"replicas", 0, OPT_U32, "K", "second copies of its memory, 0 or 1 (default: the cluster's)", &(r).replicas, NULL, 0, 2},                           \
 	    {"stats", 0, OPT_STRING, "FILE", "write figures as JSON there at exit", &(r).stats},                                           \
 	    {"env", 'e', OPT_CALL, "K=V", "set in the program's environment", &(r), run_add_env},                                          \

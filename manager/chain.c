@@ -13,6 +13,7 @@
 
 #define MAX_CHAINS 4096u
 #define REFILL_NS (100 * NSEC_PER_MSEC)
+#define LAGGED_NS (2 * NSEC_PER_SEC) /* after a standby that was too slow: another one gets its copy in peace */
 #define FAILED_NS (10 * NSEC_PER_SEC) /* after a standby that could not be filled */
 
 static bool is_member(const char *name, u64 incarnation, const struct gm_component *c)
@@ -209,13 +210,13 @@ static void set_standby(struct stored_chain *s, const struct gm_component *c)
 }
 
 /* One that there is: with its standby on another host, if any has. */
-static struct gm_chain *chain_from(struct gm *g, const struct gm_component *m, u32 vnode)
+static struct gm_chain *chain_from(struct gm *g, const struct gm_component *m, u32 vnode, u32 mode)
 {
 	struct gm_chain *best = NULL;
 	for (u32 i = 0; i < g->nchains; i++) {
 		struct gm_chain *ch = &g->chains[i];
 		struct gm_component *standby = ch->s.flags & CHAIN_SYNC ? member(g, ch->s.standby, ch->s.standby_incarnation) : NULL;
-		if (ch->s.flags & CHAIN_ALONE || ch->s.vnode != vnode || !is_member(ch->s.owner, ch->s.owner_incarnation, m))
+		if (ch->s.flags & CHAIN_ALONE || (ch->s.flags & CHAIN_BEST_EFFORT) != mode || ch->s.vnode != vnode || !is_member(ch->s.owner, ch->s.owner_incarnation, m))
 			continue;
 		if (!standby || !gm_placeable(g, standby))
 			continue;
@@ -231,10 +232,11 @@ static u32 own_vnode(const struct gm *g, u32 vnode)
 	return gsm_memory_labels(g, vnode)[0] ? vnode : 0;
 }
 
-struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, s32 *why)
+struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, u32 replica_mode, s32 *why)
 {
-	struct stored_chain s = {.epoch = 1, .flags = CHAIN_SYNC, .vnode = own_vnode(g, v->s.id), .owner_incarnation = m->s.incarnation};
-	struct gm_chain *old = chain_from(g, m, s.vnode);
+	u32 mode = replica_mode == REPLICA_BEST_EFFORT ? CHAIN_BEST_EFFORT : 0;
+	struct stored_chain s = {.epoch = 1, .flags = CHAIN_SYNC | mode, .vnode = own_vnode(g, v->s.id), .owner_incarnation = m->s.incarnation};
+	struct gm_chain *old = chain_from(g, m, s.vnode, mode);
 	const struct gm_component *on = old ? member(g, old->s.standby, old->s.standby_incarnation) : NULL;
 	if (old && on->host != m->host)
 		return old;
@@ -376,7 +378,10 @@ void gm_chain_msg(struct gm *g, conn_id conn, const struct msg *m)
 	struct gm_chain_req req;
 	memcpy(&req, m->fixed, sizeof(req));
 	struct gm_chain *ch = find(g, req.id);
-	if (ch && req.flags & CHAIN_BROKEN && req.epoch == ch->s.epoch)
+	bool now = ch && req.epoch == ch->s.epoch;
+	if (now && req.flags & CHAIN_LAGS && ch->s.standby[0] && ch->s.flags & CHAIN_BEST_EFFORT)
+		standby_gone(g, ch, LAGGED_NS);
+	else if (now && req.flags & CHAIN_BROKEN)
 		broken(g, ch);
 	else if (ch && req.flags & CHAIN_FILLED)
 		filled(g, ch, &req);

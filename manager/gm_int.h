@@ -219,7 +219,7 @@ void gm_metrics(void *self, struct metrics *m);
 /* chain.c: pairs of memory nodes. */
 int gm_chains_load(struct gm *g);
 /* A chain whose owner is m, for a new program. NULL with *why: -ENODEV, there is no second node. */
-struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, s32 *why);
+struct gm_chain *gm_chain_place(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, u32 replica_mode, s32 *why);
 void gm_chain_fill(struct gm *g, const struct gm_chain *ch, struct chain_info *info);
 /* A memory node may have come, gone or ended. */
 void gm_chains_look(struct gm *g);

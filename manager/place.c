@@ -55,7 +55,7 @@ struct gm_component *gm_pick(struct gm *g, u8 kind, enum place_policy policy, co
 
 static s32 check_place(const struct gm_place_req *req)
 {
-	if (!gm_name_ok(req->vnode, true) || !gm_name_ok(req->node, true) || !labels_ok(req->on))
+	if (req->replica_mode > REPLICA_BEST_EFFORT || !gm_name_ok(req->vnode, true) || !gm_name_ok(req->node, true) || !labels_ok(req->on))
 		return -EINVAL;
 	return req->replicas > 1 ? -EOPNOTSUPP : 0;
 }
@@ -76,10 +76,10 @@ static void count_choices(struct gm *g, u8 role, const u32 turn[5], u64 excache_
 	}
 }
 
-static s32 place_chain(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, struct gm_place_rep *rep)
+static s32 place_chain(struct gm *g, const struct gm_component *m, const struct gm_vnode *v, u32 mode, struct gm_place_rep *rep)
 {
 	s32 why = 0;
-	const struct gm_chain *ch = gm_chain_place(g, m, v, &why);
+	const struct gm_chain *ch = gm_chain_place(g, m, v, mode, &why);
 	if (!ch)
 		return why;
 	gm_chain_fill(g, ch, &rep->chain);
@@ -114,7 +114,7 @@ static s32 place(struct gm *g, u8 role, const struct gm_place_req *req, struct g
 	if (m)
 		gm_ref(&rep->memory, m);
 	if (m && !status && role != ROLE_ADMIN && (req->replicas || v->s.spec.replicas || g->cfg.replicas))
-		status = place_chain(g, m, v, rep);
+		status = place_chain(g, m, v, req->replica_mode, rep);
 	if (s)
 		gm_ref(&rep->storage, s);
 	rep->vnode_id = v ? v->s.id : 0;

@@ -59,6 +59,8 @@ struct home {
 	struct part *own;
 	struct part *mirror; /* of a chain with a standby */
 	u64 fill_at;         /* lines below were sent to it */
+	u64 fill_ns;         /* the next ones not before, while programs are served */
+	u64 fill_served;     /* requests served until the last ones were sent */
 	bool filled, fill_failed;
 	u64 region_bytes;
 	struct home_op *op; /* in progress, or NULL */
@@ -106,7 +108,8 @@ u64 home_moves_tick(struct md *md, u64 now_ns);
 bool home_mirror_start(struct md_space *ms, struct home_op *op); /* op (or NULL) waits until the layout is there; false: no memory */
 void home_mirror_change(struct md_space *ms);			  /* the chain has a new epoch, and this node owns it */
 void home_mirror_end(struct md_space *ms, bool discarded);	  /* with its home. discarded: not this home's any more */
-void home_mirror_next(struct part *p);				  /* its queue is empty */
+u64 home_mirror_lags(struct part *p);
+u64 home_mirror_next(struct part *p);				  /* the next lines, if its queue is empty. When to ask again; UINT64_MAX: an answer will */
 void home_mirror_failed(struct part *p);			  /* it could not take what there is */
 bool home_mirror_filled(const struct md_space *ms);
 struct part *home_mirror_new(struct md_space *ms);

@@ -13,6 +13,9 @@
 #include "base/rules.h"
 
 #define RANGES_A_STEP 512u
+#define LAG_NS (100 * NSEC_PER_MSEC) /* a best-effort standby's answer */
+/* A step of 128 KiB in this time: a node that is being copied while programs use it gives them half of what it has. */
+#define FILL_STEP_NS (550 * NSEC_PER_USEC)
 
 /* ---- what there is */
 
@@ -65,6 +68,11 @@ static struct sub *queue_all(struct part *p, struct home *h)
 	return queue_state(p, h);
 }
 
+static u64 served(const struct md *md)
+{
+	return md->counters.fetches + md->counters.writebacks;
+}
+
 static void queue_lines(struct part *p, struct md_space *ms)
 {
 	struct home *h = ms->home;
@@ -78,6 +86,8 @@ static void queue_lines(struct part *p, struct md_space *ms)
 	s->req.lo = h->fill_at;
 	s->req.hi = VA_END;
 	h->fill_at = rep.next;
+	h->fill_ns = md_now(p->md) + FILL_STEP_NS;
+	h->fill_served = served(p->md);
 	if (s->len != PART_LOST && rep.count)
 		return;
 	h->fill_failed |= s->len == PART_LOST;
@@ -86,16 +96,22 @@ static void queue_lines(struct part *p, struct md_space *ms)
 	free(s);
 }
 
-void home_mirror_next(struct part *p)
+u64 home_mirror_next(struct part *p)
 {
 	struct md_space *ms = md_space_find(p->md, p->asid);
+	struct home *h = ms ? ms->home : NULL;
 
-	if (!ms || !ms->home || ms->home->mirror != p)
-		return;
-	if (ms->home->fill_failed)
+	if (!h || h->mirror != p)
+		return UINT64_MAX;
+	if (h->fill_failed)
 		md_chain_failed(p->md, ms->chain);
-	else if (!ms->home->filled && list_empty(&p->queue) && !ms->home->op) /* done there, perhaps not here yet */
+	if (h->fill_failed || h->filled)
+		return UINT64_MAX;
+	bool early = h->fill_served != served(p->md) && md_now(p->md) < h->fill_ns;
+
+	if (list_empty(&p->queue) && !h->op && !early) /* an operation is done there, perhaps not here yet */
 		queue_lines(p, ms);
+	return h->filled || md_now(p->md) >= h->fill_ns ? UINT64_MAX : h->fill_ns;
 }
 
 void home_mirror_failed(struct part *p)
@@ -104,6 +120,18 @@ void home_mirror_failed(struct part *p)
 
 	if (ms && ms->home && ms->home->mirror == p)
 		ms->home->fill_failed = true;
+}
+
+/* One that may be left out is, when a step has waited for it too long. When to ask again. */
+u64 home_mirror_lags(struct part *p)
+{
+	struct md_space *ms = p->since_ns && p->create.chain.flags & CHAIN_BEST_EFFORT ? md_space_find(p->md, p->asid) : NULL;
+
+	if (!ms || !ms->chain)
+		return UINT64_MAX;
+	if (md_now(p->md) >= p->since_ns + LAG_NS)
+		md_chain_failed(p->md, ms->chain);
+	return MAX(p->since_ns, md_now(p->md)) + LAG_NS;
 }
 
 bool home_mirror_filled(const struct md_space *ms)

@@ -42,7 +42,7 @@ static void back_off(struct md *md, struct md_peer *p)
 
 static void dial(struct md *md, struct md_peer *p)
 {
-	p->conn = md_dial(md, p->ref.addr, false);
+	p->conn = md_dial(md, p->ref.addr, !strncmp(p->ref.addr, "unix:", 5));
 	if (!p->conn)
 		back_off(md, p);
 }

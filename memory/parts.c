@@ -40,15 +40,11 @@ struct part *part_new(struct md *md, struct home *h, u64 asid, struct md_peer *p
 
 struct sub *sub_new(struct part *p, struct home_op *op, u32 kind, u32 len)
 {
-	struct sub *s = calloc(1, sizeof(*s) + len);
+	struct sub *s = malloc(sizeof(*s) + len); /* the bytes are the caller's to write: clearing them costs as much */
 
 	if (!s)
 		return NULL;
-	s->part = p;
-	s->op = op;
-	s->req.asid = p->asid;
-	s->req.kind = kind;
-	s->len = len;
+	*s = (struct sub){.part = p, .op = op, .req = {.asid = p->asid, .kind = kind}, .len = len};
 	list_append(&p->queue, &s->link);
 	return s;
 }
@@ -65,7 +61,7 @@ static void finish_head(struct part *p, s32 status)
 		home_mirror_failed(p);
 	free(s);
 	if (p->mirror)
-		home_mirror_next(p);
+		(void)home_mirror_next(p); /* the tick comes back where it is not to be yet */
 }
 
 /* ---- at home itself */
@@ -354,37 +350,48 @@ void part_refresh_stat(struct part *p)
 
 /* ---- events */
 
-static bool kick(struct part *p, const struct md_peer *peer)
+/* When to come back; UINT64_MAX: an event will. */
+static u64 kick(struct part *p, const struct md_peer *peer, u64 retry_ns)
 {
+	u64 due = UINT64_MAX;
+
 	if (!p || !p->peer || (peer && p->peer != peer))
-		return false;
-	if (p->mirror && list_empty(&p->queue))
-		home_mirror_next(p); /* it found no memory to go on */
+		return UINT64_MAX;
+	if (p->mirror) {
+		u64 patient_ns = home_mirror_lags(p);
+
+		due = home_mirror_next(p);
+		due = MIN(due, patient_ns);
+	}
 	if (list_empty(&p->queue))
-		return false;
+		return due;
 	part_kick(p);
-	return !list_empty(&p->queue) && !p->busy;
+	return p->busy ? due : MIN(due, retry_ns);
 }
 
-static bool kick_parts(struct md *md, const struct md_peer *peer)
+static u64 kick_parts(struct md *md, const struct md_peer *peer, u64 now_ns)
 {
+	u64 retry_ns = now_ns + RETRY_NS, next = UINT64_MAX;
 	struct md_space *ms;
 	struct part *p;
-	bool waiting = false;
 
 	list_for_each(ms, &md->homes, struct md_space, home_link) {
-		waiting |= kick(ms->home->mirror, peer);
-		list_for_each(p, &ms->home->parts, struct part, link)
-			waiting |= kick(p, peer);
+		u64 due = kick(ms->home->mirror, peer, retry_ns);
+
+		next = MIN(next, due);
+		list_for_each(p, &ms->home->parts, struct part, link) {
+			due = kick(p, peer, retry_ns);
+			next = MIN(next, due);
+		}
 	}
-	return waiting;
+	return next;
 }
 
 void parts_peer_up(struct md *md, struct md_peer *p)
 {
 	struct doomed *d;
 
-	(void)kick_parts(md, p);
+	(void)kick_parts(md, p, md_now(md));
 	list_for_each(d, &md->doomed, struct doomed, link)
 		if (d->peer == p)
 			doomed_ask(md, d);
@@ -392,14 +399,14 @@ void parts_peer_up(struct md *md, struct md_peer *p)
 
 u64 parts_tick(struct md *md, u64 now_ns)
 {
+	u64 next = kick_parts(md, NULL, now_ns);
 	struct doomed *d;
-	bool waiting = kick_parts(md, NULL);
 
 	list_for_each(d, &md->doomed, struct doomed, link) {
 		doomed_ask(md, d);
-		waiting = true;
+		next = MIN(next, now_ns + RETRY_NS);
 	}
-	return waiting ? now_ns + RETRY_NS : UINT64_MAX;
+	return next;
 }
 
 void parts_free(struct md *md)

@@ -19,6 +19,7 @@
 #define HALF_OPEN_MAX	 256u
 #define VISIT_FRAMES	 16u /* frames of one connection per round */
 #define VISIT_BYTES	 (512u * 1024u) /* … and bytes, in and out */
+#define LINES_MANY	 16384u /* bytes of a step between memory nodes that is a copy, not an operation that a program waits for */
 #define SEND_SEGS	 80u /* more are flattened first */
 
 enum conn_state {
@@ -109,7 +110,7 @@ struct host_driver {
 	u32 nhot, hot_cap;
 	struct conn *dead;
 	u64 now_ns, next_tick_ns, ticked_ns, hand_check_ns;
-	u64 hurry_ns; /* when something other than a write-back came last */
+	u64 hurry_ns; /* when something other than lines in bulk came last */
 	struct workers *workers; /* NULL: none yet */
 	bool tick_due; /* an event came since the last tick */
 	bool shared;   /* at the other end of a ring a thread gave way to this one on this CPU */

@@ -522,7 +522,7 @@ static bool rings_quiet(const struct host_driver *d)
 	return true;
 }
 
-/* Nothing but write-backs came lately: those who sent them go on meanwhile. A standby of memory so does not take the core from those who are
+/* Nothing but lines in bulk came lately: those who sent them go on meanwhile. A standby of memory so does not take the core from those who are
  * waited for, where there are more pollers than cores, and costs its peers no doorbell. */
 static bool unhurried(const struct host_driver *d)
 {

@@ -39,6 +39,12 @@ static void refuse(struct host_driver *d, struct conn *c, const struct msg *m, u
 	conn_kill(d, c);
 }
 
+/* Lines that are brought here, not asked for: a program's writes and another node's copy. Who sends them goes on meanwhile. */
+static bool brings_lines(const struct msg *m)
+{
+	return m->hdr.op == OP_MEM_WRITEBACK || (m->hdr.op == OP_PART_APPLY && m->data_len >= LINES_MANY);
+}
+
 void conn_hand_on(struct host_driver *d, struct conn *c, const void *frame, u32 len, const int *fds, u32 nfds)
 {
 	struct msg m;
@@ -57,7 +63,7 @@ void conn_hand_on(struct host_driver *d, struct conn *c, const void *frame, u32 
 	m.fds = fds;
 	m.nfds = nfds;
 	d->stats.frames_in++;
-	if (m.hdr.op != OP_MEM_WRITEBACK)
+	if (!brings_lines(&m))
 		d->hurry_ns = d->now_ns;
 	d->stats.op[op_index(m.hdr.op)]++;
 	d->stats.bytes_in += len;

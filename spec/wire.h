@@ -171,7 +171,7 @@ _Static_assert(sizeof(struct view_node) == 152, "wire");
 struct gm_place_req {
 	u64 excache_bytes; /* 0: default */
 	u32 replicas;
-	u32 pad0;
+	u32 replica_mode; /* enum replica_mode */
 	char vnode[WIRE_NAME_MAX]; /* empty: "default" */
 	char node[WIRE_NAME_MAX];  /* wanted pComponent, or empty */
 	char on[WIRE_LABELS_MAX];  /* labels that the pComponent must have, beside those that the vNode wants */
@@ -191,7 +191,9 @@ enum chain_flags {
 	CHAIN_SYNC = 1, /* the standby holds all: it may be promoted */
 	CHAIN_LOST = 2, /* the owner died without such a standby */
 	CHAIN_ALONE = 4, /* of a space with one copy: it has a standby only while it moves */
+	CHAIN_BEST_EFFORT = 8, /* a standby that lags is left out rather than waited for */
 };
+enum replica_mode { REPLICA_STRICT, REPLICA_BEST_EFFORT };
 struct chain_info {
 	u32 id; /* 0: none, the space is kept by one node */
 	u32 epoch;
@@ -203,8 +205,8 @@ struct chain_info {
 _Static_assert(sizeof(struct chain_info) == 320, "wire");
 /* GM_CHAIN: how it stands. From the owner with CHAIN_FILLED: the standby of this epoch holds all. With CHAIN_BROKEN: the asker's connection to
  * a member broke; one whose own line to the manager is broken too is given up at once. From the owner with CHAIN_FAILED: the standby of this
- * epoch cannot be filled (it is full). */
-enum chain_ask { CHAIN_FILLED = 1, CHAIN_BROKEN = 2, CHAIN_FAILED = 4, CHAIN_OVER = 8 /* from pd: the last space on a chain of its own has ended */ };
+ * epoch cannot be filled (it is full). From a pd with CHAIN_LAGS: its process waits for the standby of this epoch; heard for CHAIN_BEST_EFFORT. */
+enum chain_ask { CHAIN_FILLED = 1, CHAIN_BROKEN = 2, CHAIN_FAILED = 4, CHAIN_LAGS = 16, CHAIN_OVER = 8 /* from pd: the last space on a chain of its own has ended */ };
 struct gm_chain_req {
 	u32 id;
 	u32 epoch;

@@ -20,7 +20,7 @@ struct pd_run_req {
 	u32 uid, gid;
 	char vnode[WIRE_NAME_MAX];
 	u32 name_len;
-	u32 pad0;
+	u32 replica_mode; /* enum replica_mode */
 };
 _Static_assert(sizeof(struct pd_run_req) == 72, "wire");
 
@@ -118,7 +118,7 @@ _Static_assert(sizeof(struct pd_view_rep) == 336, "wire");
 struct pd_chain_req {
 	u64 asid; /* the caller's, for a check */
 	u32 epoch; /* that the caller knows: a higher one is answered at once */
-	u32 pad0;
+	u32 lags; /* 1: its standby does not answer in time */
 };
 _Static_assert(sizeof(struct pd_chain_req) == 16, "wire");
 

@@ -65,6 +65,7 @@ static bool build(const struct launch *l, struct pd_run_req *req, struct request
 	    .excache_bytes = l->excache_bytes,
 	    .excache_max_bytes = l->excache_max_bytes,
 	    .replicas = l->replicas,
+	    .replica_mode = l->replica_mode,
 	    .nbind = l->nbind,
 	    .uid = geteuid(),
 	    .gid = getegid(),

@@ -27,7 +27,7 @@ struct launch {
 	const u8 *key;	   /* 32 bytes */
 	const char *vnode; /* NULL: the default one */
 	u64 excache_bytes, excache_max_bytes; /* 0: the node's default */
-	u32 replicas;
+	u32 replicas, replica_mode;
 	const struct launch_bind *bind;
 	u32 nbind;
 	char **argv, **envp;

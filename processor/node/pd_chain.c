@@ -62,6 +62,7 @@ struct pd_chain *pd_chain_learn(struct pd *pd, const struct chain_info *info)
 	bool left = was && ch->info.owner_incarnation != info->owner_incarnation;
 	ch->info = *info;
 	ch->suspect &= !risen;
+	ch->lags &= !risen;
 	for (struct space *s = pd->spaces; risen && !(info->flags & CHAIN_LOST) && s; s = s->next)
 		if (s->chain == info->id)
 			pd_chain_moved(pd, s, info);
@@ -102,9 +103,12 @@ static void chain_came(void *self, void *arg, s32 status, const struct msg *m)
 static void ask(struct pd *pd, struct pd_chain *ch)
 {
 	struct gm_chain_req req = {.id = ch->info.id, .epoch = ch->info.epoch, .flags = ch->suspect || ch->waits ? CHAIN_BROKEN : 0};
+
+	req.flags |= ch->lags ? CHAIN_LAGS : 0;
 	if (ch->asked)
 		return;
 	ch->ask_ns = pd_now(pd) + ASK_NS;
+	ch->lags = false;
 	ch->asked = !gm_link_call(pd->gm, OP_GM_CHAIN, &req, sizeof(req), chain_came, (void *)(uintptr_t)ch->info.id);
 	if (!ch->asked)
 		answer_waits(pd, ch, -WIRE_WAIT); /* no manager just now */
@@ -130,6 +134,7 @@ void pd_chain_asked(struct pd *pd, struct process *p, conn_id c, const struct ms
 	w->req = m->hdr;
 	w->next = ch->waits;
 	ch->waits = w;
+	ch->lags |= req->lags && req->epoch == ch->info.epoch;
 	ask(pd, ch);
 }
 

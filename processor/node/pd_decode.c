@@ -49,6 +49,7 @@ bool pd_decode_run(struct op *op, const struct msg *m)
 	op->excache_bytes = ALIGN_DOWN(req->excache_bytes, LINE_SIZE);
 	op->excache_max_bytes = ALIGN_DOWN(req->excache_max_bytes, LINE_SIZE);
 	op->replicas = req->replicas;
+	op->replica_mode = req->replica_mode;
 	op->uid = req->uid;
 	op->gid = req->gid;
 	pd_copy_name(op->vnode_name, req->vnode[0] ? req->vnode : "default", sizeof(op->vnode_name));

@@ -105,6 +105,7 @@ struct pd_chain {
 	struct pd_chain *next;
 	struct chain_info info;
 	bool suspect; /* our line to its owner broke: the manager is asked until the chain goes on, or the line is back */
+	bool lags; /* a process waits for its standby, as the manager is to hear */
 	bool asked;
 	u64 ask_ns;
 	u64 look_ns; /* asked then without a reason */
@@ -183,7 +184,7 @@ struct op {
 	char node[WIRE_NAME_MAX]; /* PD_CHANNEL, PD_READER: to which memory node */
 	u64 session;		  /* PD_CHANNEL: of the storage channel that is opened again; 0: it is to a memory node */
 	/* PD_RUN */
-	u32 replicas;
+	u32 replicas, replica_mode;
 	char vnode_name[WIRE_NAME_MAX];
 	char command[64];
 	struct bind *bind;

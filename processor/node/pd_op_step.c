@@ -112,7 +112,7 @@ static void place_came(void *self, void *arg, s32 status, const struct msg *m)
 
 enum step_result pd_step_place(struct pd *pd, struct op *op)
 {
-	struct gm_place_req req = {.excache_bytes = op->excache_bytes, .replicas = op->replicas};
+	struct gm_place_req req = {.excache_bytes = op->excache_bytes, .replicas = op->replicas, .replica_mode = op->replica_mode};
 	if (op->waiting)
 		return op->satisfied ? STEP_NEXT : STEP_WAIT;
 	if (pd_now(pd) < op->retry_ns)

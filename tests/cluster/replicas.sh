@@ -1,13 +1,13 @@
 # A second copy of memory: memory nodes are killed or stopped under a program that checks every byte, which goes on and ends well, with either
 # node's copy; a new standby is filled each time. Without one the program ends with a message. LEGO_TEST_ROUNDS=200 is the long run,
-# LEGO_TEST_FAULT=owner|standby|stop|both makes every round of one kind; the stalls seen are printed at the end,
+# LEGO_TEST_FAULT=owner|standby|stop|both|lag makes every round of one kind; the stalls seen are printed at the end,
 # and added to the file LEGO_TEST_REPORT.
 # timeout: 7200
 . "$TOP/tests/cluster/lib.sh"
 . "$TOP/tests/cluster/checks.bash"
-rounds=${LEGO_TEST_ROUNDS:-4}
+rounds=${LEGO_TEST_ROUNDS:-5}
 declare -A again=()
-faults=(owner standby stop both)
+faults=(owner standby stop both lag)
 
 start_again() { # COMPONENT: as it was started
 	local args
@@ -39,6 +39,8 @@ kill_one() { # COMPONENT
 }
 moment() { sleep "0.$((RANDOM % 800 + 100))"; }
 
+left_out() { [ "$(grep -c "standby none" "$LEGO_HOME/$cluster/gm0.log")" -gt "$1" ]; }
+
 fault() { # KIND
 	local owner
 	owner=$(home)
@@ -52,6 +54,14 @@ fault() { # KIND
 		sleep 2.5
 		kill -CONT "$pid"
 		;;
+	lag) # shorter than the lease: only who does not want to wait for it leaves it out
+		local pid epochs
+		pid=$(component_pid "$(standby_of "$owner")")
+		epochs=$(grep -c "standby none" "$LEGO_HOME/$cluster/gm0.log")
+		kill -STOP "$pid"
+		soon 1 left_out "$epochs" || fail "round $round: a standby that lags is not left out"
+		kill -CONT "$pid"
+		;;
 	both)
 		kill_one "$owner"
 		start_again "$owner"
@@ -63,10 +73,11 @@ fault() { # KIND
 }
 
 round() { # KIND
-	local length=3
+	local length=3 mode=strict
 	killed=()
+	[ "$1" != lag ] || mode=best-effort
 	[ "$1" = stop ] || [ "$1" = both ] && length=6
-	timeout 90 "$LEGO" run --cluster "$cluster" --replicas 1 --excache 1M -- "$SYS/failover" $length 12 stall >"$out" 2>"$err" </dev/null &
+	timeout 90 "$LEGO" run --cluster "$cluster" --replicas 1 --replica-mode $mode --excache 1M -- "$SYS/failover" $length 12 stall >"$out" 2>"$err" </dev/null &
 	local runner=$!
 	soon 10 has_home || fail "the program has no home"
 	moment
@@ -106,7 +117,7 @@ fi
 up -m 3 --memory 96M
 soon 5 in_sync || fail "the nodes are not up"
 for ((round = 1; round <= rounds && failures == 0; round++)); do
-	round "${LEGO_TEST_FAULT:-${faults[(round - 1) % 4]}}"
+	round "${LEGO_TEST_FAULT:-${faults[(round - 1) % 5]}}"
 done
 for kind in "${faults[@]}"; do
 	[ -s "$TMP/stalls" ] || break

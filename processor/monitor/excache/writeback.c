@@ -185,6 +185,8 @@ static void batch_finish(struct outgoing *out)
 	flight_waits(FLIGHT_REPLY, OP_MEM_WRITEBACK, 0);
 	s32 status = out->handle > 0 ? owner_wait(out->handle) : (s32)out->handle, theirs = wait_standby(out);
 
+	if (theirs == -WIRE_TIMEOUT)
+		owner_standby_lags();
 	status = status ? status : theirs;
 	flight_waits(FLIGHT_RUNS, 0, 0);
 	if (status)

@@ -25,6 +25,7 @@
 #define PAUSE_NS   500000u
 
 #define CHAIN_TIMEOUT_NS (300 * NSEC_PER_MSEC) /* then one asks how the chain stands, and repeats */
+#define LAG_NS		 (50 * NSEC_PER_MSEC) /* so long a standby is waited for where it may be left out */
 #define MEND_NS		 (15 * NSEC_PER_SEC)
 #define REOPEN_NS	 (30 * NSEC_PER_MSEC)
 #define REOPENS		 1000u
@@ -43,6 +44,7 @@ u8 *owner_map;
 static struct owner owners[OWNERS + 1]; /* [HOME]: its channel is mon.mem */
 static struct lock owners_lock, mend_lock;
 static u64 members; /* epoch << 32 | how often it changed << 24 | known << 16 | standby's number << 8 | HOME's number */
+static bool may_leave; /* the standby, when it lags: CHAIN_BEST_EFFORT */
 static u32 last_open;
 static struct {
 	struct lock lock;
@@ -280,12 +282,12 @@ static struct chan *channel_in(s64 handle)
 	return number == HOME ? &mon.mem : &owners[number].ch;
 }
 
-static s64 post_to(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
+static s64 post_to(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 timeout_ns)
 {
 	if (!use(number))
 		return -WIRE_STALE;
 	struct chan *ch = channel_of(number);
-	s64 handle = ch ? chan_post(ch, op, epoch, segs, nsegs, rep, mon.boot.chain ? CHAIN_TIMEOUT_NS : 0) : -WIRE_BUSY;
+	s64 handle = ch ? chan_post(ch, op, epoch, segs, nsegs, rep, mon.boot.chain ? timeout_ns : 0) : -WIRE_BUSY;
 
 	if (handle <= 0)
 		unuse(number);
@@ -294,7 +296,12 @@ static s64 post_to(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u
 
 s64 owner_post(u32 owner, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
 {
-	return post_to(server_of(owner), epoch_of(owner), op, segs, nsegs, rep);
+	return post_to(server_of(owner), epoch_of(owner), op, segs, nsegs, rep, CHAIN_TIMEOUT_NS);
+}
+
+static u64 standby_timeout(void)
+{
+	return __atomic_load_n(&may_leave, __ATOMIC_RELAXED) ? LAG_NS : CHAIN_TIMEOUT_NS;
 }
 
 /* Both go to members of one epoch: what an owner took that was left behind meanwhile must not count, and only its standby of that epoch can say so. */
@@ -308,10 +315,10 @@ s64 owner_post_lines(u32 owner, const struct wire_seg *segs, u32 nsegs, struct c
 		return owner_post(owner, OP_MEM_WRITEBACK, segs, nsegs, rep);
 	if (!(now >> 16 & 1))
 		return -WIRE_STALE; /* not known who the standby is */
-	s64 first = post_to(now & 0xff, epoch, OP_MEM_WRITEBACK, segs, nsegs, rep);
+	s64 first = post_to(now & 0xff, epoch, OP_MEM_WRITEBACK, segs, nsegs, rep, CHAIN_TIMEOUT_NS);
 
 	if (first > 0 && standby)
-		*second = post_to(standby, epoch, OP_MEM_WRITEBACK, segs, nsegs, rep2);
+		*second = post_to(standby, epoch, OP_MEM_WRITEBACK, segs, nsegs, rep2, standby_timeout());
 	return first;
 }
 
@@ -349,7 +356,7 @@ static s32 guest_call(u32 owner, u32 epoch, u16 op, const struct wire_seg *segs,
 	return status;
 }
 
-static s32 call_used(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
+static s32 call_used(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 timeout_ns)
 {
 	struct chan *ch = channel_of(number);
 	s64 handle;
@@ -360,18 +367,23 @@ static s32 call_used(u32 number, u32 epoch, u16 op, const struct wire_seg *segs,
 		return mon.boot.chain ? -WIRE_TIMEOUT : -WIRE_DOWN;
 	if (!ch)
 		return guest_call(number, epoch, op, segs, nsegs, rep);
-	handle = chan_post(ch, op, epoch, segs, nsegs, rep, mon.boot.chain ? CHAIN_TIMEOUT_NS : TIMEOUT_NS);
+	handle = chan_post(ch, op, epoch, segs, nsegs, rep, timeout_ns);
 	return handle > 0 ? chan_wait(ch, handle) : (s32)handle;
+}
+
+static s32 call_for(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, u64 timeout_ns)
+{
+	if (!use(number))
+		return -WIRE_STALE;
+	s32 status = call_used(number, epoch, op, segs, nsegs, rep, timeout_ns);
+
+	unuse(number);
+	return status;
 }
 
 static s32 call_once(u32 number, u32 epoch, u16 op, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep)
 {
-	if (!use(number))
-		return -WIRE_STALE;
-	s32 status = call_used(number, epoch, op, segs, nsegs, rep);
-
-	unuse(number);
-	return status;
+	return call_for(number, epoch, op, segs, nsegs, rep, mon.boot.chain ? CHAIN_TIMEOUT_NS : TIMEOUT_NS);
 }
 
 /* ---------------------------------------------------------------- a chain that goes on elsewhere */
@@ -421,6 +433,7 @@ static void members_set(const struct chain_info *info)
 	u32 owner = member_number(&info->owner, info->owner_incarnation), standby = member_number(&info->standby, info->standby_incarnation);
 	u64 before = members_now();
 
+	__atomic_store_n(&may_leave, info->flags & CHAIN_BEST_EFFORT, __ATOMIC_RELAXED);
 	u64 turn = ((before >> 24) + 1) & 0xff; /* a number may be the same, and yet another channel */
 
 	__atomic_store_n(&members, (u64)info->epoch << 32 | turn << 24 | 1u << 16 | standby << 8 | owner, __ATOMIC_RELEASE);
@@ -432,9 +445,9 @@ static void members_set(const struct chain_info *info)
 	}
 }
 
-static s64 ask_chain(u32 epoch, struct chain_info *info)
+static s64 ask_chain(u32 epoch, bool lags, struct chain_info *info)
 {
-	struct pd_chain_req req = {.asid = mon.boot.asid, .epoch = epoch};
+	struct pd_chain_req req = {.asid = mon.boot.asid, .epoch = epoch, .lags = lags};
 	struct pd_call c = {.op = OP_PD_CHAIN, .req = &req, .req_len = sizeof(req), .rep = info, .rep_len = sizeof(*info)};
 
 	return pd_call(thread_self()->task, &c);
@@ -462,7 +475,7 @@ static void mend(u64 seen, bool broken, u64 addr)
 	struct chain_info info;
 
 	while (members_now() == seen) {
-		s64 r = ask_chain((u32)(seen >> 32), &info);
+		s64 r = ask_chain((u32)(seen >> 32), false, &info);
 
 		if (!r && info.flags & CHAIN_LOST)
 			mon_fatal("memory node %s is gone, and its standby with it, and so the region at %lx of this process", owner_name(addr),
@@ -485,6 +498,22 @@ static void owner_mend(u64 seen, s32 status, u64 addr)
 {
 	lock_take(&mend_lock);
 	mend(seen, status == -WIRE_DOWN, addr);
+	lock_drop(&mend_lock);
+}
+
+/* Its standby keeps the process waiting: where that is not wanted, the chain goes on without it. The manager says so, with another epoch; until
+ * then, and where the manager is away, the standby is waited for like any. */
+void owner_standby_lags(void)
+{
+	u64 seen = members_now();
+	struct chain_info info;
+
+	if (!__atomic_load_n(&may_leave, __ATOMIC_RELAXED))
+		return;
+	lock_take(&mend_lock);
+	if (members_now() == seen && seen >> 8 & 0xff && !ask_chain((u32)(seen >> 32), true, &info) && info.epoch > seen >> 32 &&
+	    !(info.flags & CHAIN_LOST))
+		members_set(&info);
 	lock_drop(&mend_lock);
 }
 
@@ -521,7 +550,9 @@ void owner_write_both(const struct wire_seg *segs, u32 nsegs, struct mem_writeba
 		s32 status = seen >> 16 & 1 ? call_once(seen & 0xff, epoch, OP_MEM_WRITEBACK, segs, nsegs, &r) : -WIRE_STALE;
 
 		if (!status && standby)
-			status = call_once(standby, epoch, OP_MEM_WRITEBACK, segs, nsegs, &r2);
+			status = call_for(standby, epoch, OP_MEM_WRITEBACK, segs, nsegs, &r2, standby_timeout());
+		if (status == -WIRE_TIMEOUT)
+			owner_standby_lags();
 		if (!status) {
 			rep->committed &= theirs.committed;
 			rep->refused |= theirs.refused;
@@ -542,7 +573,7 @@ bool owner_chained(void)
 	struct chain_info info = {0};
 
 	lock_take(&mend_lock);
-	if (!mon.boot.chain && !ask_chain(0, &info) && info.id) {
+	if (!mon.boot.chain && !ask_chain(0, false, &info) && info.id) {
 		members_set(&info);
 		__atomic_store_n(&mon.boot.chain, info.id, __ATOMIC_SEQ_CST);
 	}

@@ -27,6 +27,8 @@ bool owner_chained(void);
 /* ---- of a space with a chain (mon.boot.chain): one owner, called HOME whoever it is, and a standby */
 /* A write-back to an owner, and with a chain also to its standby: *second, 0: there is none. Handles, as of owner_post. */
 s64 owner_post_lines(u32 owner, const struct wire_seg *segs, u32 nsegs, struct chan_reply *rep, struct chan_reply *rep2, s64 *second);
+/* The standby has not answered in time. It may be none any more then. */
+void owner_standby_lags(void);
 /* A MEM_WRITEBACK until owner and standby of one epoch have answered it. */
 void owner_write_both(const struct wire_seg *segs, u32 nsegs, struct mem_writeback_rep *rep, u64 addr);
 /* Any request to the owner, until it is answered; a chain that is lost ends the process. */

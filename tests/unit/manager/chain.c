@@ -73,10 +73,15 @@ static void beat(struct rig *r, conn_id c, u64 incarnation)
 	fake_request(&r->f, &gm_ops, r->gm, c, OP_GM_BEAT, &q, sizeof(q), NULL, 0);
 }
 
+static s32 place_as(struct rig *r, u32 mode, struct gm_place_rep *rep)
+{
+	struct gm_place_req q = {.replicas = 1, .replica_mode = mode};
+	return ask(r, r->p0, OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+}
+
 static s32 place(struct rig *r, struct gm_place_rep *rep)
 {
-	struct gm_place_req q = {.replicas = 1};
-	return ask(r, r->p0, OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+	return place_as(r, REPLICA_STRICT, rep);
 }
 
 static struct chain_info chain(struct rig *r, u32 id, u32 epoch, u32 flags)
@@ -163,6 +168,26 @@ static void report_alone_moves_nothing(void **state)
 	struct rig *r = *state;
 	u32 id = m0_m1(r);
 	assert_int_equal(chain(r, id, 1, CHAIN_BROKEN).epoch, 1);
+}
+
+/* A process's word costs nobody a copy who did not say that he can do without. */
+static void standby_that_lags_is_left_out_only_where_that_is_wanted(void **state)
+{
+	struct rig *r = *state;
+	u32 id = m0_m1(r);
+	assert_int_equal(chain(r, id, 1, CHAIN_LAGS).epoch, 1);
+	struct gm_place_rep rep;
+	do
+		assert_int_equal(place_as(r, REPLICA_BEST_EFFORT, &rep), 0);
+	while (strcmp(rep.chain.owner.name, "m0"));
+	assert_int_not_equal(rep.chain.id, id);
+	assert_int_equal(rep.chain.flags, CHAIN_SYNC | CHAIN_BEST_EFFORT);
+	struct chain_info info = chain(r, rep.chain.id, 1, CHAIN_LAGS);
+	assert_int_equal(info.epoch, 2);
+	assert_string_equal(info.standby.name, "");
+	assert_int_equal(info.flags, CHAIN_BEST_EFFORT);
+	assert_int_equal(chain(r, id, 1, 0).epoch, 1);
+	assert_int_equal(place_as(r, REPLICA_BEST_EFFORT + 1, &rep), -EINVAL);
 }
 
 static void silent_owner_is_left_behind(void **state)
@@ -303,6 +328,7 @@ int main(void)
 		TEST(needs_a_second_node),
 		TEST(standby_takes_over_at_once_when_both_lines_broke),
 		TEST(report_alone_moves_nothing),
+		TEST(standby_that_lags_is_left_out_only_where_that_is_wanted),
 		TEST(silent_owner_is_left_behind),
 		TEST(half_filled_standby_is_never_promoted),
 		TEST(owner_that_comes_back_goes_on),
