@@ -10,6 +10,7 @@
 
 #define DROP_RUN 64u
 #define HELP_LINES 4u /* of a write-back begun in passing: small, for the next miss may have to wait for it */
+#define HELP_LINES_TWICE 12u /* … of one that goes to two nodes, of which each message wakes one */
 #define WAIT_NS	 (20 * NSEC_PER_MSEC)
 
 static u32 slot_entry(u64 position)
@@ -190,10 +191,16 @@ static bool passed_over(void)
 	return ec.ring.cursor > ec.ring.tail && !writeback_begun();
 }
 
+static u32 help_lines(void)
+{
+	return mon.boot.chain ? MIN(HELP_LINES_TWICE, MAX(ec.nboxes / 4, HELP_LINES)) : HELP_LINES;
+}
+
 /* A step of it: no waiting. lines: as many as came in may be dirty and want to go. */
 void ring_help(u32 lines)
 {
-	bool dirty = ec.ring.cursor < head_now() || boxes_queued() >= HELP_LINES, begun = writeback_begun();
+	u32 least = help_lines();
+	bool dirty = ec.ring.cursor < head_now() || boxes_queued() >= least, begun = writeback_begun();
 
 	if ((!dirty && !begun && !low()) || !lock_try(&ec.ring.drain))
 		return;
@@ -201,8 +208,8 @@ void ring_help(u32 lines)
 		writeback_end(false);
 	if (low() && !drop_tail(DROP_RUN) && passed_over())
 		ec.ring.cursor = ec.ring.tail;
-	lines = MAX(lines, HELP_LINES);
-	while (ec.ring.cursor + HELP_LINES <= head_now() || boxes_queued() >= HELP_LINES || low()) {
+	lines = MAX(lines, least);
+	while (ec.ring.cursor + least <= head_now() || boxes_queued() >= least || low()) {
 		u32 n = writeback_begin(lines);
 
 		if (!n || n >= lines)
