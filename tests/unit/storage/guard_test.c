@@ -229,6 +229,17 @@ static void test_secrets(void **state)
 	names_free(names);
 	assert_int_equal(t_mkdir(w, "/data"), 0); /* its own */
 	assert_int_equal(t_stat(w, "/data/key"), -ENOENT);
+	/* nor in a bound directory, nor is anything made in it */
+	struct stat st;
+	struct def d = {.req.vnode = VN};
+	def_bind(&d, w->dir, "/host");
+	assert_int_equal(define(w, &d), 0);
+	assert_int_equal(t_put(w, "/host/beside", "x"), 0);
+	assert_int_equal(t_open(w, "/host/data/key", O_RDONLY, 0, NULL), -ENOENT);
+	assert_int_equal(t_open(w, "/host/data/made", O_CREAT | O_EXCL | O_WRONLY, 0644, NULL), -ENOENT);
+	assert_int_equal(t_open(w, "/host/data/made", O_CREAT | O_WRONLY, 0644, NULL), -ENOENT);
+	assert_true(t_open(w, "/host/data", O_CREAT | O_EXCL | O_WRONLY, 0644, NULL) < 0);
+	assert_int_equal(stat(at(w, "data/made"), &st), -1);
 }
 
 /* ---- hostile messages */

@@ -444,6 +444,16 @@ static void test_setattr(void **state)
 	assert_int_equal(call(w, w->conn, OP_SD_SETATTR, &q, sizeof(q), f.id, 16), 0);
 	assert_int_equal(t_stat(w, "/g"), 0);
 	assert_int_equal(opened(w)->attr.mode, S_IFREG | 0701);
+	/* of one that is open for writing, nothing asked back */
+	assert_int_equal(t_open(w, "/g", O_RDWR, 0, &f), 0);
+	q = (struct sd_setattr_req){.len = 16, .flags = SDP_BY_ID | SDP_STATUS, .mask = SDA_MODE | SDA_MTIME, .mode = 0640, .mtime_ns = 11};
+	assert_int_equal(call(w, w->conn, OP_SD_SETATTR, &q, sizeof(q), f.id, 16), 0);
+	assert_int_equal(opened(w)->attr.mode, 0);
+	u64 change = f.change;
+	assert_int_equal(t_stat(w, "/g"), 0);
+	assert_int_equal(opened(w)->attr.mode, S_IFREG | 0640);
+	assert_int_equal(opened(w)->attr.mtime_ns, 11);
+	assert_true(opened(w)->attr.change != change);
 	assert_int_equal(t_symlink(w, "/l", "f"), 0);
 	q = (struct sd_setattr_req){.len = 2, .flags = SDP_NOFOLLOW, .mask = SDA_MODE, .mode = 0705};
 	assert_int_equal(call(w, w->conn, OP_SD_SETATTR, &q, sizeof(q), "/l", 2), -EOPNOTSUPP);
@@ -634,6 +644,11 @@ static void test_handles(void **state)
 		assert_int_equal(t_read(w, &bad, 0, buf, 5), -WIRE_UNAUTHORISED);
 		assert_int_equal(w->closed, w->conn);
 	}
+	world_restart(w);
+	bad = (struct file_ref){.rights = 0};
+	assert_int_equal(t_io(w, OP_SD_GETATTR, &bad, 0, 0, 0), -WIRE_UNAUTHORISED);
+	bad.vnode = VN;
+	assert_int_equal(t_io(w, OP_SD_GETATTR, &bad, 0, 0, 0), -WIRE_UNAUTHORISED);
 	/* another vNode's process */
 	conn_id other = world_channel(w, ROLE_VNODE, VN + 1, 0);
 	struct sd_io_req q = {.file = f, .len = 5};
