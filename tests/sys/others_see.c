@@ -25,8 +25,8 @@ static int make(int i)
 		return -1;
 	memset(body, 'a' + i % 26, sizeof(body));
 	struct timespec ts[2] = {{1000 + i, 1}, {2000 + i, 2}};
-	bool ok = write(fd, body, (size_t)len) == len && write(fd, "end", 3) == 3 && !futimens(fd, ts) && !fchown(fd, getuid(), getgid()) &&
-		  !fchmod(fd, 0400 | (i & 077));
+	bool ok = write(fd, body, (size_t)len) == len && write(fd, "end", 3) == 3 && (i % 8 || !fsync(fd)) && !futimens(fd, ts) &&
+		  !fchown(fd, getuid(), getgid()) && !fchmod(fd, 0400 | (i & 077));
 	if (!ok)
 		close(fd);
 	return ok ? fd : -1;

@@ -117,6 +117,7 @@ void posted_forked(void); /* others may have the opens of this process */
 void posted_locks(void); /* it takes file locks */
 s64 posted_late(struct file *f); /* the error that was not told yet, or 0 */
 void posted_end(void); /* the process ends */
+u32 posted_again(void); /* changes when a posted write had to be asked for once more: a sync that came behind it may not have covered it */
 /* True: on its way, and it will be as if it were done. */
 bool posted_write(struct thread *t, struct file *f, int fd, u64 off, const void *buf, u64 len);
 bool posted_setattr(struct thread *t, struct file *f, const struct sd_setattr_req *q);

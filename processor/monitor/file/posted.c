@@ -44,6 +44,7 @@ static struct {
 	u32 epoch; /* rises when others may have got descriptors of this process */
 	u8 *data;  /* POSTED_BYTES each */
 	s32 late_error; /* of a file that was closed meanwhile */
+	u32 again; /* rises with every write that was not done, or not whole, when it was first asked for */
 	bool busy; /* taking answers: what that asks for is neither posted nor waits for the rest */
 	struct posted p[POSTED_MAX];
 } posted = {.epoch = 1};
@@ -103,6 +104,7 @@ static s64 write_ended(struct thread *t, struct posted *p)
 	u64 off = p->q.io.off, len = p->q.io.len, done = MIN(p->rep.n, len);
 	s64 r = 1;
 
+	posted.again += done < len;
 	for (; done < len && r > 0; done += (u64)MAX(r, 0))
 		r = sto_io(OP_SD_WRITE, p->f, off + done, len - done, 0, data_of(p) + done, len - done, NULL, NULL);
 	if (done == len && entry_is_paged(p->q.io.file.id))
@@ -137,6 +139,7 @@ static void send_again(struct thread *t)
 {
 	struct wire_seg segs[2];
 
+	posted.again++;
 	for (u32 i = 1; i < posted_live; i++)
 		chan_wait(&mon.sto, at(i)->handle);
 	for (; posted_live; drop_first()) {
@@ -176,6 +179,11 @@ s64 posted_late(struct file *f)
 
 	f->late_error = posted.late_error = 0;
 	return r;
+}
+
+u32 posted_again(void)
+{
+	return posted.again;
 }
 
 /* Nobody is left to be told. */
@@ -295,6 +303,8 @@ static bool quiet(struct thread *t, s64 nr, const u64 *a)
 	case SYS_NR_lseek:
 	case SYS_NR_fchmod:
 	case SYS_NR_fchown:
+	case SYS_NR_fsync: /* goes behind the writes, which are awaited after (do_fsync) */
+	case SYS_NR_fdatasync:
 		return own_fd(t, a[0]);
 	case SYS_NR_close: /* of another file it may drop locks that an earlier image of this process took */
 		return own_fd(t, a[0]) && entry(t, a[0])->posts;

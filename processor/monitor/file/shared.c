@@ -192,7 +192,11 @@ void paged_resize(struct thread *t, struct file *f, int fd, u64 size)
 s64 paged_sync(struct thread *t, struct file *f, int fd)
 {
 	struct pager_call c = {.op = OP_SHM_SYNC, .req = {.file = f->handle, .len = ~0ull}};
-	s64 r = file_is_paged(fd) ? pager_call(t, &c) : 0;
+
+	if (!file_is_paged(fd))
+		return 0;
+	posted_drain();
+	s64 r = pager_call(t, &c);
 
 	return r == -ESTALE ? 0 : r;
 }

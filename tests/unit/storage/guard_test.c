@@ -255,6 +255,8 @@ static void test_hostile(void **state)
 	READY(state);
 	static char big[2 * PATH_ROOM];
 	struct sd_path_req q = {.len = 2};
+	struct file_ref zeros = {.vnode = VN};
+	assert_int_equal(t_io(w, OP_SD_GETATTR, &zeros, 0, 0, 0), -WIRE_UNAUTHORISED);
 	assert_int_equal(raw(w, 4, 0, "/abc", 4), -ENOENT);
 	assert_int_equal(raw(w, 5, 0, "/abc", 4), -WIRE_BAD_MESSAGE);
 	assert_int_equal(w->closed, w->conn);

@@ -644,11 +644,6 @@ static void test_handles(void **state)
 		assert_int_equal(t_read(w, &bad, 0, buf, 5), -WIRE_UNAUTHORISED);
 		assert_int_equal(w->closed, w->conn);
 	}
-	world_restart(w);
-	bad = (struct file_ref){.rights = 0};
-	assert_int_equal(t_io(w, OP_SD_GETATTR, &bad, 0, 0, 0), -WIRE_UNAUTHORISED);
-	bad.vnode = VN;
-	assert_int_equal(t_io(w, OP_SD_GETATTR, &bad, 0, 0, 0), -WIRE_UNAUTHORISED);
 	/* another vNode's process */
 	conn_id other = world_channel(w, ROLE_VNODE, VN + 1, 0);
 	struct sd_io_req q = {.file = f, .len = 5};
