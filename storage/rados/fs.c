@@ -13,6 +13,7 @@
 #define CEPH_MAGIC   0x00c36400u
 #define DEFAULT_WAIT 15u
 #define XATTR_MAX    65536u
+#define UNKNOWN_SPACE (1ull << 50)
 
 s64 fs_now(void)
 {
@@ -442,6 +443,8 @@ static int fs_statfs(void *self, int fd, struct hf_statfs *s)
 	struct fs *fs = self;
 	u64 total, unused;
 	link_space(fs->link, &total, &unused);
+	if (!total) /* nobody counts: programs that look before they write shall not give up */
+		total = unused = UNKNOWN_SPACE;
 	*s = (struct hf_statfs){.type = CEPH_MAGIC, .bsize = FS_BLOCK, .frsize = FS_BLOCK, .namelen = FS_NAME, .blocks = total / FS_BLOCK,
 				.bfree = unused / FS_BLOCK, .bavail = unused / FS_BLOCK};
 	return 0;
