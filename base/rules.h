@@ -13,6 +13,7 @@ enum rule {
 	RULE_SEAL = 16,	  /* the source of a move takes nothing while its lines are read */
 	RULE_WHOLE = 32,  /* home names the target of a move when that has all lines */
 	RULE_DROP = 64,	  /* the source of a move lets go */
+	RULE_SILENCE = 256, /* that nobody is heard of loses no memory */
 	RULE_JOINED = 128, /* a chain made for a space holds all of it only when the space is on it */
 };
 

@@ -175,7 +175,8 @@ static void look(struct gm *g, struct gm_chain *ch)
 	bool whole = s->standby[0] && (s->flags & CHAIN_SYNC || !rule_on(RULE_SYNC));
 	if (s->flags & CHAIN_LOST)
 		return;
-	if (owner == DOING_ENDED && (!whole || standby == DOING_ENDED))
+	enum doing ended = rule_on(RULE_SILENCE) ? DOING_ENDED : DOING_AWAY;
+	if (owner >= ended && (!whole || standby >= ended))
 		lost(g, ch);
 	else if (!s->standby[0] || too_soon(g, ch, owner, standby))
 		return;

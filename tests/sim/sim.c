@@ -463,6 +463,7 @@ static const struct {
 	{"the source of a move takes lines while they are read", RULE_SEAL, "spread and drained"},
 	{"the target of a move serves before it has all", RULE_WHOLE, "spread and drained"},
 	{"the source of a move goes on serving", RULE_DROP, "spread and drained"},
+	{"whom the manager does not hear has lost its memory", RULE_SILENCE, "replicated and blind"},
 	{"a home moves before its space is copied", RULE_JOINED, "drained"},
 };
 

@@ -23,6 +23,7 @@
 #define DOWNS	   8u /* in a row, of channels to who owns an address */
 #define TIMEOUT_NS (30 * NSEC_PER_SEC)
 #define PAUSE_NS   500000u
+#define AWAY_NS	   10000000u /* before a member that could not be reached is asked for again: pd and the manager are asked each time */
 
 #define CHAIN_TIMEOUT_NS (300 * NSEC_PER_MSEC) /* then one asks how the chain stands, and repeats */
 #define LAG_NS		 (50 * NSEC_PER_MSEC) /* so long a standby is waited for where it may be left out */
@@ -126,11 +127,16 @@ static u64 now_ns(void)
 	return (u64)ts[0] * NSEC_PER_SEC + (u64)ts[1];
 }
 
-static void pause_shortly(void)
+static void pause_ns(u64 ns)
 {
-	u64 ts[2] = {0, PAUSE_NS};
+	u64 ts[2] = {0, ns};
 
 	host(SYSNR(nanosleep), ts, 0);
+}
+
+static void pause_shortly(void)
+{
+	pause_ns(PAUSE_NS);
 }
 
 /* ---------------------------------------------------------------- the map */
@@ -363,8 +369,11 @@ static s32 call_used(u32 number, u32 epoch, u16 op, const struct wire_seg *segs,
 
 	rep->data_len = 0;
 	rep->status = 0;
-	if (!ch && !thread_self()->task->parent_vfork)
+	if (!ch && !thread_self()->task->parent_vfork) {
+		if (mon.boot.chain)
+			pause_ns(AWAY_NS);
 		return mon.boot.chain ? -WIRE_TIMEOUT : -WIRE_DOWN;
+	}
 	if (!ch)
 		return guest_call(number, epoch, op, segs, nsegs, rep);
 	handle = chan_post(ch, op, epoch, segs, nsegs, rep, timeout_ns);
