@@ -492,7 +492,7 @@ static u64 seed_of(const char *scenario, u64 n)
 /* How many of the first seeds notice: with the rule none, without it at least one. */
 int main(int argc, char **argv)
 {
-	u64 most = argc > 1 ? strtoull(argv[1], NULL, 10) : 24, bad = 0;
+	u64 most = argc > 1 ? strtoull(argv[1], NULL, 10) : 48, bad = 0;
 	for (u32 i = 0; i < ARRAY_SIZE(rules); i++) {
 		u64 n = 0, with = seed_of(rules[i].scenario, 0);
 		rules_off = 0;
