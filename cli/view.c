@@ -1,6 +1,7 @@
 /* Status from the manager, and tables. */
 #include "cli/view.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,6 +91,7 @@ static void add(struct table *t, char *text)
 
 void table_start(struct table *t, const char *const *header, u32 columns)
 {
+	assert(columns <= TABLE_COLUMNS);
 	*t = (struct table){.columns = columns};
 	for (u32 i = 0; i < columns; i++)
 		add(t, strdup(header[i]));

@@ -22,7 +22,7 @@ bool view_concerns(json_t *component, const char *node);
 int view_processes(json_t *status);
 
 /* A table: cells are copied, columns as wide as their widest cell. A header ending in '>' is aligned to the right. */
-#define TABLE_COLUMNS 12u
+#define TABLE_COLUMNS 20u
 struct table {
 	u32 columns, cells, room;
 	char **cell; /* row by row; the first row is the header */
