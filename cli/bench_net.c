@@ -1,4 +1,4 @@
-/* lego bench net: what messages of the fabric cost on this host, over shared memory, TCP and encrypted TCP, beside bare TCP sockets that spin as the fabric does.
+/* lego bench net: what messages of the fabric cost on this host, over shared memory, TCP, encrypted TCP and UCX, beside bare TCP sockets that spin as the fabric does.
  * Client and server are threads of this process: the server is a daemon's driver with a logic that answers reads with so many bytes, the client is the
  * monitor's channel, which all threads share. A MiB is four messages under way at once, since none is larger than 256 KiB. */
 #include <arpa/inet.h>
@@ -14,8 +14,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "cli/bench_ucx.h"
 #include "cli/view.h"
 #include "rpc/chan_libc.h"
+#include "rpc/ucx/fabric.h"
 
 #define MAX_THREADS 16u
 #define MAX_ROUNDS 20000u /* of one thread */
@@ -28,7 +30,7 @@ static const struct cli_opt options[] = {
 };
 static const struct cli_usage usage = {
 	"bench [--ms N] net",
-	"net: latency and throughput of messages of 0 B to 1 MiB, 1 to 16 threads, over shared memory, TCP and encrypted TCP, beside bare TCP sockets.",
+	"net: latency and throughput of messages of 0 B to 1 MiB, 1 to 16 threads, over shared memory, TCP, encrypted TCP and UCX (UCX_TLS says by what: default tcp), beside bare TCP sockets.",
 	options,
 	ARRAY_SIZE(options),
 };
@@ -76,6 +78,8 @@ static bool start_server(struct server *s)
 	char err[256] = "";
 	snprintf(s->unix_addr, sizeof(s->unix_addr), "unix:/tmp/lego-bench-%d.sock", (int)getpid());
 	struct host_driver_config cfg = {.name = "bench", .kind = KIND_STORAGE, .listen = {s->unix_addr, "tcp:127.0.0.1:0"}, .incarnation = 1};
+	if (fabric_there(err, sizeof(err)) && !setenv("UCX_TLS", "tcp,self", 0))
+		cfg.listen[2] = "ucx:127.0.0.1:0";
 	if (getrandom(s->key, sizeof(s->key), 0) != sizeof(s->key))
 		return false;
 	memcpy(cfg.key, s->key, sizeof(cfg.key));
@@ -220,11 +224,23 @@ static int socket_to(int listener)
 }
 
 static struct job jobs[MAX_THREADS];
+static u32 all[MAX_THREADS * MAX_ROUNDS]; /* nanoseconds, of all jobs */
+
+static void cells(struct table *t, u64 n, u64 rounds, u32 bytes, u64 ns)
+{
+	double seconds = (double)ns / 1e9;
+	qsort(all, n, sizeof(*all), by_value);
+	table_cell(t, "%.1f", all[n / 2] / 1e3);
+	table_cell(t, "%.1f", all[n * 99 / 100] / 1e3);
+	if (bytes)
+		table_cell(t, "%.0f MB/s", (double)rounds * bytes / seconds / 1e6);
+	else
+		table_cell(t, "%.0f /s", (double)rounds / seconds);
+}
 
 /* One row's cell group. false: it failed. */
 static bool measure(struct table *t, struct chan *chan, int listener, u32 bytes, u32 threads)
 {
-	static u32 all[MAX_THREADS * MAX_ROUNDS];
 	u64 start = now_ns(), rounds = 0, n = 0;
 	bool ok = true;
 	for (u32 i = 0; i < threads; i++) {
@@ -244,22 +260,33 @@ static bool measure(struct table *t, struct chan *chan, int listener, u32 bytes,
 		memcpy(all + n, j->ns, MIN(j->rounds, (u64)MAX_ROUNDS) * sizeof(*all));
 		n += MIN(j->rounds, (u64)MAX_ROUNDS);
 	}
-	double seconds = (double)(now_ns() - start) / 1e9;
-	if (!ok || !n)
-		return false;
-	qsort(all, n, sizeof(*all), by_value);
-	table_cell(t, "%.1f", all[n / 2] / 1e3);
-	table_cell(t, "%.1f", all[n * 99 / 100] / 1e3);
-	if (bytes)
-		table_cell(t, "%.0f MB/s", (double)rounds * bytes / seconds / 1e6);
+	if (ok && n)
+		cells(t, n, rounds, bytes, now_ns() - start);
+	return ok && n;
+}
+
+/* The same over UCX; dashes where it was not built. */
+static bool measure_ucx(struct table *t, const struct server *s, u32 bytes, u32 threads)
+{
+	char err[256] = "";
+	const char *addr = host_driver_addr(s->driver, 2);
+	struct ucx_bench b = {.bytes = bytes, .under_way = threads, .for_ns = milliseconds * NSEC_PER_MSEC, .ns = all, .room = ARRAY_SIZE(all)};
+	if (!addr) {
+		for (u32 i = 0; i < 3; i++)
+			table_cell(t, "-");
+		return true;
+	}
+	bool ok = ucx_bench(addr, s->key, &b, err, sizeof(err)) && b.n;
+	if (ok)
+		cells(t, b.n, b.rounds, bytes, b.end_ns - b.start_ns);
 	else
-		table_cell(t, "%.0f /s", (double)rounds / seconds);
-	return true;
+		cli_error("bench: %s", err);
+	return ok;
 }
 
 enum { SHM, TCP, SEALED, CHANS };
 
-static bool rows(struct table *t, struct chan chan[CHANS], int listener)
+static bool rows(struct table *t, const struct server *srv, struct chan chan[CHANS], int listener)
 {
 	static const u32 sizes[] = {0, 64, 4096, 65536, 262144, 1048576}, threads[] = {1, 4, 16};
 	char text[16];
@@ -270,13 +297,15 @@ static bool rows(struct table *t, struct chan chan[CHANS], int listener)
 			for (u32 way = 0; way <= CHANS; way++)
 				if (!measure(t, way < CHANS ? &chan[way] : NULL, listener, sizes[s], threads[k]))
 					return false;
+			if (!measure_ucx(t, srv, sizes[s], threads[k]))
+				return false;
 		}
 	return true;
 }
 
 static int bench(struct server *s)
 {
-	static const char *const header[] = {"SIZE>", "THREADS>", "SHM P50 us>", "P99>", "RATE>", "TCP P50 us>", "P99>", "RATE>", "ENCRYPTED P50 us>", "P99>", "RATE>", "BARE P50 us>", "P99>", "RATE>"};
+	static const char *const header[] = {"SIZE>", "THREADS>", "SHM P50 us>", "P99>", "RATE>", "TCP P50 us>", "P99>", "RATE>", "ENCRYPTED P50 us>", "P99>", "RATE>", "BARE P50 us>", "P99>", "RATE>", "UCX P50 us>", "P99>", "RATE>"};
 	static struct chan chan[CHANS];
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct table t;
@@ -294,7 +323,7 @@ static int bench(struct server *s)
 		}
 	}
 	table_start(&t, header, ARRAY_SIZE(header));
-	bool ok = rows(&t, chan, listener);
+	bool ok = rows(&t, s, chan, listener);
 	for (u32 i = 0; i < CHANS; i++)
 		chan_libc_close(&chan[i]);
 	close(listener);
