@@ -83,6 +83,7 @@ struct cluster_opts {
 	u32 processors, memories, storages; /* 0: 1 each */
 	u64 memory_bytes;  /* of each memory node; 0: default */
 	const char *spread, *near, *region; /* the manager's --gmm, --near, --region; NULL: its defaults */
+	const char *rebalance, *rebalance_rate; /* … --rebalance-above, --rebalance-rate */
 	u64 excache_bytes, excache_max_bytes; /* of one process; 0: default */
 	u64 budget_bytes; /* of all processes of a processor node; 0: default */
 	const char *store, *store_dir; /* of memory nodes; NULL: dram; the cluster's directory */

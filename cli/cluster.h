@@ -23,6 +23,8 @@ int cluster_load(struct cluster *c);                              /* by c->dir: 
 const char *cluster_conf_path(void);
 struct conf *cluster_conf_read(const char *path);
 int cluster_from_conf(const char *name, struct cluster *c);
+/* The managers of such a cluster: addresses with commas between. false: it is no such list. */
+bool cluster_set_managers(struct cluster *c, const char *list);
 
 /* Is the process of that pid the one that was started, and not a zombie? */
 bool process_alive(pid_t pid, u64 start_ticks);

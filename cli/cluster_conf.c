@@ -28,6 +28,21 @@ struct conf *cluster_conf_read(const char *path)
 	return conf;
 }
 
+bool cluster_set_managers(struct cluster *c, const char *list)
+{
+	char addr[WIRE_ADDR_MAX];
+	for (c->ncomp = 0; c->ncomp < ARRAY_SIZE(c->comp) && gm_addr_at(list, c->ncomp, addr); c->ncomp++) {
+		struct cluster_component *k = &c->comp[c->ncomp];
+		if (strncmp(addr, "tcp:", 4) && strncmp(addr, "unix:/", 6))
+			return false;
+		memset(k, 0, sizeof(*k));
+		k->kind = KIND_MANAGER;
+		memcpy(k->addr, addr, sizeof(k->addr));
+		snprintf(k->name, sizeof(k->name), "gm%u", c->ncomp);
+	}
+	return c->ncomp;
+}
+
 static int take(const struct conf *conf, struct cluster *c)
 {
 	char err[512];
@@ -37,11 +52,7 @@ static int take(const struct conf *conf, struct cluster *c)
 	c->from_conf = true;
 	snprintf(c->name, sizeof(c->name), "%s", conf_cluster(conf, "name"));
 	snprintf(c->dir, sizeof(c->dir), "%s", run);
-	for (u32 i = 0; i < ARRAY_SIZE(c->comp) && gm_addr_at(gm, i, c->comp[i].addr); i++) {
-		c->comp[i].kind = KIND_MANAGER;
-		snprintf(c->comp[i].name, sizeof(c->comp[i].name), "gm%u", i);
-		c->ncomp++;
-	}
+	(void)cluster_set_managers(c, gm);
 	if (!key_file_read(conf_cluster(conf, "key"), c->key, err, sizeof(err)))
 		return 0;
 	cli_error("%s", err);

@@ -119,6 +119,10 @@ static void kind_options(struct args *a, const struct up *u, const struct cluste
 			option(a, "--near", u->opts->near);
 		if (u->opts->region)
 			option(a, "--region", u->opts->region);
+		if (u->opts->rebalance)
+			option(a, "--rebalance-above", u->opts->rebalance);
+		if (u->opts->rebalance_rate)
+			option(a, "--rebalance-rate", u->opts->rebalance_rate);
 		if (u->opts->replicas)
 			option(a, "--replicas", "1");
 	} else {

@@ -2,6 +2,7 @@
  *
  * On the default vNode a program sees the host's files read-only below a private writable layer, and the current directory writable at the
  * same path, so that it behaves as if started here. Every failure of LegoOS itself is one line and status 125. */
+#include "cli/cluster.h"
 #include "cli/run.h"
 #include "cli/spawn.h"
 #include "rpc/labels.h"
@@ -234,16 +235,33 @@ static bool boot_options(const struct run_request *r, struct boot *b)
 
 /* ---- where it runs */
 
+static int other_managers(const struct run_request *r, struct cluster *c)
+{
+	if (c->from_conf && cluster_set_managers(c, r->manager))
+		return 0;
+	if (c->from_conf)
+		cli_error("run: --manager '%s' is no address, nor several with commas between: want tcp:HOST:PORT", r->manager);
+	else
+		cli_error("run: --manager is of a cluster over many hosts (lego.conf); '%s' is on this host", c->name);
+	return CLI_RUN_FAILED;
+}
+
 /* --memory and --transport describe a cluster that is still to be made. */
 static int find_cluster(const struct run_request *r, struct cluster *c)
 {
 	bool describes = r->memory_bytes || r->transport;
+	if (describes && r->manager) {
+		cli_error("run: --memory and --transport are of a private cluster, --manager of one that is up");
+		return CLI_RUN_FAILED;
+	}
 	if (r->cluster && describes) {
 		cli_error("run: --memory and --transport are of a private cluster; '%s' has its own", r->cluster);
 		return CLI_RUN_FAILED;
 	}
 	if (!describes) {
 		int rc = cluster_find(r->cluster ? r->cluster : CLI_DEFAULT_CLUSTER, c);
+		if (!rc && r->manager)
+			return other_managers(r, c);
 		if (!rc)
 			return 0;
 		if (r->cluster) {

@@ -9,7 +9,7 @@
 
 struct run_request {
 	/* options */
-	const char *cluster, *vnode, *node, *on, *stats, *workdir, *transport, *policy, *file_cache;
+	const char *cluster, *vnode, *node, *on, *manager, *stats, *workdir, *transport, *policy, *file_cache;
 	u64 excache_bytes, excache_max_bytes, memory_bytes;
 	u32 replicas, assoc;
 	const char *replica_mode; /* NULL: strict */
@@ -36,6 +36,7 @@ int run_program(struct run_request *r);
 	{"cluster", 0, OPT_STRING, "NAME", "which (default: the one named default if it is up, else a private one)", &(r).cluster},        \
 	    {"vnode", 0, OPT_STRING, "V", "the machine to run on (default: default)", &(r).vnode},                                         \
 	    {"node", 0, OPT_STRING, "P", "the processor node to run on (default: the manager's choice)", &(r).node},                       \
+	    {"manager", 0, OPT_STRING, "ADDR", "where the manager is, instead of what lego.conf says; of several one leads: ADDR,ADDR", &(r).manager}, \
 	    {"on", 0, OPT_STRING, "LABELS", "labels that the processor node has, with commas between", &(r).on},                           \
 	    {"excache", 0, OPT_SIZE, "SIZE", "local memory of each process (default 256M)", &(r).excache_bytes},                           \
 	    {"excache-max", 0, OPT_SIZE, "SIZE", "what it may grow to while the node has more than others need (default: no more)", &(r).excache_max_bytes}, \

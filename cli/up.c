@@ -19,6 +19,8 @@ static const struct cli_opt options[] = {
 	{"files", 0, OPT_STRING, "rados:POOL", "private layers are kept in that pool of a Ceph cluster (see lego sd --help: --store)", &opts.files},
 	{"spread", 0, OPT_STRING, "POLICY", "which memory node takes more of a program: most-free (default), round-robin, least-loaded, pack", &opts.spread},
 	{"near", 0, OPT_STRING, "SIZE", "so much of a program stays on its first memory node; 0: nothing (default 1G)", &opts.near},
+	{"rebalance-above", 0, OPT_STRING, "PERCENT", "of a memory node that may be promised before some of it moves to others (default: nothing moves)", &opts.rebalance},
+	{"rebalance-rate", 0, OPT_STRING, "SIZE", "moved a second, in all (default 64M)", &opts.rebalance_rate},
 	{"region", 0, OPT_STRING, "SIZE", "piece of a program's memory that one node takes (default: a sixteenth of the smallest)", &opts.region},
 	{"excache", 0, OPT_SIZE, "SIZE", "local memory of one process (default 256M)", &opts.excache_bytes},
 	{"excache-max", 0, OPT_SIZE, "SIZE", "what that may grow to (default 1G where no --excache is said, else no more)", &opts.excache_max_bytes},

@@ -15,6 +15,7 @@
 #define REFILL_NS (100 * NSEC_PER_MSEC)
 #define LAGGED_NS (2 * NSEC_PER_SEC) /* after a standby that was too slow: another one gets its copy in peace */
 #define FAILED_NS (10 * NSEC_PER_SEC) /* after a standby that could not be filled */
+#define UNUSED_NS (60 * NSEC_PER_SEC) /* nobody asks for it: whoever used it is dead */
 
 static bool is_member(const char *name, u64 incarnation, const struct gm_component *c)
 {
@@ -60,7 +61,7 @@ void gm_chain_fill(struct gm *g, const struct gm_chain *ch, struct chain_info *i
 	fill_ref(g, &info->standby, s->standby, s->standby_incarnation, s->epoch);
 }
 
-static void tell(struct gm *g, const struct gm_chain *ch, const struct gm_component *c)
+static void tell_as(struct gm *g, const struct gm_chain *ch, const struct gm_component *c, u32 flags)
 {
 	struct chain_info info;
 	struct msg_hdr h = {.op = OP_MEM_CHAIN};
@@ -68,7 +69,13 @@ static void tell(struct gm *g, const struct gm_chain *ch, const struct gm_compon
 	if ((c->s.kind != KIND_MEMORY && c->s.kind != KIND_PROCESSOR) || !c->conn)
 		return;
 	gm_chain_fill(g, ch, &info);
+	info.flags |= flags;
 	(void)g->env->send(g->env->ctx, c->conn, &h, &seg, 1);
+}
+
+static void tell(struct gm *g, const struct gm_chain *ch, const struct gm_component *c)
+{
+	tell_as(g, ch, c, 0);
 }
 
 void gm_chains_tell(struct gm *g, const struct gm_component *c)
@@ -93,6 +100,26 @@ static bool change(struct gm *g, struct gm_chain *ch, const struct stored_chain 
 	for (u32 i = 0; i < g->ncomps; i++)
 		tell(g, ch, &g->comps[i]);
 	return true;
+}
+
+/* Nobody is on it any more. The last one takes its place. */
+static void forget(struct gm *g, struct gm_chain *ch)
+{
+	if (gm_store_drop_chain(g->store, ch->s.id)) {
+		g->env->log(g->env->ctx, LOG_ERROR, "chain %u is kept: %s", ch->s.id, gm_store_error(g->store));
+		ch->asked_ns = gm_now(g);
+		return;
+	}
+	for (u32 i = 0; i < g->ncomps; i++)
+		tell_as(g, ch, &g->comps[i], CHAIN_GONE);
+	*ch = g->chains[--g->nchains];
+}
+
+/* Of a moved space, or lost: there is nothing that a new program could be put on. */
+static bool may_be_forgotten(const struct gm *g, const struct gm_chain *ch)
+{
+	u64 since = MAX(ch->asked_ns, g->silent_until_ns);
+	return ch->s.flags & (CHAIN_ALONE | CHAIN_LOST) && gm_now(g) > since + UNUSED_NS;
 }
 
 /* ---- members that go. Looked at again and again, by what is so now: a change that could not be written down, or nobody was there to take, comes later.
@@ -134,6 +161,7 @@ static void promote(struct gm *g, struct gm_chain *ch)
 	s.owner_incarnation = s.standby_incarnation;
 	no_standby(&s);
 	(void)change(g, ch, &s);
+	ch->moves = false;
 	ch->refill_ns = gm_now(g) + REFILL_NS;
 }
 
@@ -152,6 +180,7 @@ static void standby_gone(struct gm *g, struct gm_chain *ch, u64 wait_ns)
 	s.epoch++;
 	no_standby(&s);
 	(void)change(g, ch, &s);
+	ch->moves = false;
 	ch->refill_ns = gm_now(g) + wait_ns;
 }
 
@@ -200,7 +229,7 @@ static struct gm_chain *room(struct gm *g)
 	if (!grown)
 		return NULL;
 	g->chains = grown;
-	memset(&grown[g->nchains], 0, sizeof(*grown));
+	grown[g->nchains] = (struct gm_chain){.asked_ns = gm_now(g)};
 	return &grown[g->nchains];
 }
 
@@ -302,11 +331,12 @@ static void refill(struct gm *g, struct gm_chain *ch, const struct gm_component 
 static void drained(struct gm *g, struct gm_chain *ch, const struct gm_component *owner, const struct gm_component *standby)
 {
 	s32 why;
-	if (owner->s.draining && ch->s.flags & CHAIN_SYNC && !standby->s.draining)
+	bool leaves = owner->s.draining || ch->moves;
+	if (leaves && ch->s.flags & CHAIN_SYNC && !standby->s.draining)
 		promote(g, ch);
 	else if (standby->s.draining && gmm_standby(g, owner, ch->s.vnode, 0, &why))
 		standby_gone(g, ch, 0);
-	else if (ch->s.flags & CHAIN_ALONE && !owner->s.draining)
+	else if (ch->s.flags & CHAIN_ALONE && !leaves)
 		standby_gone(g, ch, 0); /* it stays after all */
 }
 
@@ -320,8 +350,12 @@ u64 gm_chains_tick(struct gm *g)
 	if (gm_now(g) >= g->silence_ns)
 		g->silence_ns = silence(g);
 	gm_chains_look(g);
-	for (u32 i = 0; i < g->nchains; i++) {
+	for (u32 i = g->nchains; i--;) { /* one that goes leaves its place to the last */
 		struct gm_chain *ch = &g->chains[i];
+		if (may_be_forgotten(g, ch)) {
+			forget(g, ch);
+			continue;
+		}
 		const struct gm_component *owner = member(g, ch->s.owner, ch->s.owner_incarnation);
 		const struct gm_component *standby = member(g, ch->s.standby, ch->s.standby_incarnation);
 		if (ch->s.flags & CHAIN_LOST || !serves(owner))
@@ -352,6 +386,42 @@ const char *gm_filling_owner(const struct gm *g)
 	return NULL;
 }
 
+/* ---- nodes that are too full */
+
+void gm_chains_under_way(struct gm *g)
+{
+	const struct gm_kind *k = &g->kind[KIND_MEMORY];
+	for (u32 i = 0; i < k->n; i++)
+		g->comps[k->cand[i].index].going_bytes = g->comps[k->cand[i].index].coming_bytes = 0;
+	for (u32 i = 0; i < g->nchains; i++) {
+		const struct gm_chain *ch = &g->chains[i];
+		struct gm_component *from = ch->moves ? member(g, ch->s.owner, ch->s.owner_incarnation) : NULL;
+		struct gm_component *to = ch->moves ? member(g, ch->s.standby, ch->s.standby_incarnation) : NULL;
+		if (from)
+			from->going_bytes += ch->bytes;
+		if (to)
+			to->coming_bytes += ch->bytes;
+	}
+}
+
+bool gm_chain_relieve(struct gm *g, struct gm_component *owner)
+{
+	for (u32 i = 0; i < g->nchains && serves(owner); i++) {
+		struct gm_chain *ch = &g->chains[i];
+		struct stored_chain s = ch->s;
+		if (!(s.flags & CHAIN_ALONE) || s.standby[0] || !ch->bytes || !is_member(s.owner, s.owner_incarnation, owner))
+			continue;
+		const struct gm_component *c = gm_now(g) >= ch->refill_ns ? gm_balance_target(g, owner, s.vnode, ch->bytes, NULL) : NULL;
+		if (!c)
+			continue;
+		s.epoch++;
+		set_standby(&s, c);
+		ch->moves = change(g, ch, &s);
+		return true;
+	}
+	return false;
+}
+
 /* ---- what is asked */
 
 static void filled(struct gm *g, struct gm_chain *ch, const struct gm_chain_req *req)
@@ -379,6 +449,14 @@ void gm_chain_msg(struct gm *g, conn_id conn, const struct msg *m)
 	struct gm_chain_req req;
 	memcpy(&req, m->fixed, sizeof(req));
 	struct gm_chain *ch = find(g, req.id);
+	if (ch)
+		ch->asked_ns = gm_now(g);
+	if (ch && req.flags & CHAIN_OVER && ch->s.flags & CHAIN_ALONE) { /* one processor node's */
+		gm_chain_fill(g, ch, &info);
+		forget(g, ch);
+		(void)node_reply(g->env, conn, &m->hdr, 0, &info, sizeof(info), NULL, 0);
+		return;
+	}
 	bool now = ch && req.epoch == ch->s.epoch;
 	if (now && req.flags & CHAIN_LAGS && ch->s.standby[0] && ch->s.flags & CHAIN_BEST_EFFORT)
 		standby_gone(g, ch, LAGGED_NS);
@@ -401,7 +479,13 @@ void gm_move_msg(struct gm *g, conn_id conn, const struct msg *m)
 	s32 why = -ENOENT;
 	memcpy(&req, m->fixed, sizeof(req));
 	struct gm_component *owner = gm_name_ok(req.owner, false) ? gm_find(g, req.owner) : NULL;
-	struct gm_component *standby = owner && serves(owner) && owner->s.draining ? gmm_standby(g, owner, req.vnode, req.bytes, &why) : NULL;
+	struct gm_component *standby = NULL;
+	if (owner && serves(owner) && owner->s.draining)
+		standby = gmm_standby(g, owner, req.vnode, req.bytes, &why);
+	else if (owner && serves(owner))
+		standby = gm_balance_target(g, owner, req.vnode, req.bytes, NULL);
+	if (owner && !owner->s.draining)
+		why = -EAGAIN;
 	struct gm_chain *ch = standby ? room(g) : NULL;
 	if (ch) {
 		struct stored_chain s = {.epoch = owner->s.epoch + 1, .flags = CHAIN_ALONE, .vnode = own_vnode(g, req.vnode),
@@ -409,6 +493,7 @@ void gm_move_msg(struct gm *g, conn_id conn, const struct msg *m)
 		memcpy(s.owner, owner->s.name, sizeof(s.owner));
 		set_standby(&s, standby);
 		ch->bytes = req.bytes;
+		ch->moves = !owner->s.draining;
 		g->nchains++;
 		why = change(g, ch, &s) ? 0 : -EIO;
 		g->nchains -= why != 0;

@@ -198,6 +198,7 @@ static u64 on_tick(void *self, u64 now_ns)
 	if (now_ns >= g->doom_ns)
 		look_for_the_doomed(g, now_ns);
 	/* A line that closes moves a doom nearer than the one told: look often enough for the grace. */
+	gm_balance_tick(g);
 	return MIN(MIN(g->doom_ns, gm_chains_tick(g)), now_ns + GM_GRACE_NS);
 }
 
@@ -513,6 +514,7 @@ static bool beat_msg(struct gm *g, struct gm_conn *conn, const struct msg *m)
 		c->store_bytes = req.store_bytes;
 		c->figures = (struct gm_figures){req.bytes_in, req.bytes_out, req.misses, req.fetches, req.miss_ns};
 		c->handed_bytes = 0;
+		c->leaving_bytes = 0;
 		c->s.total_bytes = req.total_bytes;
 		c->placed = 0;
 		c->placed_bytes = 0;

@@ -31,6 +31,8 @@ struct gm_config {
 struct gm *gm_new(const struct node_env *env, struct gm_store *store, const struct gm_config *cfg, char *err, size_t err_len);
 void gm_free(struct gm *g);
 u64 gm_term(const struct gm *g);
+/* Bytes that were allowed to leave nodes that are too full, so far. */
+u64 gm_rebalanced(const struct gm *g);
 /* What a manager that stands by says of itself: a component as in the status, malloced. NULL: no memory. */
 char *gm_standby_text(const struct gm_config *cfg);
 /* The owner of a chain whose standby does not hold all yet, or NULL. For tests that want to kill it just then. */

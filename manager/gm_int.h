@@ -45,6 +45,10 @@ struct gm_component {
 	u32 load;            /* requests between its last two beats */
 	struct gm_figures figures; /* as it last said */
 	u32 placed;      /* given to it since its last beat */
+	bool heavy;	  /* memory: pieces are to leave it */
+	u64 leaving_bytes; /* … that were allowed to since its last beat */
+	u64 relieved_bytes; /* … since it became heavy */
+	u64 going_bytes, coming_bytes; /* whole spaces that move between nodes for that */
 	u64 placed_bytes; /* processor: … and the ExCache of those */
 	u32 nproc;
 	struct proc_report *procs;
@@ -69,7 +73,9 @@ struct gm_vnode {
 struct gm_chain {
 	struct stored_chain s;
 	u64 refill_ns; /* no new standby before */
-	u64 bytes;     /* CHAIN_ALONE: what its space takes */
+	u64 bytes;     /* CHAIN_ALONE: what its space takes; 0: not known */
+	u64 asked_ns;  /* when it was asked for last: processor nodes do for chains they use, each second */
+	bool moves;    /* its owner is to be relieved of it: once */
 	bool both_away;
 	u64 judged_ns; /* since they were: nothing changes before */
 };
@@ -110,6 +116,9 @@ struct gm {
 	struct gm_conn *conns;
 	u32 nconns, room_conns;
 	u32 turn[5]; /* round robin, by enum component_kind */
+	s64 allowance; /* bytes that may leave heavy nodes now */
+	u64 allowed_ns; /* it was reckoned then */
+	u64 rebalanced_bytes; /* in this term */
 	char label[PLACE_LABELS][WIRE_LABEL_MAX]; /* of each bit */
 	u32 nlabels;
 	struct gm_event *events; /* a ring */
@@ -230,6 +239,20 @@ void gm_chain_msg(struct gm *g, conn_id c, const struct msg *m);
 void gm_move_msg(struct gm *g, conn_id c, const struct msg *m);
 /* gmm.c: a node for the standby of what `owner` serves. */
 struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner, u32 vnode, u64 bytes, s32 *why); /* … so much of it */
+
+void gm_chains_under_way(struct gm *g); /* sets going_bytes and coming_bytes of memory nodes: of spaces that relieve one */
+/* One that has moved before is to move again, to there. */
+bool gm_chain_relieve(struct gm *g, struct gm_component *owner);
+
+/* balance.c: pieces leave memory nodes that are too full. */
+void gm_balance_tick(struct gm *g);
+/* Where so much may go that leaves `from` to relieve it; counted as on its way. NULL: it stays for now. */
+struct gm_component *gm_balance_target(struct gm *g, struct gm_component *from, u32 vnode, u64 bytes, const struct gm_regions_req *avoid);
+/* gmm.c */
+struct gm_component *gmm_relief(struct gm *g, const struct gm_wish *w);
+u64 gmm_promised(const struct gm_component *c); /* with what was handed out since it said so */
+bool gmm_avoided(const struct gm_component *c, const struct gm_regions_req *req);
+u32 gmm_drain_how(const struct gm_component *c); /* enum drain_how */
 
 /* status.c */
 void gm_status_msg(struct gm *g, conn_id c, const struct msg *m);

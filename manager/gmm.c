@@ -12,7 +12,7 @@
 #define REGIONS_A_NODE 16u
 #define NEAR_DEFAULT GIB
 
-static u64 promised(const struct gm_component *c)
+u64 gmm_promised(const struct gm_component *c)
 {
 	return MAX(c->committed_bytes, c->used_bytes) + c->handed_bytes + c->placed * GM_HOME_GUESS;
 }
@@ -20,7 +20,7 @@ static u64 promised(const struct gm_component *c)
 static void measure(const struct gm *g, const struct gm_component *c, struct place_candidate *cand)
 {
 	cand->total = c->s.total_bytes;
-	cand->used = promised(c);
+	cand->used = gmm_promised(c);
 	cand->count = c->spaces + c->placed;
 	cand->load = c->load + (u32)(c->handed_bytes / MIB); /* what was just given will be used */
 	cand->room_said = !c->s.total_bytes || c->committed_bytes < c->s.total_bytes; /* it has not promised all it has, by its own word */
@@ -89,14 +89,33 @@ struct gm_component *gmm_standby(struct gm *g, const struct gm_component *owner,
 
 /* ---- vRegions */
 
-static bool avoided(const struct gm_component *c, const void *arg)
+bool gmm_avoided(const struct gm_component *c, const struct gm_regions_req *req)
 {
-	const struct gm_regions_req *req = arg;
-
 	for (u32 i = 0; i < req->navoid; i++)
 		if (!strncmp(req->avoid[i], c->s.name, WIRE_NAME_MAX))
 			return true;
 	return false;
+}
+
+static bool avoided(const struct gm_component *c, const void *arg)
+{
+	return gmm_avoided(c, arg);
+}
+
+struct gm_component *gmm_relief(struct gm *g, const struct gm_wish *w)
+{
+	s32 why;
+
+	return gm_pick(g, KIND_MEMORY, PLACE_MOST_FREE, w, measure, &why);
+}
+
+/* A piece leaves a node that is too full. */
+static struct gm_component *pick_relief(struct gm *g, const struct gm_regions_req *req, s32 *why)
+{
+	struct gm_component *from = gm_name_ok(req->from, false) ? gm_find(g, req->from) : NULL;
+
+	*why = -EAGAIN;
+	return from && from->s.kind == KIND_MEMORY ? gm_balance_target(g, from, req->vnode, req->bytes, req) : NULL;
 }
 
 static struct gm_component *pick_region(struct gm *g, const struct gm_regions_req *req, s32 *why)
@@ -120,12 +139,13 @@ bool gmm_regions_msg(struct gm *g, conn_id conn, const struct msg *m)
 	struct node_ref *refs = calloc(req.count, sizeof(*refs));
 
 	for (; refs && rep.count < req.count; rep.count++) {
-		struct gm_component *c = pick_region(g, &req, &why);
+		struct gm_component *c = req.from[0] ? pick_relief(g, &req, &why) : pick_region(g, &req, &why);
 
 		if (!c)
 			break;
 		gm_ref(&refs[rep.count], c);
-		c->handed_bytes += req.bytes;
+		if (!req.from[0])
+			c->handed_bytes += req.bytes;
 		gm_touch(g, c);
 	}
 	struct wire_seg seg = {refs, rep.count * (u32)sizeof(refs[0])};
@@ -137,9 +157,14 @@ bool gmm_regions_msg(struct gm *g, conn_id conn, const struct msg *m)
 
 /* ---- nodes that are drained: homes move what they have there */
 
+u32 gmm_drain_how(const struct gm_component *c)
+{
+	return c->s.draining ? DRAIN_ALL : c->heavy ? DRAIN_SOME : DRAIN_NOT;
+}
+
 static void tell_drain(struct gm *g, const struct gm_component *to, const struct gm_component *c)
 {
-	struct mem_drain_req req = {.on = c->s.draining};
+	struct mem_drain_req req = {.on = gmm_drain_how(c)};
 	struct msg_hdr h = {.op = OP_MEM_DRAIN};
 	struct wire_seg seg = {&req, sizeof(req)};
 
@@ -158,7 +183,7 @@ void gmm_drain_changed(struct gm *g, const struct gm_component *c)
 void gmm_drains_tell(struct gm *g, const struct gm_component *to)
 {
 	for (u32 i = 0; i < g->ncomps; i++)
-		if (g->comps[i].s.kind == KIND_MEMORY && g->comps[i].s.draining)
+		if (g->comps[i].s.kind == KIND_MEMORY && gmm_drain_how(&g->comps[i]))
 			tell_drain(g, to, &g->comps[i]);
 }
 

@@ -70,6 +70,25 @@ static bool set_overcommit(void *self, const char *text)
 	return !strcmp(text, "0") || set_ms(&cfg->overcommit, text, 1, 100000);
 }
 
+static bool set_above(void *self, const char *text)
+{
+	char digits[8];
+	size_t len = strlen(text);
+	if (len && text[len - 1] == '%')
+		len--;
+	if (!len || len >= sizeof(digits))
+		return false;
+	memcpy(digits, text, len);
+	digits[len] = 0;
+	return set_ms(&((struct gm_config *)self)->rebalance_above, digits, 1, 99);
+}
+
+static bool set_rate(void *self, const char *text)
+{
+	u64 *rate = &((struct gm_config *)self)->rebalance_rate;
+	return daemon_parse_size(text, rate) && *rate >= MIB;
+}
+
 static const char *store_url; /* --store; NULL: SQLite in --data */
 
 static bool set_store(void *self, const char *text)
@@ -95,6 +114,8 @@ static const struct daemon_option own_options[] = {
 	{"--region", "SIZE", "of a vRegion, a power of two from 2M (default: a sixteenth of the smallest memory node, at most 1G)", set_region},
 	{"--replicas", "K", "second copies of the memory of every program: 0 (default) or 1", set_replicas},
 	{"--gsm", "POLICY", "placing of new vNodes", set_gsm},
+	{"--rebalance-above", "PERCENT", "of a memory node that may be promised before some of it moves to others (default: nothing moves)", set_above},
+	{"--rebalance-rate", "SIZE", "moved a second, in all (default 64M)", set_rate},
 	{"--overcommit", "N", "processes that may want each core of a processor node before it gets no new program; 0: any number (default)", set_overcommit},
 };
 

@@ -56,6 +56,12 @@ void gm_metrics(void *self, struct metrics *m)
 	by_kind(m, "lego_cluster_used_bytes", "Used of what the nodes of a kind have.", s.used);
 	by_kind(m, "lego_cluster_total_bytes", "What the nodes of a kind have.", s.total);
 	metric(m, METRIC_GAUGE, "lego_cluster_processes", "Processes of programs, as last reported.", NULL, s.processes);
+	u32 heavy = 0;
+	for (u32 i = 0; i < g->ncomps; i++)
+		heavy += g->comps[i].heavy;
+	metric(m, METRIC_GAUGE, "lego_heavy_nodes", "Memory nodes that are too full: some of what they have moves away.", NULL, heavy);
+	metric(m, METRIC_COUNTER, "lego_rebalanced_bytes_total", "What was told to leave such nodes, in this term.", NULL, (double)g->rebalanced_bytes);
+	metric(m, METRIC_GAUGE, "lego_chains", "Chains of memory nodes that are written down.", NULL, g->nchains);
 	metric(m, METRIC_GAUGE, "lego_vnodes", "vNodes.", NULL, g->nvnodes);
 	metric(m, METRIC_GAUGE, "lego_manager_term", "The manager's term.", NULL, (double)g->term);
 	metric(m, METRIC_COUNTER, "lego_events_total", "Events in this term: see lego events.", NULL, (double)g->nevents);

@@ -36,23 +36,30 @@ struct move {
 	u64 next; /* lines below have been read */
 	u32 tries;
 	bool read_failed, committed;
+	bool relief; /* from a node that is too full: the manager is asked for each piece */
 };
 
-struct leaving { /* a node that is drained */
+struct leaving { /* a node that is drained, or too full */
 	struct list link; /* md.leaving */
 	char name[WIRE_NAME_MAX];
+	u32 how; /* enum drain_how */
 };
 
 /* ---- nodes that are drained */
 
-bool home_is_leaving(const struct md *md, const struct part *p)
+static u32 drain_of(const struct md *md, const struct part *p)
 {
 	struct leaving *l;
 
 	list_for_each(l, &md->leaving, struct leaving, link)
 		if (!strncmp(l->name, home_part_name(p), sizeof(l->name)))
-			return true;
-	return false;
+			return l->how;
+	return DRAIN_NOT;
+}
+
+bool home_is_leaving(const struct md *md, const struct part *p)
+{
+	return drain_of(md, p) == DRAIN_ALL;
 }
 
 void home_drain(struct md *md, const struct mem_drain_req *r)
@@ -68,6 +75,7 @@ void home_drain(struct md *md, const struct mem_drain_req *r)
 	if (!l)
 		return;
 	memcpy(l->name, r->name, sizeof(l->name) - 1);
+	l->how = r->on;
 	list_append(&md->leaving, &l->link);
 }
 
@@ -97,8 +105,9 @@ static void end(struct home_op *op)
 	struct part *from = mv->from;
 
 	h->move_ns = md_now(md) + (mv->committed ? PAUSE_NS : FAILED_NS);
-	h->move_to = mv->committed && !mv->to->lost ? mv->to : NULL;
-	h->refuses = !mv->committed;
+	h->move_to = mv->committed && !mv->relief && !mv->to->lost ? mv->to : NULL; /* from may be the one of before, and end below */
+	if (!mv->relief)
+		h->refuses = !mv->committed;
 	home_op_free(op);
 	if (!from->local && !from->lost && !home_has_runs(h, from))
 		part_end(from); /* nothing is left there */
@@ -192,6 +201,8 @@ static void ask(struct home_op *op)
 	op->ask.count = 1;
 	op->ask.bytes = mv->charge;
 	op->ask.vnode = op->ms->home->own->create.vnode;
+	if (mv->relief)
+		memcpy(op->ask.from, home_part_name(mv->from), strnlen(home_part_name(mv->from), sizeof(op->ask.from) - 1));
 	op->asking = op->md->gm && mv->tries++ < ASK_TRIES &&
 		     !gm_link_call(op->md->gm, OP_GM_REGIONS, &op->ask, sizeof(op->ask), node_came, op);
 	if (!op->asking)
@@ -489,7 +500,7 @@ static bool may_move(const struct md_space *ms)
 }
 
 /* need: more room there than the piece takes */
-static bool start(struct md_space *ms, struct part *from, u64 lo, u64 hi, u64 need)
+static bool start(struct md_space *ms, struct part *from, u64 lo, u64 hi, u64 need, bool relief)
 {
 	struct home *h = ms->home;
 	struct md *md = h->own->md;
@@ -501,13 +512,13 @@ static bool start(struct md_space *ms, struct part *from, u64 lo, u64 hi, u64 ne
 			home_op_free(op);
 		return false;
 	}
-	*mv = (struct move){.from = from, .lo = lo, .hi = piece_end(h, lo, hi)};
+	*mv = (struct move){.from = from, .lo = lo, .hi = piece_end(h, lo, hi), .relief = relief};
 	mv->charge = vma_charged_in(&h->layout->vmas, mv->lo, mv->hi) + need;
 	op->move = mv;
 	md->moving++;
 	home_avoid(op, from);
 	op->phase = PHASE_MOVE;
-	mv->to = h->move_to;
+	mv->to = relief ? NULL : h->move_to;
 	if (mv->to && mv->to != from && !mv->to->lost && !home_is_leaving(md, mv->to))
 		reserve(op);
 	else
@@ -528,18 +539,26 @@ bool home_relieve(struct md_space *ms, u64 addr, u64 need, u64 lseq)
 	if (h->reliefs > RELIEFS_MAX) /* it is something else that is missing */
 		return false;
 	h->move_to = NULL;
-	return start(ms, run->owner, MAX(run->lo, ALIGN_DOWN(addr, REGION_MIN)), run->hi, need);
+	return start(ms, run->owner, MAX(run->lo, ALIGN_DOWN(addr, REGION_MIN)), run->hi, need, false);
 }
 
-/* One that is here alone moves as a whole, home and all, when its pd says so. */
-static const struct region_run *next_run(const struct home *h)
+static const struct region_run *run_at(const struct home *h, enum drain_how how)
+{
+	for (u32 i = 0; i < h->map.n; i++)
+		if (drain_of(h->own->md, h->map.run[i].owner) == how)
+			return &h->map.run[i];
+	return NULL;
+}
+
+/* One that is here alone moves as a whole, home and all, when its pd says so. Nodes that are to be empty come first. */
+static const struct region_run *next_run(const struct home *h, bool *relief)
 {
 	if (home_is_alone(h))
 		return NULL;
-	for (u32 i = 0; i < h->map.n; i++)
-		if (home_is_leaving(h->own->md, h->map.run[i].owner))
-			return &h->map.run[i];
-	return NULL;
+	const struct region_run *run = run_at(h, DRAIN_ALL);
+
+	*relief = !run;
+	return run ? run : run_at(h, DRAIN_SOME);
 }
 
 u64 home_moves_tick(struct md *md, u64 now_ns)
@@ -551,14 +570,15 @@ u64 home_moves_tick(struct md *md, u64 now_ns)
 		return next;
 	list_for_each(ms, &md->homes, struct md_space, home_link) {
 		struct home *h = ms->home;
-		const struct region_run *run = may_move(ms) ? next_run(h) : NULL;
+		bool relief;
+		const struct region_run *run = may_move(ms) ? next_run(h, &relief) : NULL;
 
 		if (!run)
 			continue;
 		if (now_ns < h->move_ns || md->moving >= MOVES_MAX)
 			next = MIN(next, MAX(h->move_ns, now_ns + PAUSE_NS));
 		else
-			(void)start(ms, run->owner, run->lo, run->hi, 0);
+			(void)start(ms, run->owner, run->lo, run->hi, 0, relief);
 	}
 	return next;
 }

@@ -104,6 +104,11 @@ struct md_chain *md_chain_learn(struct md *md, const struct chain_info *info)
 
 	if (!info->id)
 		return NULL;
+	if (info->flags & CHAIN_GONE) { /* the spaces on it have ended, or are about to */
+		if (ch)
+			ch->gone = true;
+		return NULL;
+	}
 	if (!ch) {
 		ch = calloc(1, sizeof(*ch));
 		if (!ch)
@@ -212,6 +217,11 @@ u64 md_chains_tick(struct md *md, u64 now_ns)
 	u64 next = UINT64_MAX;
 
 	list_for_each(ch, &md->chains, struct md_chain, link) {
+		if (ch->gone && list_empty(&ch->spaces)) {
+			list_unlink(&ch->link);
+			free(ch);
+			continue;
+		}
 		if (!ch->info.standby.name[0] || (ch->info.flags & CHAIN_SYNC && !ch->asked) || !md_chain_owner(md, ch))
 			continue;
 		if (!ch->asked && all_filled(ch))

@@ -192,6 +192,7 @@ enum chain_flags {
 	CHAIN_LOST = 2, /* the owner died without such a standby */
 	CHAIN_ALONE = 4, /* of a space with one copy: it has a standby only while it moves */
 	CHAIN_BEST_EFFORT = 8, /* a standby that lags is left out rather than waited for */
+	CHAIN_GONE = 16,	 /* no space is on it any more: it may be forgotten */
 };
 enum replica_mode { REPLICA_STRICT, REPLICA_BEST_EFFORT };
 struct chain_info {

@@ -205,10 +205,67 @@ static bool in_use(const struct pd *pd, const struct pd_chain *ch)
 	return s;
 }
 
+/* ---- chains of their own, when the last space on them has ended */
+
+static bool is_unused(const struct pd *pd, const struct pd_chain *ch)
+{
+	u32 id = ch->info.id;
+	if (ch->waits || in_use(pd, ch))
+		return false;
+	for (const struct space *s = pd->spaces; s; s = s->next)
+		if (s->move_chain == id)
+			return false;
+	for (const struct op *op = pd->ops; op; op = op->next)
+		if (op->chain == id)
+			return false;
+	return true;
+}
+
+static bool is_over(const struct pd *pd, const struct pd_chain *ch)
+{
+	return ch->info.flags & CHAIN_ALONE && is_unused(pd, ch);
+}
+
+void pd_chain_gone(struct pd *pd, u32 id)
+{
+	struct pd_chain **at = &pd->chains;
+	while (*at && (*at)->info.id != id)
+		at = &(*at)->next;
+	if (!*at || !is_unused(pd, *at))
+		return;
+	struct pd_chain *ch = *at;
+	*at = ch->next;
+	free(ch);
+}
+
+/* The manager has forgotten it, or never knew it. */
+static void over_came(void *self, void *arg, s32 status, const struct msg *m)
+{
+	struct pd *pd = self;
+	struct pd_chain *ch = pd_chain_find(pd, (u32)(uintptr_t)arg);
+	if (!ch)
+		return;
+	ch->asked = false;
+	if (!status || status == -ENOENT)
+		pd_chain_gone(pd, ch->info.id);
+}
+
+static void tell_over(struct pd *pd, struct pd_chain *ch, u64 now_ns)
+{
+	struct gm_chain_req req = {.id = ch->info.id, .epoch = ch->info.epoch, .flags = CHAIN_OVER};
+	ch->ask_ns = now_ns + LOOK_NS;
+	ch->asked = !gm_link_call(pd->gm, OP_GM_CHAIN, &req, sizeof(req), over_came, (void *)(uintptr_t)ch->info.id);
+}
+
 u64 pd_chain_tick(struct pd *pd, u64 now_ns)
 {
 	u64 next = UINT64_MAX;
 	for (struct pd_chain *ch = pd->chains; ch; ch = ch->next) {
+		if (is_over(pd, ch)) {
+			if (!ch->asked && now_ns >= ch->ask_ns)
+				tell_over(pd, ch, now_ns);
+			continue;
+		}
 		const struct peer *owner = ch->suspect ? pd_peer_named(pd, KIND_MEMORY, ch->info.owner.name) : NULL;
 		if (owner && owner->state == PEER_OPEN && owner->incarnation == ch->info.owner_incarnation)
 			ch->suspect = false;

@@ -97,7 +97,7 @@ struct space {
 	bool full;
 	u32 uid, gid;
 	u32 users;
-	u64 remote_bytes;
+	u64 remote_bytes, committed_bytes; /* as its home last said */
 	struct reader *readers;
 };
 
@@ -277,6 +277,7 @@ void pd_chain_moved(struct pd *pd, struct space *s, const struct chain_info *inf
 void pd_chain_peer_up(struct pd *pd, const struct peer *md);
 void pd_chain_peer_down(struct pd *pd, const struct peer *md);
 u64 pd_chain_tick(struct pd *pd, u64 now_ns);
+void pd_chain_gone(struct pd *pd, u32 id); /* the manager has forgotten it: so does pd, unless something is on it */
 void pd_chains_free(struct pd *pd);
 
 /* pd_vnode.c */

@@ -35,7 +35,9 @@ void pd_told(void *self, const struct msg *m)
 		drain(pd, &r);
 	} else if (m->hdr.op == OP_MEM_CHAIN && m->fixed_len == sizeof(info)) {
 		memcpy(&info, m->fixed, sizeof(info));
-		if (pd_chain_find(pd, info.id))
+		if (info.flags & CHAIN_GONE)
+			pd_chain_gone(pd, info.id);
+		else if (pd_chain_find(pd, info.id))
 			(void)pd_chain_learn(pd, &info);
 	}
 }
@@ -58,7 +60,7 @@ static void chain_came(void *self, void *arg, s32 status, const struct msg *m)
 	if (!s)
 		return;
 	s->move_asked = false;
-	s->move_ns = pd_now(pd) + LATER_NS;
+	s->move_ns = pd_now(pd) + (status == -EAGAIN ? STAYS_NS / 2 : LATER_NS);
 	if (status || !m || m->fixed_len != sizeof(info))
 		return; /* there is no other node just now */
 	memcpy(&info, m->fixed, sizeof(info));
@@ -70,7 +72,7 @@ static void chain_came(void *self, void *arg, s32 status, const struct msg *m)
 
 static void ask_chain(struct pd *pd, struct space *s)
 {
-	struct gm_move_req req = {.bytes = s->remote_bytes, .vnode = s->vnode->id};
+	struct gm_move_req req = {.bytes = MAX(s->remote_bytes, s->committed_bytes), .vnode = s->vnode->id};
 	pd_copy_name(req.owner, s->md->name, sizeof(req.owner));
 	s->move_asked = !gm_link_call(pd->gm, OP_GM_MOVE, &req, sizeof(req), chain_came, (void *)(uintptr_t)s->asid);
 	s->move_ns = pd_now(pd) + LATER_NS;

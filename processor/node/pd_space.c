@@ -173,8 +173,10 @@ static void space_told(void *self, void *arg, s32 status, const struct msg *m)
 {
 	struct space *s = pd_space_find(self, (u64)(uintptr_t)arg);
 	const struct as_stat_rep *rep = m ? m->fixed : NULL;
-	if (s && !status && m && m->fixed_len == sizeof(*rep))
-		s->remote_bytes = rep->lines * LINE_SIZE;
+	if (!s || status || !m || m->fixed_len != sizeof(*rep))
+		return;
+	s->remote_bytes = rep->lines * LINE_SIZE;
+	s->committed_bytes = rep->committed_bytes;
 }
 
 /* The space with the smallest asid above `above`, or NULL. */

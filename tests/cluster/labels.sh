@@ -76,6 +76,12 @@ try 10 "$LEGO" vnode create w --label s=tape
 expect 1 "no storage node has the label tape"
 try 10 "$LEGO" vnode create w --label x=tape
 expect 2 "bad value 'x=tape' for --label"
+# --- where the manager is: said here, not in lego.conf
+sed "s/^manager = .*/manager = tcp:127.0.0.1:1/" "$LEGO_CONF" >"$TMP/elsewhere.conf"
+try 20 env LEGO_CONF="$TMP/elsewhere.conf" "$LEGO" run --manager tcp:127.0.0.1:1,tcp:127.0.0.1:$port --node p0 -- true
+expect_status 0
+try 10 "$LEGO" run --manager nowhere -- true
+expect 125 "'nowhere' is no address"
 # --- ExCache: four programs of 4 MiB on each node, and no ninth
 jobs=
 for i in 1 2 3 4 5 6 7 8; do

@@ -1,7 +1,7 @@
 /* The manager's logic against whatever its peers may send: connections of every role, requests of any bytes and lengths, ends and
  * silence in any order. Each input is a list of steps.
  *
- * fuzz-sources: manager/chain.c manager/events.c manager/gm.c manager/gmm.c manager/gpm.c manager/gsm.c manager/index.c manager/label.c manager/metrics.c
+ * fuzz-sources: manager/balance.c manager/chain.c manager/events.c manager/gm.c manager/gmm.c manager/gpm.c manager/gsm.c manager/index.c manager/label.c manager/metrics.c
  * fuzz-sources: manager/node.c manager/place.c manager/policy.c manager/status.c manager/store.c manager/store_sqlite.c manager/usage.c manager/view.c
  * fuzz-sources: rpc/labels.c rpc/metrics.c rpc/reply.c rpc/once.c spec/ops.c
  * fuzz-libs: jansson sqlite3

@@ -126,6 +126,20 @@ static const struct scenario scenarios[] = {
 	 {0},
 	 0,
 	 true},
+	{"spread and rebalanced",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 1000, .duplicate = 5000},
+	 {.programs = 8, .steps = 3000, .check_contents = true, .moves = true},
+	 false,
+	 0,
+	 {.spread = true, .rebalance = 2},
+	 0},
+	{"spread, rebalanced and drained",
+	 {.delay_min_ns = 5 * US, .delay_max_ns = 2 * MS, .drop = 500, .duplicate = 2000},
+	 {.programs = 8, .steps = 3000, .check_contents = true, .moves = true},
+	 false,
+	 0,
+	 {.spread = true, .rebalance = 2},
+	 4},
 };
 #define SCENARIOS ARRAY_SIZE(scenarios)
 #define SEEDS 100u /* of an ordinary run (meson.build) */
@@ -434,13 +448,13 @@ static struct outcome run(u64 seed, u32 log_level)
 		for (u32 i = 0; i < c->nprogs; i++)
 			fprintf(stderr, "program %u: state %d %s\n", i, c->prog[i].state, c->prog[i].why ? c->prog[i].why : "");
 	printf("seed %llu %s: %llu frames (%llu dropped, %llu doubled, %llu corrupted, %llu cut, %llu refused), programs %u done %u failed %u dead, "
-	       "%llu+%llu lines, %llu layouts, %llu forks, %llu execs, %llu appends, %llu files, %llu reads elsewhere, %llu moved\n",
+	       "%llu+%llu lines, %llu layouts, %llu forks, %llu execs, %llu appends, %llu files, %llu reads elsewhere, %llu moved, %llu KiB rebalanced\n",
 	       (unsigned long long)seed, s->name, (unsigned long long)o.stats.delivered, (unsigned long long)o.stats.dropped,
 	       (unsigned long long)o.stats.duplicated, (unsigned long long)o.stats.corrupted, (unsigned long long)o.stats.cut,
 	       (unsigned long long)(o.stats.bad + o.stats.unauthorised), o.done, o.failed, o.dead, (unsigned long long)c->did.lines_written,
 	       (unsigned long long)c->did.lines_read, (unsigned long long)c->did.layouts, (unsigned long long)c->did.forks,
 	       (unsigned long long)c->did.execs, (unsigned long long)c->did.appends, (unsigned long long)c->did.files_checked,
-	       (unsigned long long)c->did.reads, (unsigned long long)c->did.moved);
+	       (unsigned long long)c->did.reads, (unsigned long long)c->did.moved, (unsigned long long)(gm_rebalanced(w->gm) / KIB));
 	crowd_free(c);
 	world_free(w);
 	nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);

@@ -149,6 +149,10 @@ static void start_gm(struct world *w, const struct node_env *env)
 		cfg.spread = true;
 		cfg.gmm = PLACE_ROUND_ROBIN;
 	}
+	if (w->opts.rebalance) {
+		cfg.gmm = PLACE_PACK;
+		cfg.rebalance_above = w->opts.rebalance;
+	}
 	w->gm = gm_new(env, w->store, &cfg, err, sizeof(err));
 	must(w->gm, err);
 	loop_start(w->loop, w->node[GM], &gm_ops, w->gm);

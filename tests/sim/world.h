@@ -19,6 +19,7 @@ struct world_opts {
 	u64 memory_bytes; /* of each memory node; 0: WORLD_MEMORY_BYTES */
 	bool two_faults;  /* kills of memory nodes come in pairs */
 	bool spread;      /* the vRegions of a program are on different nodes: by turns, whatever room there is */
+	u32 rebalance;	  /* percent of a memory node above which it is relieved; the nodes are then filled one after the other */
 };
 
 struct world {

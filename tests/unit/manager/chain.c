@@ -320,6 +320,110 @@ static void filled_standby_is_promoted_also_by_a_manager_that_started_again(void
 	assert_string_equal(info.owner.name, "m2");
 }
 
+/* ---- chains of moved spaces */
+
+static s32 moves(struct rig *r, struct chain_info *info)
+{
+	struct gm_move_req q = {.owner = "m0", .bytes = MIB};
+	return ask(r, r->p0, OP_GM_MOVE, &q, sizeof(q), info, sizeof(*info));
+}
+
+static s32 chain_status(struct rig *r, u32 id, u32 flags)
+{
+	struct gm_chain_req q = {.id = id, .flags = flags};
+	struct chain_info info;
+	return ask(r, r->p0, OP_GM_CHAIN, &q, sizeof(q), &info, sizeof(info));
+}
+
+static void drain_m0(struct rig *r)
+{
+	struct hello h = {.role = ROLE_ADMIN, .kind = KIND_CLIENT};
+	struct welcome w = {0};
+	struct gm_node_set_req q = {.name = "m0", .what = NODE_DRAIN};
+	r->m[1] = join(r, KIND_MEMORY, "m1", 11);
+	gm_ops.opened(r->gm, ++r->last, &h, &w, false);
+	assert_int_equal(ask(r, r->last, OP_GM_NODE_SET, &q, sizeof(q), NULL, 0), 0);
+}
+
+/* Far more than there may be at once. */
+static void chains_of_ended_spaces_are_forgotten(void **state)
+{
+	struct rig *r = *state;
+	struct chain_info info = {0}, first = {0};
+	drain_m0(r);
+	assert_int_equal(moves(r, &first), 0);
+	for (u32 i = 0; i < 5000; i++) {
+		assert_int_equal(moves(r, &info), 0);
+		assert_int_equal(chain_status(r, info.id, CHAIN_OVER), 0);
+		assert_int_equal(chain_status(r, info.id, 0), -ENOENT);
+	}
+	bool told = false; /* also the memory nodes */
+	assert_int_equal(moves(r, &info), 0);
+	fake_clear(&r->f);
+	(void)chain_status(r, info.id, CHAIN_OVER);
+	for (u32 i = 0; i < r->f.nframes; i++) {
+		struct chain_info said;
+		memcpy(&said, r->f.frame[i].body, sizeof(said));
+		told |= r->f.frame[i].hdr.op == OP_MEM_CHAIN && r->f.frame[i].to == r->m[1] && said.id == info.id && said.flags & CHAIN_GONE;
+	}
+	assert_true(told);
+	assert_int_equal(chain_status(r, first.id, 0), 0);
+	stop_gm(r);
+	start_gm(r);
+	r->p0 = join(r, KIND_PROCESSOR, "p0", 1);
+	assert_int_equal(chain_status(r, first.id, 0), 0);
+	assert_int_equal(chain_status(r, info.id, 0), -ENOENT);
+}
+
+/* A processor node asks for what it uses every second; when it is dead nobody says that it is over. */
+static void chains_that_nobody_asks_for_are_forgotten(void **state)
+{
+	struct rig *r = *state;
+	struct chain_info used = {0}, left = {0};
+	drain_m0(r);
+	assert_int_equal(moves(r, &used), 0);
+	assert_int_equal(moves(r, &left), 0);
+	for (u32 i = 0; i < 700; i++) {
+		pass(r, 100);
+		beat(r, r->m[0], 10);
+		beat(r, r->m[1], 11);
+		beat(r, r->p0, 1);
+		if (i % 10 == 0)
+			assert_int_equal(chain_status(r, used.id, 0), 0);
+	}
+	assert_int_equal(chain_status(r, used.id, 0), 0);
+	assert_int_equal(chain_status(r, left.id, 0), -ENOENT);
+}
+
+/* A space that moved has one copy like others: a node that is only not heard keeps it. */
+static void silence_does_not_lose_a_moved_space(void **state)
+{
+	struct rig *r = *state;
+	struct chain_info info = {0};
+	drain_m0(r);
+	assert_int_equal(moves(r, &info), 0);
+	struct gm_chain_req q = {.id = info.id, .epoch = info.epoch, .flags = CHAIN_FILLED};
+	assert_int_equal(ask(r, r->m[0], OP_GM_CHAIN, &q, sizeof(q), &info, sizeof(info)), 0);
+	pass(r, 50);
+	assert_string_equal(chain(r, info.id, 0, 0).owner.name, "m1");
+	for (u32 i = 0; i < 20; i++) { /* several leases */
+		pass(r, 100);
+		beat(r, r->m[0], 10);
+		beat(r, r->p0, 1);
+	}
+	assert_int_equal(chain(r, info.id, 0, CHAIN_BROKEN).flags, CHAIN_ALONE);
+	beat(r, r->m[1], 11);
+	pass(r, 50);
+	assert_int_equal(chain(r, info.id, 0, 0).flags, CHAIN_ALONE);
+	for (u32 i = 0; i < 20; i++) {
+		pass(r, 100);
+		beat(r, r->m[0], 10);
+		beat(r, r->p0, 1);
+	}
+	r->m[1] = join(r, KIND_MEMORY, "m1", 21); /* a new start: what it held is gone */
+	assert_int_equal(chain(r, info.id, 0, 0).flags, CHAIN_LOST);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -336,6 +440,9 @@ int main(void)
 		TEST(manager_whose_lines_broke_changes_nothing),
 		TEST(first_to_come_back_goes_on_after_a_lease),
 		TEST(filled_standby_is_promoted_also_by_a_manager_that_started_again),
+		TEST(chains_of_ended_spaces_are_forgotten),
+		TEST(chains_that_nobody_asks_for_are_forgotten),
+		TEST(silence_does_not_lose_a_moved_space),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
