@@ -3,8 +3,8 @@
  *
  * fuzz-sources: manager/balance.c manager/chain.c manager/events.c manager/gm.c manager/gmm.c manager/gpm.c manager/gsm.c manager/index.c manager/label.c manager/metrics.c
  * fuzz-sources: manager/node.c manager/place.c manager/policy.c manager/status.c manager/store.c manager/store_sqlite.c manager/usage.c manager/view.c
- * fuzz-sources: rpc/labels.c rpc/metrics.c rpc/reply.c rpc/once.c spec/ops.c
- * fuzz-libs: jansson sqlite3
+ * fuzz-sources: rpc/handshake.c rpc/labels.c rpc/metrics.c rpc/reply.c rpc/once.c spec/ops.c
+ * fuzz-libs: jansson libsodium sqlite3
  */
 #include <stdlib.h>
 #include <string.h>
