@@ -23,9 +23,9 @@
 
 struct held { /* a request that waits for a recall */
 	struct held *next;
-	struct conn conn; /* a copy: the connection may go meanwhile */
+	struct conn conn; /* a copy, also of its groups: the connection may go, or change them, meanwhile */
 	struct msg m;
-	u8 body[]; /* its fixed part and data */
+	u8 body[]; /* groups, its fixed part, its data */
 };
 
 struct lease {
@@ -201,15 +201,20 @@ static void recall(struct sd *sd, struct lease *l)
 static bool hold(struct lease *l, const struct req *r)
 {
 	const struct msg *m = r->m;
-	struct held *h = malloc(sizeof(*h) + m->fixed_len + m->data_len);
+	u32 groups = (u32)ALIGN_UP(r->conn->ngroups * sizeof(u32), 8);
+	struct held *h = malloc(sizeof(*h) + groups + m->fixed_len + m->data_len);
 	if (!h)
 		return false;
 	*h = (struct held){.conn = *r->conn, .m = *m};
-	memcpy(h->body, m->fixed, m->fixed_len);
+	u8 *fixed = h->body + groups;
+	if (groups)
+		memcpy(h->body, r->conn->groups, r->conn->ngroups * sizeof(u32));
+	memcpy(fixed, m->fixed, m->fixed_len);
 	if (m->data_len)
-		memcpy(h->body + m->fixed_len, m->data, m->data_len);
-	h->m.fixed = h->body;
-	h->m.data = h->body + m->fixed_len;
+		memcpy(fixed + m->fixed_len, m->data, m->data_len);
+	h->conn.groups = (u32 *)(void *)h->body;
+	h->m.fixed = fixed;
+	h->m.data = fixed + m->fixed_len;
 	*l->last = h;
 	l->last = &h->next;
 	if (inorder_is_posted(m))
