@@ -987,12 +987,45 @@ static void test_leases(void **state)
 	expect_text(w, "/f", "3rd");
 }
 
+static void set_group(struct world *w, u32 gid)
+{
+	struct sd_groups_req q = {.count = 1};
+	assert_int_equal(call(w, w->conn, OP_SD_GROUPS, &q, sizeof(q), &gid, sizeof(gid)), 0);
+}
+
+/* A request that was held back runs with the groups it came with. */
+static void test_held_groups(void **state)
+{
+	READY(state);
+	struct file_ref f;
+	conn_id md = memory_node(w);
+	struct sd_setattr_req mode = {.len = 2, .mask = SDA_MODE | SDA_GID, .mode = 0660, .uid = 0, .gid = 4242};
+	struct sd_path_req q = {.len = 2, .arg = O_RDWR | O_TRUNC, .uid = 1000, .gid = 1000};
+	assert_int_equal(t_put(w, "/f", "old"), 0);
+	assert_int_equal(call(w, w->conn, OP_SD_SETATTR, &mode, sizeof(mode), "/f", 2), 0);
+	set_group(w, 4242);
+	assert_int_equal(t_open(w, "/f", O_RDWR, 0, &f), 0);
+	assert_true(lease_read(w, md, &f) > 0);
+	u32 before = w->replies;
+	world_post(w, w->conn, OP_SD_OPEN, &q, sizeof(q), "/f", 2);
+	assert_int_equal(w->replies, before); /* the truncation waits */
+	struct msg answer = {.hdr = w->asked};
+	for (u32 gid = 1; gid < 64; gid++) /* the room of the first groups is used by others */
+		set_group(w, gid);
+	before = w->replies;
+	answer.hdr.flags = MSG_REPLY;
+	sd_ops.message(w->sd, md, &answer);
+	assert_int_equal(w->replies, before + 1);
+	assert_int_equal(w->status, 0);
+	expect_text(w, "/f", "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(test_paths),     T(test_escapes), T(test_redirect), T(test_root), T(test_copy_up),	   T(test_truncating_open),
 	    T(test_whiteouts), T(test_rename),	T(test_names),	  T(test_open_flags),	   T(test_io),
-	    T(test_setattr),   T(test_xattr), T(test_leases),	T(test_binds), T(test_bind_gone), T(test_quota),	  T(test_handles),	   T(test_unlinked_open),
+	    T(test_setattr),   T(test_xattr), T(test_leases), T(test_held_groups),	T(test_binds), T(test_bind_gone), T(test_quota),	  T(test_handles),	   T(test_unlinked_open),
 	    T(test_unnamed),   T(test_once),	T(test_readdir),  T(test_readdir_cookies), T(test_unlinked_elsewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
