@@ -12,6 +12,7 @@
 #include "base/rules.h"
 
 #define MAX_CHAINS 4096u
+#define AGAIN_NS NSEC_PER_SEC
 #define REFILL_NS (100 * NSEC_PER_MSEC)
 #define LAGGED_NS (2 * NSEC_PER_SEC) /* after a standby that was too slow: another one gets its copy in peace */
 #define FAILED_NS (10 * NSEC_PER_SEC) /* after a standby that could not be filled */
@@ -345,6 +346,12 @@ static bool wants_standby(const struct gm *g, const struct gm_chain *ch, const s
 	return !ch->s.standby[0] && gm_now(g) >= ch->refill_ns && (!(ch->s.flags & CHAIN_ALONE) || owner->s.draining);
 }
 
+/* What an owner was told once may have been lost, and where no program asks nobody else would tell it. */
+static bool unfilled(const struct gm_chain *ch)
+{
+	return ch->s.standby[0] && !(ch->s.flags & CHAIN_SYNC);
+}
+
 u64 gm_chains_tick(struct gm *g)
 {
 	if (gm_now(g) >= g->silence_ns)
@@ -364,6 +371,10 @@ u64 gm_chains_tick(struct gm *g)
 			drained(g, ch, owner, standby);
 		if (wants_standby(g, ch, owner))
 			refill(g, ch, owner);
+		if (unfilled(ch) && gm_now(g) >= ch->again_ns) {
+			ch->again_ns = gm_now(g) + AGAIN_NS;
+			tell(g, ch, owner);
+		}
 	}
 	return g->silence_ns;
 }

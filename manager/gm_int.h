@@ -73,6 +73,7 @@ struct gm_vnode {
 struct gm_chain {
 	struct stored_chain s;
 	u64 refill_ns; /* no new standby before */
+	u64 again_ns;  /* when its owner hears again that it has a standby to fill */
 	u64 bytes;     /* CHAIN_ALONE: what its space takes; 0: not known */
 	u64 asked_ns;  /* when it was asked for last: processor nodes do for chains they use, each second */
 	bool moves;    /* its owner is to be relieved of it: once */

@@ -28,6 +28,25 @@ bool conn_stalled(const struct conn *c)
 	return false;
 }
 
+bool conn_held(const struct conn *c)
+{
+	return false;
+}
+
+int conn_forward(struct host_driver *d, struct conn *c, const void *frame, u32 len)
+{
+	return 0;
+}
+
+u32 ux_visit(struct host_driver *d, struct conn *c)
+{
+	return 0;
+}
+
+void ux_lifeline(struct host_driver *d, struct conn *c)
+{
+}
+
 bool conn_flush(struct host_driver *d, struct conn *c)
 {
 	return false;

@@ -54,7 +54,7 @@ static void hellos(const u8 *input, size_t size)
 	if (!handshake_check_hello(&h, &g, key))
 		abort(); /* nobody guesses the mac */
 	handshake_sign(&h, &g, key, secret);
-	if (!handshake_check_hello(&h, &g, key) && (strnlen(h.name, sizeof(h.name)) == sizeof(h.name) || h.role > ROLE_ADMIN))
+	if (!handshake_check_hello(&h, &g, key) && (strnlen(h.name, sizeof(h.name)) == sizeof(h.name) || h.role > ROLE_READER))
 		abort();
 	handshake_sign(&h, &g, key, secret); /* a fresh nonce */
 	if (!handshake_check_welcome(&w, &h, key))
