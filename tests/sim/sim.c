@@ -172,8 +172,10 @@ static void second_fault(struct world *w, const u32 dice[3], enum who first)
 	else
 		for (u32 i = 0; i < 1400 && !(filling = gm_filling_owner(w->gm)); i++)
 			loop_run(w->loop, MS / 2);
-	if (filling)
+	if (filling) { /* in the middle: who has nothing yet says so, who has a part of it must not be asked */
+		loop_run(w->loop, dice[0] / 4096 % 16 * MS / 2);
 		who = (enum who)(M0 + filling[1] - '0');
+	}
 	world_kill(w, who);
 	loop_run(w->loop, 100 * MS + dice[2] / 4096 % 1000 * MS);
 	world_revive(w, who);
