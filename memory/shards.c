@@ -118,9 +118,8 @@ static bool number(struct shard *s, const char *name, u32 value)
 
 static bool command_line(struct shard *s, const struct daemon_opts *o, const char *const *own)
 {
-	static const char *const levels[] = {"error", "warn", "info", "debug"}, *const formats[] = {"text", "json", "journal"};
 	bool ok = word(s, "lego") && word(s, "md") && option(s, "--name", o->name) && option(s, "--key", o->key_path) && option(s, "--gm", o->gm) &&
-		  option(s, "--metrics", o->metrics) && option(s, "--log", levels[o->log_level]) && option(s, "--log-format", formats[o->log_format]) &&
+		  option(s, "--metrics", o->metrics) && option(s, "--log", daemon_log_levels[o->log_level]) && option(s, "--log-format", daemon_log_formats[o->log_format]) &&
 		  option(s, "--encrypt", o->encrypt ? "yes" : "no") && number(s, "--exit-fd", LIFE_FD) && number(s, "--ready-fd", READY_FD);
 
 	for (u32 i = 0; ok && i < o->nlisten; i++)

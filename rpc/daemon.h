@@ -52,6 +52,9 @@ struct daemon_option {
 	bool (*set)(void *self, const char *value);
 };
 
+/* The words of --log and --log-format, by enum log_level and enum log_format. */
+extern const char *const daemon_log_levels[4], *const daemon_log_formats[3];
+
 #define DAEMON_GO_ON (-1)
 /* Returns DAEMON_GO_ON or the exit status (0 after --help, 2 after a message about a wrong option). */
 int daemon_options(struct daemon_opts *o, const struct daemon_option *own, u32 nown, void *self, int argc, char **argv);

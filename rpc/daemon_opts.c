@@ -129,11 +129,12 @@ static bool set_exit_fd(struct common *c, const char *v)
 	return set_open_fd(&c->o->exit_fd, v);
 }
 
+const char *const daemon_log_levels[4] = {"error", "warn", "info", "debug"}, *const daemon_log_formats[3] = {"text", "json", "journal"};
+
 static bool set_log(struct common *c, const char *v)
 {
-	static const char *const levels[] = {"error", "warn", "info", "debug"};
-	for (u32 i = 0; i < ARRAY_SIZE(levels); i++)
-		if (!strcmp(v, levels[i])) {
+	for (u32 i = 0; i < ARRAY_SIZE(daemon_log_levels); i++)
+		if (!strcmp(v, daemon_log_levels[i])) {
 			c->o->log_level = i;
 			return true;
 		}
@@ -142,9 +143,8 @@ static bool set_log(struct common *c, const char *v)
 
 static bool set_log_format(struct common *c, const char *v)
 {
-	static const char *const formats[] = {"text", "json", "journal"};
-	for (u32 i = 0; i < ARRAY_SIZE(formats); i++)
-		if (!strcmp(v, formats[i])) {
+	for (u32 i = 0; i < ARRAY_SIZE(daemon_log_formats); i++)
+		if (!strcmp(v, daemon_log_formats[i])) {
 			c->o->log_format = (u8)i;
 			return true;
 		}
