@@ -2,7 +2,9 @@
 """Programs beside themselves: sort, SQLite, numpy and Redis natively and under LegoOS with all, half and a quarter of what they touch natively as
 ExCache. What is timed is the work after a warm-up, by the program itself (sort: all of it). Medians of some rounds, in turn; ratios to native.
 Writes BUILD/bench/apps.json and prints a table in Markdown. A program that is not installed is left out and named."""
-import argparse, json, math, os, platform, random, resource, shutil, socket, statistics, subprocess, sys, tempfile, time
+import argparse, math, os, platform, random, resource, shutil, socket, statistics, subprocess, sys, tempfile, time
+
+import results
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SORT = """
@@ -165,7 +167,7 @@ def main():
     args = p.parse_args()
     build = os.path.abspath(args.build)
     with tempfile.TemporaryDirectory(prefix="lego-bench.") as home:
-        env, lego = dict(os.environ, LEGO_HOME=home), build + "/cli/lego"
+        env = dict(os.environ, LEGO_HOME=home)
         lines = home + "/lines"
         r = random.Random(1)
         with open(lines, "w") as f:
@@ -178,17 +180,9 @@ def main():
                 print(f"bench: no {name} here (Debian: {missing})", file=sys.stderr)
             else:
                 programs.append(known[name])
-        up = subprocess.run([lego, "up", "bench", "--memory", "2G"], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if up.returncode:
-            sys.exit("bench: lego up failed: " + (up.stderr or up.stdout).strip())
-        try:
-            got = measure(args, programs, [lego, "run", "--cluster", "bench"], env, home)
-        finally:
-            subprocess.run([lego, "down", "bench"], env=env, capture_output=True)
-    os.makedirs(build + "/bench", exist_ok=True)
-    with open(build + "/bench/apps.json", "w") as f:
-        json.dump(got, f, indent=1)
-    print(report(args, got))
+        with results.cluster(build, env, "--memory", "2G") as lego:
+            got = measure(args, programs, lego, env, home)
+    results.keep(build, "apps", got, report(args, got))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Writes BUILD/bench/first.json, prints a table in Markdown (with --write FILE also into a file, as docs/figures.md is made)."""
 import argparse, json, os, platform, subprocess, sys, tempfile, time
 
+import results
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -47,25 +49,14 @@ def main():
     env = dict(os.environ, LEGO_HOME=tmp)
     got = {"native": measure([], env, build, args.quick)}
     for transport in ("shm", "tcp"):
-        lego = build + "/cli/lego"
-        up = subprocess.run([lego, "up", "bench", "--memory", "1G", "--transport", transport], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if up.returncode:
-            sys.exit("bench: lego up failed: " + (up.stderr or up.stdout).strip())
-        try:
-            got[transport] = measure([lego, "run", "--cluster", "bench", "--excache", args.excache, "--"], env, build, args.quick)
-        finally:
-            subprocess.run([lego, "down", "bench"], env=env, capture_output=True, stdin=subprocess.DEVNULL)
+        with results.cluster(build, env, "--memory", "1G", "--transport", transport) as lego:
+            got[transport] = measure([*lego, "--excache", args.excache, "--"], env, build, args.quick)
     r = subprocess.run([build + "/bench/rpc_latency", "--rounds", "5000" if args.quick else "20000"], capture_output=True, text=True)
     try:
         got["rpc"] = json.loads(r.stdout)
     except ValueError:
         got["rpc"] = None
-    os.makedirs(build + "/bench", exist_ok=True)
-    json.dump(got, open(build + "/bench/first.json", "w"), indent=1)
-    text = report(got, args.excache)
-    print(text)
-    if args.write:
-        open(args.write, "w").write(text)
+    results.keep(build, "first", got, report(got, args.excache), args.write)
 
 
 def report(got, excache):

@@ -3,6 +3,8 @@
 BUILD/bench/calls.json and prints a table in Markdown (--write FILE: also into a file, as docs/calls.md is made)."""
 import argparse, json, os, platform, subprocess, sys, tempfile, time
 
+import results
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAMS = {"/bin/true": ["/bin/true"], "python3 -c pass": ["/usr/bin/python3", "-c", "pass"], "ls -lR /usr/share/doc": ["/bin/ls", "-lR", "/usr/share/doc"],
             "find /usr/share/doc -name x": ["/usr/bin/find", "/usr/share/doc", "-name", "x"], "git status": ["/usr/bin/git", "-C", TOP, "status", "--short"]}
@@ -38,13 +40,9 @@ def main():
     build, rounds = os.path.abspath(args.build), args.rounds or (3 if args.quick else 5)
     tmp = tempfile.mkdtemp(prefix="lego-bench.")
     env = dict(os.environ, LEGO_HOME=tmp)
-    lego = build + "/cli/lego"
-    up = subprocess.run([lego, "up", "bench", "--memory", "1G"], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if up.returncode:
-        sys.exit("bench: lego up failed: " + (up.stderr or up.stdout).strip())
-    ways = {"native": [], "rewritten": [lego, "run", "--cluster", "bench", "--"], "trapped": [lego, "run", "--cluster", "bench", "--no-rewrite", "--"]}
-    got_calls, got_programs = {w: {} for w in ways}, {w: {} for w in ways}
-    try:
+    with results.cluster(build, env, "--memory", "1G") as lego:
+        ways = {"native": [], "rewritten": [*lego, "--"], "trapped": [*lego, "--no-rewrite", "--"]}
+        got_calls, got_programs = {w: {} for w in ways}, {w: {} for w in ways}
         for i in range(0 if args.only == "programs" else rounds):
             for way, prefix in ways.items():
                 for name, us in calls(prefix, env, build, 1000 if args.quick else 4000, "/tmp").items():
@@ -57,16 +55,9 @@ def main():
                     s = seconds(prefix, env, argv)
                     if s is not None and i:  # the first fills the file caches
                         got_programs[way].setdefault(name, []).append(s * 1000)
-    finally:
-        subprocess.run([lego, "down", "bench"], env=env, capture_output=True, stdin=subprocess.DEVNULL)
     got = {"calls_us": {w: {n: median(v) for n, v in d.items()} for w, d in got_calls.items()},
            "programs_ms": {w: {n: median(v) for n, v in d.items()} for w, d in got_programs.items()}}
-    os.makedirs(build + "/bench", exist_ok=True)
-    json.dump(got, open(build + "/bench/calls.json", "w"), indent=1)
-    text = report(got, rounds)
-    print(text)
-    if args.write:
-        open(args.write, "w").write(text)
+    results.keep(build, "calls", got, report(got, rounds), args.write)
 
 
 def table(what, unit, got):

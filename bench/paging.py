@@ -4,6 +4,8 @@ swap to zram and to memory served over TCP (nbdkit, nbdfuse) in a memory-limited
 Writes BUILD/bench/paging.json; prints a table in Markdown (--write FILE: also there). Root is needed for swap; without it those columns are left out."""
 import argparse, json, os, platform, shutil, socket, statistics, subprocess, sys, tempfile, time
 
+import results
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODES = {"rr": "random read", "rw": "random write", "sr": "sequential read", "sw": "sequential write"}
 
@@ -239,12 +241,7 @@ def main():
     args = p.parse_args()
     args.build = os.path.abspath(args.build)
     got = measure(args)
-    os.makedirs(args.build + "/bench", exist_ok=True)
-    json.dump(got, open(args.build + "/bench/paging.json", "w"), indent=1)
-    table = report(args, got)
-    print(table)
-    if args.write:
-        text(args.write, table)
+    results.keep(args.build, "paging", got, report(args, got), args.write)
 
 
 if __name__ == "__main__":

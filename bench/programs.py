@@ -6,7 +6,7 @@ smaller. Medians of several rounds, interleaved. Writes BUILD/bench/programs.jso
 BUILD=DIR is another build of LegoOS."""
 import argparse, json, math, os, platform, shutil, signal, statistics, subprocess, sys, tempfile, time
 
-import demo, paging
+import demo, paging, results
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MIB = 1 << 20
@@ -195,13 +195,7 @@ def main():
         got = measure(args, tmp)
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
-    os.makedirs(args.build + "/bench", exist_ok=True)
-    with open(args.build + "/bench/programs.json", "w") as f:
-        json.dump(got, f, indent=1)
-    text = report(args, got)
-    print(text)
-    if args.write:
-        paging.text(args.write, text)
+    results.keep(args.build, "programs", got, report(args, got), args.write)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ over shared memory and TCP; 4 KiB random and 128 KiB sequential, read and writte
 and .svg are made there). --dir: where the files lie (default: /var/tmp)."""
 import argparse, json, os, platform, shutil, subprocess, sys, tarfile, tempfile, time, io
 
+import results
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # name, words for fio, block, must (what, figure)
 GROUPS = [
@@ -191,10 +193,8 @@ def main():
         for m in modes:
             m.close()
         shutil.rmtree(args.work, ignore_errors=True)
-    os.makedirs(args.build + "/bench", exist_ok=True)
-    json.dump(got, open(args.build + "/bench/storage.json", "w"), indent=1)
     names = [m.name for m in modes]
-    print(table(got, names))
+    results.keep(args.build, "storage", got, table(got, names))
     if args.write:
         open(args.write + "/storage-figures.md", "w").write(report(got, names))
         open(args.write + "/storage-figures.svg", "w").write(svg(got, names))

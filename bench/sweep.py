@@ -2,9 +2,9 @@
 """Sweeps of ExCache: how often real programs miss by replacement policy, by associativity and by its size (per cent of the program's native
 peak). Misses hardly depend on what else the machine does, so one run of each will do; seconds are not told. Writes BUILD/bench/sweep.json;
 prints tables in Markdown (--write FILE: puts them there between the marks `<!-- sweep -->` and `<!-- end of sweep -->`, or at its end)."""
-import argparse, json, os, tempfile
+import argparse, os, tempfile
 
-import programs
+import programs, results
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 POLICIES = ["fifo", "sfifo", "clock", "lru", "random"]
@@ -63,12 +63,9 @@ def main():
                 got[name] = sweep(args, lego, argv, f"{tmp}/{name}")
     finally:
         lego.close()
-    os.makedirs(args.build + "/bench", exist_ok=True)
-    json.dump(got, open(args.build + "/bench/sweep.json", "w"), indent=1)
-    table = report(args, got)
-    print(table)
+    results.keep(args.build, "sweep", got, report(args, got))
     if args.write:
-        put(args.write, table)
+        put(args.write, report(args, got))
 
 
 if __name__ == "__main__":

@@ -72,15 +72,11 @@ static bool set_overcommit(void *self, const char *text)
 
 static bool set_above(void *self, const char *text)
 {
-	char digits[8];
-	size_t len = strlen(text);
-	if (len && text[len - 1] == '%')
-		len--;
-	if (!len || len >= sizeof(digits))
+	u32 percent;
+	if (!daemon_parse_percent(text, &percent) || percent < 1 || percent > 99)
 		return false;
-	memcpy(digits, text, len);
-	digits[len] = 0;
-	return set_ms(&((struct gm_config *)self)->rebalance_above, digits, 1, 99);
+	((struct gm_config *)self)->rebalance_above = percent;
+	return true;
 }
 
 static bool set_rate(void *self, const char *text)

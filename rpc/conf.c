@@ -121,18 +121,10 @@ static bool is_number(const struct conf_row *row, const char *text)
 	return *text >= '0' && *text <= '9' && !*end && !errno && n >= row->min && n <= row->max;
 }
 
-/* "85%" or "85" */
 static bool is_percent(const struct conf_row *row, const char *text)
 {
-	char digits[8];
-	size_t len = strlen(text);
-	if (len && text[len - 1] == '%')
-		len--;
-	if (!len || len >= sizeof(digits))
-		return false;
-	memcpy(digits, text, len);
-	digits[len] = 0;
-	return is_number(row, digits);
+	u32 n;
+	return daemon_parse_percent(text, &n) && n >= row->min && n <= row->max;
 }
 
 static bool is_size(const struct conf_row *row, const char *text)

@@ -60,6 +60,7 @@ extern const char *const daemon_log_levels[4], *const daemon_log_formats[3];
 int daemon_options(struct daemon_opts *o, const struct daemon_option *own, u32 nown, void *self, int argc, char **argv);
 /* 512, 64K, 1.5G, 8GiB → bytes. */
 bool daemon_parse_size(const char *text, u64 *bytes);
+bool daemon_parse_percent(const char *text, u32 *percent); /* "85%" or "85" */
 
 struct daemon *daemon_start(const struct daemon_opts *o);
 struct host_driver *daemon_driver(struct daemon *d);

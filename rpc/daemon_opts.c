@@ -42,6 +42,16 @@ bool daemon_parse_size(const char *text, u64 *bytes)
 	return true;
 }
 
+bool daemon_parse_percent(const char *text, u32 *percent)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || n > 100 || (*end && strcmp(end, "%") != 0))
+		return false;
+	*percent = (u32)n;
+	return true;
+}
+
 /* ---- options */
 
 struct common {

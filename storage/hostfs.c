@@ -481,14 +481,6 @@ int hf_rename(int from_dir, const char *from, int dir, const char *name, u32 fla
 	return result(renameat2(from_dir, from, dir, name, flags));
 }
 
-struct dent { /* the kernel's linux_dirent64 */
-	u64 ino;
-	s64 off;
-	u16 reclen;
-	u8 type;
-	char name[];
-};
-
 /* A directory to be emptied: its mode may forbid that, if this process is not root. */
 static int open_to_empty(int dir, const char *name)
 {

@@ -107,6 +107,13 @@ int hf_fsync(int fd, bool data_only);
 int hf_syncfs(int fd);
 int hf_fallocate(int fd, int mode, u64 off, u64 len);
 s64 hf_seek(int fd, u64 off, int whence);
+struct dent { /* the kernel's linux_dirent64 */
+	u64 ino;
+	s64 off;
+	u16 reclen;
+	u8 type;
+	char name[];
+};
 int hf_getdents(int fd, void *buf, u32 len);
 int hf_copy(int from, int to, u64 size); /* holes stay holes */
 void *hf_map(int fd, u64 len);		 /* shared, writable; NULL on failure */

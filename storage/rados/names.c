@@ -392,14 +392,6 @@ int fs_rename(void *self, int from_dir, const char *from, int dir, const char *n
 
 /* ---- listing */
 
-struct dent { /* the kernel's linux_dirent64 */
-	u64 ino;
-	s64 off;
-	u16 reclen;
-	u8 type;
-	char name[];
-};
-
 /* One entry at buf; its length, 0: no room. */
 static u32 put_dent(const struct kv_entry *e, u8 *buf, u32 room)
 {

@@ -2,17 +2,7 @@
 # ExCache is promised takes nothing more, with a word on what is short, and takes more again when there is some.
 # timeout: 60
 . "$TOP/tests/cluster/lib.sh"
-cluster=rack
-export LEGO_CONF=$TMP/lego.conf
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-rack_files
-cat >"$LEGO_CONF" <<CONF
-[cluster]
-name = rack
-manager = tcp:127.0.0.1:$port
-key = $TMP/key
-data = $TMP/d
-run = $TMP/r
+rack <<CONF
 [manager]
 beat-ms = 200
 lease-ms = 2000
@@ -28,21 +18,8 @@ labels = rack=a
 [processor p1]
 labels = rack=b,fast
 CONF
-end_all() {
-	local pids
-	pids=$("$LEGO" status --json 2>/dev/null | jq '.components[].pid')
-	[ -z "$pids" ] || kill $pids 2>/dev/null
-	trap - EXIT
-	LEGO_CONF= nothing_left
-	[ $failures = 0 ] || exit 1
-}
-trap end_all EXIT
 for n in "manager gm0" "storage s0" "memory m0" "memory m1" "processor p0" "processor p1"; do
-	"$LEGO" node add $n >"$TMP/add.log" 2>&1 </dev/null || {
-		cat "$TMP/add.log"
-		fail "node add $n"
-		exit 1
-	}
+	rack_add $n
 done
 "$LEGO" node list | grep -q '^p1 .* rack=b,fast ' || fail "p1's labels: $("$LEGO" node list)"
 "$LEGO" status --json | jq -e '.components[] | select(.id == "m1") | .labels == "big,rack=b"' >/dev/null || fail "m1's labels in status"

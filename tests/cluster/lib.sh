@@ -31,11 +31,38 @@ expect_status() {
 	[ "$status" = "$1" ] || fail "exit status $status, not $1; stderr: $(head -c 500 "$err")"
 }
 
-# What a lego.conf of these tests names: directories for run and data, and the key.
-rack_files() {
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# rack [MANAGERS] <<CONF: a cluster by lego.conf with what it says below [cluster]; directories and a key; by default one manager, at $port.
+rack() {
+	cluster=rack
+	export LEGO_CONF=$TMP/lego.conf
+	port=$(free_port)
 	mkdir "$TMP/r" "$TMP/d"
 	head -c 32 /dev/urandom >"$TMP/key"
 	chmod 600 "$TMP/key"
+	cat >"$LEGO_CONF" <<-CLUSTER
+		[cluster]
+		name = rack
+		manager = ${1:-tcp:127.0.0.1:$port}
+		key = $TMP/key
+		data = $TMP/d
+		run = $TMP/r
+	CLUSTER
+	cat >>"$LEGO_CONF"
+	trap 'rack_end; finish' EXIT
+}
+
+rack_add() { # KIND [NAME]
+	try 40 "$LEGO" node add "$@"
+	expect_status 0
+}
+
+rack_end() { # keeps the exit status
+	local code=$? pids
+	pids=$("$LEGO" status --json 2>/dev/null | jq '.components[].pid')
+	[ -z "$pids" ] || kill $pids 2>/dev/null
+	return $code
 }
 
 up() {

@@ -1,17 +1,7 @@
 # A cluster made by lego.conf and `lego node add`, one command a node; drain, remove, and what a mistake in the file says.
 # timeout: 90
 . "$TOP/tests/cluster/lib.sh"
-cluster=rack
-export LEGO_CONF=$TMP/lego.conf
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-rack_files
-cat >"$LEGO_CONF" <<CONF
-[cluster]
-name = rack
-manager = tcp:127.0.0.1:$port
-key = $TMP/key
-data = $TMP/d
-run = $TMP/r
+rack <<CONF
 [manager]
 beat-ms = 200
 lease-ms = 1000
@@ -23,12 +13,6 @@ memory = 96M      # the larger one
 [processor]
 excache = 8M
 CONF
-end_all() {
-	local pids
-	pids=$("$LEGO" status --json 2>/dev/null | jq '.components[].pid')
-	[ -z "$pids" ] || kill $pids 2>/dev/null
-}
-trap 'end_all; finish' EXIT
 nodes() {
 	"$LEGO" node list | awk 'NR > 1 {print $1 ":" $3}' | tr '\n' ' '
 }
@@ -37,10 +21,6 @@ has() {
 }
 hasnt() {
 	! has "$1"
-}
-add() {
-	try 20 "$LEGO" node add "$@"
-	expect_status 0
 }
 # --- mistakes
 cp "$LEGO_CONF" good.conf
@@ -61,14 +41,14 @@ expect 1 "cannot reach gm0 of cluster 'rack' at tcp:127.0.0.1:$port"
 try 5 "$LEGO" node add disk
 expect 2 "add what"
 # --- one command a node
-add manager
-add memory
-add memory m1
-add storage
+rack_add manager
+rack_add memory
+rack_add memory m1
+rack_add storage
 try 5 "$LEGO" run -- true
 expect 125 "no processor node"
-add processor
-add processor p7 -- --excache 4M
+rack_add processor
+rack_add processor p7 -- --excache 4M
 has p7:up || fail "nodes: $(nodes)"
 [ "$("$LEGO" status --json | jq -c '[.components[] | select(.kind == "memory") | .total_bytes / 1048576]')" = "[64,96]" ] || fail "the sizes in lego.conf are not the nodes': $(cat "$out")"
 for o in "" "--cluster rack" "--node p7"; do
@@ -113,7 +93,7 @@ try 5 "$LEGO" node remove m1
 expect 1 "no 'm1'"
 try 5 "$LEGO" node remove s0
 expect 1 "in use"
-add memory m1
+rack_add memory m1
 try 20 "$LEGO" run -- true
 expect_status 0
 # one that was killed is forgotten

@@ -5,31 +5,18 @@
 . "$TOP/tests/cluster/checks.bash"
 length=${LEGO_TEST_SECONDS:-5}
 programs=${LEGO_TEST_PROGRAMS:-8}
-cluster=rack
-export LEGO_CONF=$TMP/lego.conf
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-rack_files
-cat >"$LEGO_CONF" <<CONF
-[cluster]
-name = rack
-manager = tcp:127.0.0.1:$port
-key = $TMP/key
-data = $TMP/d
-run = $TMP/r
+rack <<CONF
 [memory]
 memory = 192M
 CONF
 end_all() {
-	local pids
+	local code=$?
 	[ -z "${workers:-}" ] || kill $workers 2>/dev/null
-	pids=$("$LEGO" status --json 2>/dev/null | jq '.components[].pid')
-	[ -z "$pids" ] || kill $pids 2>/dev/null
+	(exit $code)
+	rack_end
+	finish
 }
-trap 'end_all; finish' EXIT
-add() {
-	try 40 "$LEGO" node add "$@"
-	expect_status 0
-}
+trap end_all EXIT
 memories() { "$LEGO" status --json | jq -r '[.components[] | select(.kind == "memory" and .state != "down") | .id] | join(" ")'; }
 in_sync() { "$LEGO" status --json | jq -e '[.components[] | select(.kind == "memory") | .state] | all(. == "up")' >/dev/null; }
 empty() { "$LEGO" status --json | jq -e '[.components[] | select(.kind == "memory") | .used_bytes + .spaces] | add == 0' >/dev/null; }
@@ -53,10 +40,10 @@ worker() { # N: programs one after another until the end
 	echo "$run" >"$TMP/w$n.runs"
 }
 
-add manager
-add storage
-for id in m0 m1 m2; do add memory $id; done
-add processor
+rack_add manager
+rack_add storage
+for id in m0 m1 m2; do rack_add memory $id; done
+rack_add processor
 workers=
 for ((n = 0; n < programs; n++)); do
 	worker $n 3>&- &
@@ -66,7 +53,7 @@ done
 next=3 drains=0 kills=0 adds=0
 bring() { # a node more, or the one named
 	local id=${1:-m$((next++))}
-	add memory "$id"
+	rack_add memory "$id"
 	adds=$((adds + 1))
 }
 leave() { # drained, then removed

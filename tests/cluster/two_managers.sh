@@ -7,8 +7,6 @@ command -v etcd >/dev/null || {
 	echo "skipped: no etcd (Debian: etcd-server)"
 	exit 77
 }
-cluster=rack
-export LEGO_CONF=$TMP/lego.conf
 read -r p1 p2 pe pp < <(python3 -c 'import socket
 s = [socket.socket() for i in range(4)]
 for x in s: x.bind(("127.0.0.1", 0))
@@ -17,10 +15,9 @@ etcd --data-dir "$TMP/etcd" --listen-client-urls http://127.0.0.1:$pe --advertis
 	--initial-cluster default=http://127.0.0.1:$pp --listen-peer-urls http://127.0.0.1:$pp >"$TMP/etcd.log" 2>&1 </dev/null &
 etcd=$!
 end_all() {
-	local code=$? pids
+	local code=$?
 	kill -CONT $(cat "$TMP"/gm?.pid) 2>/dev/null
-	pids=$("$LEGO" status --json 2>/dev/null | jq '.components[].pid')
-	[ -z "$pids" ] || kill $pids 2>/dev/null
+	rack_end
 	kill $(cat "$TMP"/gm?.pid) 2>/dev/null
 	soon 5 none_of_us # they give the lead up before etcd goes
 	kill $etcd 2>/dev/null
@@ -29,15 +26,7 @@ end_all() {
 	finish
 }
 none_of_us() { ! pgrep -f "$TMP/lego.con[f] --name" >/dev/null; }
-trap end_all EXIT
-rack_files
-cat >"$LEGO_CONF" <<CONF
-[cluster]
-name = rack
-manager = tcp:127.0.0.1:$p1, tcp:127.0.0.1:$p2
-key = $TMP/key
-data = $TMP/d
-run = $TMP/r
+rack "tcp:127.0.0.1:$p1, tcp:127.0.0.1:$p2" <<CONF
 [manager]
 store = etcd://127.0.0.1:$pe/rack
 beat-ms = 200
@@ -47,6 +36,7 @@ memory = 128M
 [processor]
 excache = 8M
 CONF
+trap end_all EXIT
 answers() { "$LEGO" status --json 2>/dev/null >"$TMP/status"; }
 leader() { answers && jq -r '.components[] | select(.kind == "manager" and .state == "up") | .id' "$TMP/status"; }
 manager_is() { answers && jq -e --arg id "$1" --arg state "$2" '.components[] | select(.id == $id) | .state == $state' "$TMP/status" >/dev/null; }
@@ -59,17 +49,13 @@ manager() { # NAME: starts it
 }
 other() { [ "$1" = gm0 ] && echo gm1 || echo gm0; }
 all_up() { answers && [ "$(jq -r '[.components[] | select(.kind != "manager") | .state] | join(" ")' "$TMP/status")" = "up up up" ]; }
-add() {
-	try 20 "$LEGO" node add "$@"
-	expect_status 0
-	[ "$status" = 0 ] || { cat "$TMP"/gm?.log; exit 1; }
-}
 manager gm0
 soon 20 leader_is gm0 || fail "gm0 does not lead: $(tail -3 "$TMP/gm0.log" "$TMP/etcd.log")"
 manager gm1
-add memory
-add storage
-add processor
+rack_add memory
+rack_add storage
+rack_add processor
+[ $failures = 0 ] || { cat "$TMP"/gm?.log; exit 1; }
 soon 10 manager_is gm1 standby || fail "status does not show that gm1 stands by: $(cat "$TMP/status")"
 soon 10 grep -q 'stands by' "$TMP/gm1.log" || fail "gm1 does not stand by: $(cat "$TMP/gm1.log")"
 "$LEGO" vnode create red || fail "no vNode"

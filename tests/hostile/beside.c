@@ -20,18 +20,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "processor/boot.h"
+#include "door.h"
 
 #define PAGES	 6144u /* of the honest one */
 #define BUCKETS	 400u
 #define FLOODERS 4
 
-typedef long door(long nr, long a, long b, long c, long d, long e, long f);
 static door *back;
 static int argn;
 static char **args;
-
-#define L(x) ((long)(intptr_t)(x))
 
 static u64 now_ns(void)
 {
@@ -198,29 +195,15 @@ static void forks(void)
 
 static void fds(void)
 {
-	static union {
-		struct cmsghdr align;
-		char room[CMSG_SPACE(200 * sizeof(int))];
-	} c;
-	static struct msg_hdr h = {.len = sizeof(h), .op = 0x0408};
-	static struct iovec io = {&h, sizeof(h)};
-	static struct msghdr msg = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c)};
-	struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
 	for (;;) {
 		pid_t pid = fork();
 		if (pid) {
 			waitpid(pid, NULL, 0);
 			continue;
 		}
-		memset(&c, 0, sizeof(c));
-		head->cmsg_level = SOL_SOCKET;
-		head->cmsg_type = SCM_RIGHTS;
-		head->cmsg_len = CMSG_LEN(200 * sizeof(int));
-		memset(CMSG_DATA(head), 0, 200 * sizeof(int));
 		while (dup(0) >= 0)
 			;
-		while (back(SYS_sendmsg, MON_FD_CTL, L(&msg), MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0, 0) != -EPIPE)
-			;
+		send_descriptors(back, 0);
 		_exit(0);
 	}
 }

@@ -33,13 +33,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "processor/boot.h"
+#include "door.h"
 
-typedef long door(long nr, long a, long b, long c, long d, long e, long f);
 static door *back;
 static int reached;
-
-#define L(x) ((long)(intptr_t)(x))
 
 static void reach(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static void reach(const char *fmt, ...)
@@ -417,24 +414,7 @@ static void storage_channel(void)
 /* Many descriptors with each message: the broker must not keep them. */
 static void fds_child(void)
 {
-	static union {
-		struct cmsghdr align;
-		char room[CMSG_SPACE(200 * sizeof(int))];
-	} c;
-	static struct msg_hdr h = {.len = sizeof(h), .op = 0x0408};
-	static struct iovec io = {&h, sizeof(h)};
-	static struct msghdr msg = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c)};
-	struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
-	head->cmsg_level = SOL_SOCKET;
-	head->cmsg_type = SCM_RIGHTS;
-	head->cmsg_len = CMSG_LEN(200 * sizeof(int));
-	int *fds = (int *)(void *)CMSG_DATA(head);
-	for (int i = 0; i < 200; i++)
-		fds[i] = 1;
-	touch(&c, sizeof(c));
-	for (int i = 0; i < 500; i++)
-		if (back(SYS_sendmsg, MON_FD_CTL, L(&msg), MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0, 0) == -EPIPE)
-			return;
+	send_descriptors(back, 500);
 }
 
 static void descriptors(void)

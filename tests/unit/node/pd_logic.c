@@ -512,17 +512,24 @@ static void test_shares(void **state)
 	world_free(w);
 }
 
-static void test_destroys_when_memory_returns(void **state)
+/* A program ran and has ended, its memory node being away meanwhile. */
+static struct world *ended_without_memory(u64 *asid)
 {
 	struct world *w = world_new();
-	u64 asid;
-	conn_id ctl = run(w, &asid);
+	conn_id ctl = run(w, asid);
 	world_down(w, "unix:m0");
 	world_cut(w, "unix:m0");
 	world_pump(w);
 	world_close(w, ctl);
 	world_pass(w, 5 * NSEC_PER_SEC);
 	assert_int_equal(w->ndestroyed, 0);
+	return w;
+}
+
+static void test_destroys_when_memory_returns(void **state)
+{
+	u64 asid;
+	struct world *w = ended_without_memory(&asid);
 	world_up(w);
 	world_pass(w, 2 * NSEC_PER_SEC);
 	assert_true(world_was_destroyed(w, asid));
@@ -531,15 +538,8 @@ static void test_destroys_when_memory_returns(void **state)
 
 static void test_node_started_again_elsewhere(void **state)
 {
-	struct world *w = world_new();
 	u64 asid;
-	conn_id ctl = run(w, &asid);
-	world_down(w, "unix:m0");
-	world_cut(w, "unix:m0");
-	world_pump(w);
-	world_close(w, ctl);
-	world_pass(w, 5 * NSEC_PER_SEC);
-	assert_int_equal(w->ndestroyed, 0);
+	struct world *w = ended_without_memory(&asid);
 	strcpy(w->now_at, "unix:m0b");
 	world_pass(w, 2 * NSEC_PER_SEC);
 	assert_true(world_was_destroyed(w, asid));
