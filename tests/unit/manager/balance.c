@@ -1,11 +1,9 @@
 /* Rebalancing, closed loop: the real manager says who is too full and what may leave; homes that have nothing else to do ask for piece after piece,
  * and what they are granted moves at once. Memory must come to rest, at the rate, and never go back. */
-#include "fake.h"
+#include "rig.h"
 
 #include <errno.h>
 #include <stdio.h>
-
-#include "manager/gm.h"
 
 #define NODES 4u
 #define PIECE (2 * MIB)
@@ -20,20 +18,18 @@ struct node {
 	bool gave, took;
 };
 
-struct rig {
-	struct fake f;
-	struct gm_store *store;
-	struct gm *gm;
-	conn_id last, p0;
+struct nodes {
+	struct rig g;
+	conn_id p0;
 	struct node m[NODES];
 	u64 moved;
 };
 
 /* What the manager told node 0 beside its replies. */
-static void hear(struct rig *r)
+static void hear(struct nodes *r)
 {
-	for (u32 i = 0; i < r->f.nframes; i++) {
-		const struct fake_frame *fr = &r->f.frame[i];
+	for (u32 i = 0; i < r->g.f.nframes; i++) {
+		const struct fake_frame *fr = &r->g.f.frame[i];
 		struct mem_drain_req d;
 		if (fr->hdr.op != OP_MEM_DRAIN || fr->hdr.flags & MSG_REPLY || fr->to != r->m[0].conn)
 			continue;
@@ -44,36 +40,22 @@ static void hear(struct rig *r)
 	}
 }
 
-static s32 ask(struct rig *r, conn_id c, u16 op, const void *req, u32 len, void *rep, u32 rep_len)
+static s32 ask(struct nodes *r, conn_id c, u16 op, const void *req, u32 len, void *rep, u32 rep_len)
 {
-	fake_request(&r->f, &gm_ops, r->gm, c, op, req, len, NULL, 0);
+	s32 status = rig_ask(&r->g, c, op, req, len, rep, rep_len);
 	hear(r);
-	for (u32 i = r->f.nframes; i--;) {
-		const struct fake_frame *fr = &r->f.frame[i];
-		if (!(fr->hdr.flags & MSG_REPLY))
-			continue;
-		if (fr->body_len >= rep_len)
-			memcpy(rep, fr->body, rep_len);
-		return fr->hdr.status;
-	}
-	fail_msg("no reply");
-	return 0;
+	return status;
 }
 
-static conn_id join(struct rig *r, u8 kind, const char *name, u64 incarnation)
+static conn_id join(struct nodes *r, u8 kind, const char *name, u64 incarnation)
 {
-	struct hello h = {.role = ROLE_COMPONENT, .kind = kind};
-	struct welcome w = {0};
-	struct gm_register_req q = {.kind = kind, .incarnation = incarnation, .total_bytes = GIB};
-	struct gm_register_rep rep;
-	snprintf(q.name, sizeof(q.name), "%s", name);
-	snprintf(q.addr, sizeof(q.addr), "unix:/%s", name);
-	gm_ops.opened(r->gm, ++r->last, &h, &w, false);
-	assert_int_equal(ask(r, r->last, OP_GM_REGISTER, &q, sizeof(q), &rep, sizeof(rep)), 0);
-	return r->last;
+	struct gm_register_req q = rig_component(kind, name, incarnation);
+	conn_id c = rig_join(&r->g, &q, NULL);
+	hear(r);
+	return c;
 }
 
-static void beats(struct rig *r)
+static void beats(struct nodes *r)
 {
 	for (u32 i = 0; i < NODES; i++) {
 		struct gm_beat_req q = {.incarnation = 10 + i, .total_bytes = GIB, .state = COMP_UP, .committed_bytes = r->m[i].held};
@@ -82,24 +64,22 @@ static void beats(struct rig *r)
 	}
 }
 
-static void pass(struct rig *r, u64 ms)
+static void pass(struct nodes *r, u64 ms)
 {
-	r->f.now_ns += ms * NSEC_PER_MSEC;
-	fake_clear(&r->f);
-	gm_ops.tick(r->gm, r->f.now_ns);
+	fake_clear(&r->g.f);
+	rig_pass(&r->g, ms);
 	hear(r);
 }
 
 static int setup(void **state)
 {
-	char err[256] = "";
-	struct gm_config cfg = {.name = "gm0", .addr = "unix:/gm", .beat_ms = BEAT_MS, .lease_ms = 1000, .rebalance_above = 85, .rebalance_rate = RATE};
-	struct rig *r = calloc(1, sizeof(*r));
-	fake_init(&r->f);
-	r->store = gm_store_open(":memory:", 77, err, sizeof(err));
-	assert_non_null(r->store);
-	r->gm = gm_new(&r->f.env, r->store, &cfg, err, sizeof(err));
-	assert_non_null(r->gm);
+	struct nodes *r = calloc(1, sizeof(*r));
+	rig_init(&r->g, NULL);
+	r->g.cfg.beat_ms = BEAT_MS;
+	r->g.cfg.lease_ms = 1000;
+	r->g.cfg.rebalance_above = 85;
+	r->g.cfg.rebalance_rate = RATE;
+	rig_start(&r->g);
 	for (u32 i = 0; i < NODES; i++) {
 		snprintf(r->m[i].name, sizeof(r->m[i].name), "m%u", i);
 		r->m[i].conn = join(r, KIND_MEMORY, r->m[i].name, 10 + i);
@@ -111,15 +91,13 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct rig *r = *state;
-	gm_free(r->gm);
-	gm_store_close(r->store);
-	fake_clear(&r->f);
+	struct nodes *r = *state;
+	rig_end(&r->g);
 	free(r);
 	return 0;
 }
 
-static struct node *by_name(struct rig *r, const char *name)
+static struct node *by_name(struct nodes *r, const char *name)
 {
 	for (u32 i = 0; i < NODES; i++)
 		if (!strcmp(r->m[i].name, name))
@@ -129,7 +107,7 @@ static struct node *by_name(struct rig *r, const char *name)
 }
 
 /* A piece leaves the node, if the manager lets it. */
-static bool move_piece(struct rig *r, struct node *from)
+static bool move_piece(struct nodes *r, struct node *from)
 {
 	struct gm_regions_req q = {.bytes = PIECE, .count = 1};
 	struct {
@@ -152,7 +130,7 @@ static bool move_piece(struct rig *r, struct node *from)
 }
 
 /* So many seconds; every home asks 100 times a second. */
-static void live(struct rig *r, u32 seconds)
+static void live(struct nodes *r, u32 seconds)
 {
 	for (u32 t = 0; t < seconds * 100; t++) {
 		pass(r, 10);
@@ -164,7 +142,7 @@ static void live(struct rig *r, u32 seconds)
 	}
 }
 
-static void hold(struct rig *r, u64 a, u64 b, u64 c, u64 d)
+static void hold(struct nodes *r, u64 a, u64 b, u64 c, u64 d)
 {
 	const u64 mib[NODES] = {a, b, c, d};
 	for (u32 i = 0; i < NODES; i++) {
@@ -182,7 +160,7 @@ static u64 percent(const struct node *m)
 
 static void below_the_watermark_nothing_moves(void **state)
 {
-	struct rig *r = *state;
+	struct nodes *r = *state;
 	hold(r, 860, 10, 10, 10); /* 84 % */
 	live(r, 2);
 	assert_int_equal(r->moved, 0);
@@ -191,7 +169,7 @@ static void below_the_watermark_nothing_moves(void **state)
 
 static void a_full_node_is_relieved(void **state)
 {
-	struct rig *r = *state;
+	struct nodes *r = *state;
 	hold(r, 1000, 500, 200, 100);
 	live(r, 12);
 	assert_false(r->m[0].heavy);
@@ -204,7 +182,7 @@ static void a_full_node_is_relieved(void **state)
 
 static void at_the_rate(void **state)
 {
-	struct rig *r = *state;
+	struct nodes *r = *state;
 	hold(r, 1020, 1020, 1000, 0);
 	live(r, 1);
 	assert_in_range(r->moved, 32 * MIB, 2 * RATE); /* what a second saved up, and one more */
@@ -216,7 +194,7 @@ static void at_the_rate(void **state)
 /* All are as full: there is nobody who would end below the mean. */
 static void nothing_moves_among_equals(void **state)
 {
-	struct rig *r = *state;
+	struct nodes *r = *state;
 	hold(r, 950, 950, 950, 950);
 	live(r, 3);
 	assert_int_equal(r->moved, 0);
@@ -225,7 +203,7 @@ static void nothing_moves_among_equals(void **state)
 /* The mean is above the watermark: the fullest come down to it, and nobody who took gives again. */
 static void a_full_cluster_evens_out(void **state)
 {
-	struct rig *r = *state;
+	struct nodes *r = *state;
 	hold(r, 1020, 1000, 900, 800);
 	live(r, 15);
 	u64 moved = r->moved;
@@ -239,7 +217,7 @@ static void a_full_cluster_evens_out(void **state)
 /* A program ends on a target, another begins on what was relieved: only then may roles change. */
 static void roles_change_when_use_does(void **state)
 {
-	struct rig *r = *state;
+	struct nodes *r = *state;
 	hold(r, 1000, 100, 100, 100);
 	live(r, 8);
 	hold(r, 100, 1000, 100, 100);
@@ -247,7 +225,7 @@ static void roles_change_when_use_does(void **state)
 	assert_true(r->m[1].gave && !r->m[1].heavy);
 }
 
-static s32 move_space(struct rig *r, const char *owner, u64 bytes, struct chain_info *info)
+static s32 move_space(struct nodes *r, const char *owner, u64 bytes, struct chain_info *info)
 {
 	struct gm_move_req q = {.bytes = bytes};
 	strcpy(q.owner, owner);
@@ -257,7 +235,7 @@ static s32 move_space(struct rig *r, const char *owner, u64 bytes, struct chain_
 /* A whole space moves where it fits below the mean, once; and is not moved twice while it is under way. */
 static void whole_spaces_move(void **state)
 {
-	struct rig *r = *state;
+	struct nodes *r = *state;
 	struct chain_info info = {0}, no;
 	hold(r, 1000, 500, 300, 100);
 	pass(r, 10);

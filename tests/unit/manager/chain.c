@@ -1,5 +1,5 @@
 /* Chains at the manager: who is promoted, who never is, and what a restart of the manager remembers. */
-#include "fake.h"
+#include "rig.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,98 +7,52 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "manager/gm.h"
-
 #define GRACE_MS 250u
 #define LEASE_MS 300u
 
-struct rig {
-	struct fake f;
-	struct gm_store *store;
-	struct gm *gm;
-	char path[64];
-	conn_id last, p0, m[3];
+struct pair {
+	struct rig g;
+	conn_id p0, m[3];
 };
 
-static void start_gm(struct rig *r)
+static conn_id join(struct pair *r, u8 kind, const char *name, u64 incarnation)
 {
-	char err[256] = "";
-	struct gm_config cfg = {.name = "gm0", .addr = "unix:/gm", .beat_ms = 100, .lease_ms = LEASE_MS};
-	r->store = gm_store_open(r->path, 77, err, sizeof(err));
-	assert_non_null(r->store);
-	r->gm = gm_new(&r->f.env, r->store, &cfg, err, sizeof(err));
-	assert_non_null(r->gm);
+	struct gm_register_req q = rig_component(kind, name, incarnation);
+	return rig_join(&r->g, &q, NULL);
 }
 
-static void stop_gm(struct rig *r)
-{
-	gm_free(r->gm);
-	gm_store_close(r->store);
-}
-
-/* The reply is the last frame: memory nodes are told first. */
-static s32 ask(struct rig *r, conn_id c, u16 op, const void *req, u32 len, void *rep, u32 rep_len)
-{
-	fake_request(&r->f, &gm_ops, r->gm, c, op, req, len, NULL, 0);
-	assert_true(r->f.nframes);
-	const struct fake_frame *fr = &r->f.frame[r->f.nframes - 1];
-	assert_true(fr->hdr.flags & MSG_REPLY);
-	if (fr->body_len >= rep_len)
-		memcpy(rep, fr->body, rep_len);
-	return fr->hdr.status;
-}
-
-static conn_id join(struct rig *r, u8 kind, const char *name, u64 incarnation)
-{
-	struct hello h = {.role = ROLE_COMPONENT, .kind = kind};
-	struct welcome w = {0};
-	struct gm_register_req q = {.kind = kind, .incarnation = incarnation, .total_bytes = GIB};
-	snprintf(q.name, sizeof(q.name), "%s", name);
-	snprintf(q.addr, sizeof(q.addr), "unix:/%s", name);
-	gm_ops.opened(r->gm, ++r->last, &h, &w, false);
-	fake_request(&r->f, &gm_ops, r->gm, r->last, OP_GM_REGISTER, &q, sizeof(q), NULL, 0);
-	assert_int_equal(r->f.frame[0].hdr.status, 0);
-	return r->last;
-}
-
-static void pass(struct rig *r, u64 ms)
-{
-	r->f.now_ns += ms * NSEC_PER_MSEC;
-	gm_ops.tick(r->gm, r->f.now_ns);
-}
-
-static void beat(struct rig *r, conn_id c, u64 incarnation)
+static void beat(struct pair *r, conn_id c, u64 incarnation)
 {
 	struct gm_beat_req q = {.incarnation = incarnation, .total_bytes = GIB, .state = COMP_UP};
-	fake_request(&r->f, &gm_ops, r->gm, c, OP_GM_BEAT, &q, sizeof(q), NULL, 0);
+	fake_request(&r->g.f, &gm_ops, r->g.gm, c, OP_GM_BEAT, &q, sizeof(q), NULL, 0);
 }
 
-static s32 place_as(struct rig *r, u32 mode, struct gm_place_rep *rep)
+static s32 place_as(struct pair *r, u32 mode, struct gm_place_rep *rep)
 {
 	struct gm_place_req q = {.replicas = 1, .replica_mode = mode};
-	return ask(r, r->p0, OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+	return rig_ask(&r->g, r->p0, OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
 }
 
-static s32 place(struct rig *r, struct gm_place_rep *rep)
+static s32 place(struct pair *r, struct gm_place_rep *rep)
 {
 	return place_as(r, REPLICA_STRICT, rep);
 }
 
-static struct chain_info chain(struct rig *r, u32 id, u32 epoch, u32 flags)
+static struct chain_info chain(struct pair *r, u32 id, u32 epoch, u32 flags)
 {
 	struct gm_chain_req q = {.id = id, .epoch = epoch, .flags = flags};
 	struct chain_info info = {0};
-	assert_int_equal(ask(r, r->p0, OP_GM_CHAIN, &q, sizeof(q), &info, sizeof(info)), 0);
+	assert_int_equal(rig_ask(&r->g, r->p0, OP_GM_CHAIN, &q, sizeof(q), &info, sizeof(info)), 0);
 	return info;
 }
 
 static int setup(void **state)
 {
-	struct rig *r = calloc(1, sizeof(*r));
-	snprintf(r->path, sizeof(r->path), "/tmp/gm-chain-%d.db", (int)getpid());
-	unlink(r->path);
-	fake_init(&r->f);
-	start_gm(r);
+	struct pair *r = malloc(sizeof(*r));
+	rig_init(&r->g, "gm-chain");
+	r->g.cfg.beat_ms = 100;
+	r->g.cfg.lease_ms = LEASE_MS;
+	rig_start(&r->g);
 	r->p0 = join(r, KIND_PROCESSOR, "p0", 1);
 	(void)join(r, KIND_STORAGE, "s0", 2);
 	r->m[0] = join(r, KIND_MEMORY, "m0", 10);
@@ -108,27 +62,20 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct rig *r = *state;
-	char side[80];
-	stop_gm(r);
-	fake_clear(&r->f);
-	unlink(r->path);
-	snprintf(side, sizeof(side), "%s-wal", r->path);
-	unlink(side);
-	snprintf(side, sizeof(side), "%s-shm", r->path);
-	unlink(side);
+	struct pair *r = *state;
+	rig_end(&r->g);
 	free(r);
 	return 0;
 }
 
-static void die(struct rig *r, u32 m)
+static void die(struct pair *r, u32 m)
 {
-	gm_ops.closed(r->gm, r->m[m]);
+	gm_ops.closed(r->g.gm, r->m[m]);
 }
 
 static void needs_a_second_node(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	struct gm_place_rep rep;
 	assert_int_equal(place(r, &rep), -ENODEV);
 	r->m[1] = join(r, KIND_MEMORY, "m1", 11);
@@ -140,7 +87,7 @@ static void needs_a_second_node(void **state)
 }
 
 /* A chain whose owner is m0, and m1 its standby. */
-static u32 m0_m1(struct rig *r)
+static u32 m0_m1(struct pair *r)
 {
 	struct gm_place_rep rep;
 	r->m[1] = join(r, KIND_MEMORY, "m1", 11);
@@ -152,7 +99,7 @@ static u32 m0_m1(struct rig *r)
 
 static void standby_takes_over_at_once_when_both_lines_broke(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
 	die(r, 0);
 	assert_int_equal(chain(r, id, 1, 0).epoch, 1); /* it may dial again */
@@ -165,7 +112,7 @@ static void standby_takes_over_at_once_when_both_lines_broke(void **state)
 
 static void report_alone_moves_nothing(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
 	assert_int_equal(chain(r, id, 1, CHAIN_BROKEN).epoch, 1);
 }
@@ -173,7 +120,7 @@ static void report_alone_moves_nothing(void **state)
 /* A process's word costs nobody a copy who did not say that he can do without. */
 static void standby_that_lags_is_left_out_only_where_that_is_wanted(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
 	assert_int_equal(chain(r, id, 1, CHAIN_LAGS).epoch, 1);
 	struct gm_place_rep rep;
@@ -192,11 +139,11 @@ static void standby_that_lags_is_left_out_only_where_that_is_wanted(void **state
 
 static void silent_owner_is_left_behind(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
-	pass(r, LEASE_MS - 50);
+	rig_pass(&r->g, LEASE_MS - 50);
 	beat(r, r->m[1], 11);
-	pass(r, 60);
+	rig_pass(&r->g, 60);
 	struct chain_info info = chain(r, id, 1, 0);
 	assert_int_equal(info.epoch, 2);
 	assert_string_equal(info.owner.name, "m1");
@@ -204,13 +151,13 @@ static void silent_owner_is_left_behind(void **state)
 
 static void half_filled_standby_is_never_promoted(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
 	die(r, 0);
-	pass(r, GRACE_MS);
+	rig_pass(&r->g, GRACE_MS);
 	beat(r, r->m[1], 11);
 	r->m[2] = join(r, KIND_MEMORY, "m2", 12);
-	pass(r, 150);
+	rig_pass(&r->g, 150);
 	struct chain_info info = chain(r, id, 3, 0);
 	assert_int_equal(info.epoch, 3);
 	assert_string_equal(info.standby.name, "m2");
@@ -219,7 +166,7 @@ static void half_filled_standby_is_never_promoted(void **state)
 	die(r, 1);
 	info = chain(r, id, 3, CHAIN_BROKEN);
 	assert_int_equal(info.epoch, 3); /* it may come back: silence loses nothing */
-	pass(r, 100 * LEASE_MS);
+	rig_pass(&r->g, 100 * LEASE_MS);
 	beat(r, r->m[2], 12);
 	assert_int_equal(chain(r, id, 3, CHAIN_BROKEN).epoch, 3);
 	r->m[1] = join(r, KIND_MEMORY, "m1", 21); /* a new start: what it held is gone */
@@ -228,17 +175,17 @@ static void half_filled_standby_is_never_promoted(void **state)
 
 static void owner_that_comes_back_goes_on(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
 	die(r, 1);
-	pass(r, GRACE_MS);
+	rig_pass(&r->g, GRACE_MS);
 	beat(r, r->m[0], 10);
-	pass(r, 50);
+	rig_pass(&r->g, 50);
 	die(r, 0);
-	pass(r, 10 * LEASE_MS);
+	rig_pass(&r->g, 10 * LEASE_MS);
 	assert_int_equal(chain(r, id, 2, CHAIN_BROKEN).epoch, 2);
 	r->m[0] = join(r, KIND_MEMORY, "m0", 10);
-	pass(r, 50);
+	rig_pass(&r->g, 50);
 	struct chain_info info = chain(r, id, 2, 0);
 	assert_int_equal(info.epoch, 2);
 	assert_string_equal(info.owner.name, "m0");
@@ -247,19 +194,19 @@ static void owner_that_comes_back_goes_on(void **state)
 /* Its own wire was cut: all nodes fall silent, one a little after the other, and come back so. */
 static void isolated_manager_changes_nothing(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
 	beat(r, r->m[0], 10);
-	pass(r, 90);
+	rig_pass(&r->g, 90);
 	beat(r, r->m[1], 11);
 	for (u32 i = 0; i < 20; i++)
-		pass(r, LEASE_MS / 4);
+		rig_pass(&r->g, LEASE_MS / 4);
 	assert_int_equal(chain(r, id, 1, CHAIN_BROKEN).epoch, 1);
 	beat(r, r->m[1], 11);
-	pass(r, 80);
+	rig_pass(&r->g, 80);
 	beat(r, r->m[0], 10);
 	for (u32 i = 0; i < 8; i++) {
-		pass(r, LEASE_MS / 4);
+		rig_pass(&r->g, LEASE_MS / 4);
 		beat(r, r->m[0], 10);
 		beat(r, r->m[1], 11);
 	}
@@ -269,48 +216,47 @@ static void isolated_manager_changes_nothing(void **state)
 
 static void manager_whose_lines_broke_changes_nothing(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
 	die(r, 0);
-	pass(r, 50);
+	rig_pass(&r->g, 50);
 	die(r, 1);
-	pass(r, 10 * LEASE_MS);
+	rig_pass(&r->g, 10 * LEASE_MS);
 	assert_int_equal(chain(r, id, 1, CHAIN_BROKEN).epoch, 1);
 	r->m[1] = join(r, KIND_MEMORY, "m1", 11);
-	pass(r, 100);
+	rig_pass(&r->g, 100);
 	r->m[0] = join(r, KIND_MEMORY, "m0", 10);
-	pass(r, 100);
+	rig_pass(&r->g, 100);
 	assert_int_equal(chain(r, id, 1, 0).epoch, 1);
 }
 
 /* The other stays away: after a lease it is left behind. */
 static void first_to_come_back_goes_on_after_a_lease(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
-	pass(r, LEASE_MS + 10);
-	pass(r, LEASE_MS);
+	rig_pass(&r->g, LEASE_MS + 10);
+	rig_pass(&r->g, LEASE_MS);
 	beat(r, r->m[1], 11);
 	for (u32 i = 0; i < 6; i++) {
 		assert_int_equal(chain(r, id, 1, 0).epoch, i < 4 ? 1 : 2);
 		beat(r, r->m[1], 11);
-		pass(r, LEASE_MS / 4 + 5);
+		rig_pass(&r->g, LEASE_MS / 4 + 5);
 	}
 	assert_string_equal(chain(r, id, 1, 0).owner.name, "m1");
 }
 
 static void filled_standby_is_promoted_also_by_a_manager_that_started_again(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	u32 id = m0_m1(r);
 	die(r, 0);
-	pass(r, GRACE_MS);
+	rig_pass(&r->g, GRACE_MS);
 	beat(r, r->m[1], 11);
 	r->m[2] = join(r, KIND_MEMORY, "m2", 12);
-	pass(r, 150);
+	rig_pass(&r->g, 150);
 	assert_int_equal(chain(r, id, 3, CHAIN_FILLED).flags, CHAIN_SYNC);
-	stop_gm(r);
-	start_gm(r);
+	rig_restart(&r->g, false);
 	r->p0 = join(r, KIND_PROCESSOR, "p0", 1);
 	r->m[2] = join(r, KIND_MEMORY, "m2", 12);
 	assert_int_equal(chain(r, id, 3, CHAIN_BROKEN).epoch, 3); /* m1 may be alive */
@@ -322,33 +268,33 @@ static void filled_standby_is_promoted_also_by_a_manager_that_started_again(void
 
 /* ---- chains of moved spaces */
 
-static s32 moves(struct rig *r, struct chain_info *info)
+static s32 moves(struct pair *r, struct chain_info *info)
 {
 	struct gm_move_req q = {.owner = "m0", .bytes = MIB};
-	return ask(r, r->p0, OP_GM_MOVE, &q, sizeof(q), info, sizeof(*info));
+	return rig_ask(&r->g, r->p0, OP_GM_MOVE, &q, sizeof(q), info, sizeof(*info));
 }
 
-static s32 chain_status(struct rig *r, u32 id, u32 flags)
+static s32 chain_status(struct pair *r, u32 id, u32 flags)
 {
 	struct gm_chain_req q = {.id = id, .flags = flags};
 	struct chain_info info;
-	return ask(r, r->p0, OP_GM_CHAIN, &q, sizeof(q), &info, sizeof(info));
+	return rig_ask(&r->g, r->p0, OP_GM_CHAIN, &q, sizeof(q), &info, sizeof(info));
 }
 
-static void drain_m0(struct rig *r)
+static void drain_m0(struct pair *r)
 {
 	struct hello h = {.role = ROLE_ADMIN, .kind = KIND_CLIENT};
 	struct welcome w = {0};
 	struct gm_node_set_req q = {.name = "m0", .what = NODE_DRAIN};
 	r->m[1] = join(r, KIND_MEMORY, "m1", 11);
-	gm_ops.opened(r->gm, ++r->last, &h, &w, false);
-	assert_int_equal(ask(r, r->last, OP_GM_NODE_SET, &q, sizeof(q), NULL, 0), 0);
+	gm_ops.opened(r->g.gm, ++r->g.last, &h, &w, false);
+	assert_int_equal(rig_ask(&r->g, r->g.last, OP_GM_NODE_SET, &q, sizeof(q), NULL, 0), 0);
 }
 
 /* Far more than there may be at once. */
 static void chains_of_ended_spaces_are_forgotten(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	struct chain_info info = {0}, first = {0};
 	drain_m0(r);
 	assert_int_equal(moves(r, &first), 0);
@@ -359,17 +305,16 @@ static void chains_of_ended_spaces_are_forgotten(void **state)
 	}
 	bool told = false; /* also the memory nodes */
 	assert_int_equal(moves(r, &info), 0);
-	fake_clear(&r->f);
+	fake_clear(&r->g.f);
 	(void)chain_status(r, info.id, CHAIN_OVER);
-	for (u32 i = 0; i < r->f.nframes; i++) {
+	for (u32 i = 0; i < r->g.f.nframes; i++) {
 		struct chain_info said;
-		memcpy(&said, r->f.frame[i].body, sizeof(said));
-		told |= r->f.frame[i].hdr.op == OP_MEM_CHAIN && r->f.frame[i].to == r->m[1] && said.id == info.id && said.flags & CHAIN_GONE;
+		memcpy(&said, r->g.f.frame[i].body, sizeof(said));
+		told |= r->g.f.frame[i].hdr.op == OP_MEM_CHAIN && r->g.f.frame[i].to == r->m[1] && said.id == info.id && said.flags & CHAIN_GONE;
 	}
 	assert_true(told);
 	assert_int_equal(chain_status(r, first.id, 0), 0);
-	stop_gm(r);
-	start_gm(r);
+	rig_restart(&r->g, false);
 	r->p0 = join(r, KIND_PROCESSOR, "p0", 1);
 	assert_int_equal(chain_status(r, first.id, 0), 0);
 	assert_int_equal(chain_status(r, info.id, 0), -ENOENT);
@@ -378,13 +323,13 @@ static void chains_of_ended_spaces_are_forgotten(void **state)
 /* A processor node asks for what it uses every second; when it is dead nobody says that it is over. */
 static void chains_that_nobody_asks_for_are_forgotten(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	struct chain_info used = {0}, left = {0};
 	drain_m0(r);
 	assert_int_equal(moves(r, &used), 0);
 	assert_int_equal(moves(r, &left), 0);
 	for (u32 i = 0; i < 700; i++) {
-		pass(r, 100);
+		rig_pass(&r->g, 100);
 		beat(r, r->m[0], 10);
 		beat(r, r->m[1], 11);
 		beat(r, r->p0, 1);
@@ -398,25 +343,25 @@ static void chains_that_nobody_asks_for_are_forgotten(void **state)
 /* A space that moved has one copy like others: a node that is only not heard keeps it. */
 static void silence_does_not_lose_a_moved_space(void **state)
 {
-	struct rig *r = *state;
+	struct pair *r = *state;
 	struct chain_info info = {0};
 	drain_m0(r);
 	assert_int_equal(moves(r, &info), 0);
 	struct gm_chain_req q = {.id = info.id, .epoch = info.epoch, .flags = CHAIN_FILLED};
-	assert_int_equal(ask(r, r->m[0], OP_GM_CHAIN, &q, sizeof(q), &info, sizeof(info)), 0);
-	pass(r, 50);
+	assert_int_equal(rig_ask(&r->g, r->m[0], OP_GM_CHAIN, &q, sizeof(q), &info, sizeof(info)), 0);
+	rig_pass(&r->g, 50);
 	assert_string_equal(chain(r, info.id, 0, 0).owner.name, "m1");
 	for (u32 i = 0; i < 20; i++) { /* several leases */
-		pass(r, 100);
+		rig_pass(&r->g, 100);
 		beat(r, r->m[0], 10);
 		beat(r, r->p0, 1);
 	}
 	assert_int_equal(chain(r, info.id, 0, CHAIN_BROKEN).flags, CHAIN_ALONE);
 	beat(r, r->m[1], 11);
-	pass(r, 50);
+	rig_pass(&r->g, 50);
 	assert_int_equal(chain(r, info.id, 0, 0).flags, CHAIN_ALONE);
 	for (u32 i = 0; i < 20; i++) {
-		pass(r, 100);
+		rig_pass(&r->g, 100);
 		beat(r, r->m[0], 10);
 		beat(r, r->p0, 1);
 	}

@@ -1,116 +1,44 @@
 /* The manager's logic: membership, leases, what survives a restart, placement, status, and requests from hostile or confused peers. */
-#include "fake.h"
+#include "rig.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#include "manager/gm.h"
-
-struct rig {
-	struct fake f;
-	struct gm_store *store;
-	struct gm *gm;
-	char path[64];
-	conn_id last;
-	enum place_policy policy;
-};
-
 #define BEAT_MS 100u
 #define LEASE_MS 300u
 
-static void start_gm(struct rig *r, bool fresh)
-{
-	char err[256] = "";
-	struct gm_config cfg = {.name = "gm0", .addr = "unix:/gm", .host_pid = 42, .beat_ms = BEAT_MS, .lease_ms = LEASE_MS, .fresh = fresh};
-	cfg.gpm = cfg.gmm = cfg.gsm = r->policy;
-	r->store = gm_store_open(r->path, 77, err, sizeof(err));
-	assert_non_null(r->store);
-	r->gm = gm_new(&r->f.env, r->store, &cfg, err, sizeof(err));
-	assert_non_null(r->gm);
-}
-
-static void stop_gm(struct rig *r)
-{
-	gm_free(r->gm);
-	gm_store_close(r->store);
-}
-
-static void remove_db(const char *path)
-{
-	char side[80];
-	unlink(path);
-	snprintf(side, sizeof(side), "%s-wal", path);
-	unlink(side);
-	snprintf(side, sizeof(side), "%s-shm", path);
-	unlink(side);
-}
-
 static int setup(void **state)
 {
-	struct rig *r = calloc(1, sizeof(*r));
-	snprintf(r->path, sizeof(r->path), "/tmp/gm-test-%d.db", (int)getpid());
-	remove_db(r->path);
-	fake_init(&r->f);
-	start_gm(r, false);
+	struct rig *r = malloc(sizeof(*r));
+	rig_init(r, "gm-test");
+	r->cfg.host_pid = 42;
+	r->cfg.beat_ms = BEAT_MS;
+	r->cfg.lease_ms = LEASE_MS;
+	rig_start(r);
 	*state = r;
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct rig *r = *state;
-	stop_gm(r);
-	fake_clear(&r->f);
-	remove_db(r->path);
-	free(r);
+	rig_end(*state);
+	free(*state);
 	return 0;
 }
 
-static void pass(struct rig *r, u64 ms)
-{
-	r->f.now_ns += ms * NSEC_PER_MSEC;
-	gm_ops.tick(r->gm, r->f.now_ns);
-}
-
-static conn_id open_conn(struct rig *r, u8 role, u8 kind)
-{
-	struct hello h = {.role = role, .kind = kind};
-	struct welcome w = {0};
-	gm_ops.opened(r->gm, ++r->last, &h, &w, false);
-	return r->last;
-}
-
-static s32 ask(struct rig *r, conn_id c, u16 op, const void *req, u32 req_len, void *rep, u32 rep_len)
-{
-	fake_request(&r->f, &gm_ops, r->gm, c, op, req, req_len, NULL, 0);
-	return fake_reply(&r->f, rep, rep_len);
-}
-
-static struct gm_register_req reg(u8 kind, const char *name, u64 incarnation)
-{
-	struct gm_register_req q = {.kind = kind, .incarnation = incarnation, .total_bytes = GIB, .host_pid = 1000, .cores = 4};
-	snprintf(q.name, sizeof(q.name), "%s", name);
-	snprintf(q.addr, sizeof(q.addr), "unix:/%s", *name ? name : "x");
-	return q;
-}
-
-/* Joins on a new connection, which must work. */
 static conn_id join(struct rig *r, u8 kind, const char *name, u64 incarnation, struct gm_register_rep *rep)
 {
-	struct gm_register_rep mine;
-	struct gm_register_req q = reg(kind, name, incarnation);
-	conn_id c = open_conn(r, ROLE_COMPONENT, kind);
-	assert_int_equal(ask(r, c, OP_GM_REGISTER, &q, sizeof(q), rep ? rep : &mine, sizeof(mine)), 0);
-	return c;
+	struct gm_register_req q = rig_component(kind, name, incarnation);
+	return rig_join(r, &q, rep);
 }
 
 static struct gm_beat_rep beat(struct rig *r, conn_id c, u64 incarnation, u64 used)
 {
 	struct gm_beat_req q = {.incarnation = incarnation, .used_bytes = used, .total_bytes = GIB, .state = COMP_UP};
 	struct gm_beat_rep rep = {0};
-	assert_int_equal(ask(r, c, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_int_equal(rig_ask(r, c, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
 	return rep;
 }
 
@@ -118,7 +46,7 @@ static s32 place_as(struct rig *r, u8 role, struct gm_place_rep *rep)
 {
 	struct gm_place_req q = {0};
 	memset(rep, 0, sizeof(*rep));
-	return ask(r, open_conn(r, role, KIND_CLIENT), OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+	return rig_ask(r, rig_open(r, role, KIND_CLIENT), OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
 }
 
 static s32 place(struct rig *r, struct gm_place_rep *rep)
@@ -128,7 +56,7 @@ static s32 place(struct rig *r, struct gm_place_rep *rep)
 
 static json_t *status(struct rig *r)
 {
-	fake_request(&r->f, &gm_ops, r->gm, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_STATUS, NULL, 0, NULL, 0);
+	fake_request(&r->f, &gm_ops, r->gm, rig_open(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_STATUS, NULL, 0, NULL, 0);
 	assert_int_equal(fake_reply(&r->f, NULL, 0), 0);
 	json_t *top = json_loadb((char *)r->f.frame[0].body, r->f.frame[0].body_len, 0, NULL);
 	assert_non_null(top);
@@ -161,7 +89,7 @@ static void registers_and_beats(void **state)
 	assert_int_equal(rep.lease_ms, LEASE_MS);
 	assert_int_equal(beat(r, c, 5, 0).known, 1);
 	assert_int_equal(beat(r, c, 6, 0).known, 0); /* another incarnation than the registered one */
-	assert_int_equal(beat(r, open_conn(r, ROLE_COMPONENT, KIND_MEMORY), 5, 0).known, 0);
+	assert_int_equal(beat(r, rig_open(r, ROLE_COMPONENT, KIND_MEMORY), 5, 0).known, 0);
 }
 
 static void chooses_free_names(void **state)
@@ -178,13 +106,13 @@ static void chooses_free_names(void **state)
 static void name_of_a_living_one_is_refused(void **state)
 {
 	struct rig *r = *state;
-	struct gm_register_req q = reg(KIND_MEMORY, "m0", 6);
-	conn_id old = join(r, KIND_MEMORY, "m0", 5, NULL), c = open_conn(r, ROLE_COMPONENT, KIND_MEMORY);
-	assert_int_equal(ask(r, c, OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EEXIST);
+	struct gm_register_req q = rig_component(KIND_MEMORY, "m0", 6);
+	conn_id old = join(r, KIND_MEMORY, "m0", 5, NULL), c = rig_open(r, ROLE_COMPONENT, KIND_MEMORY);
+	assert_int_equal(rig_ask(r, c, OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EEXIST);
 	gm_ops.closed(r->gm, old);
-	assert_int_equal(ask(r, c, OP_GM_REGISTER, &q, sizeof(q), NULL, 0), 0);
+	assert_int_equal(rig_ask(r, c, OP_GM_REGISTER, &q, sizeof(q), NULL, 0), 0);
 	q.kind = KIND_STORAGE;
-	assert_int_equal(ask(r, open_conn(r, ROLE_COMPONENT, KIND_STORAGE), OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EEXIST);
+	assert_int_equal(rig_ask(r, rig_open(r, ROLE_COMPONENT, KIND_STORAGE), OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EEXIST);
 }
 
 static void broken_line_is_down_until_it_is_back(void **state)
@@ -193,7 +121,7 @@ static void broken_line_is_down_until_it_is_back(void **state)
 	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
 	gm_ops.closed(r->gm, c);
 	assert_state(r, "m0", "down");
-	pass(r, 250);
+	rig_pass(r, 250);
 	assert_state(r, "m0", "down");
 	join(r, KIND_MEMORY, "m0", 5, NULL);
 	assert_state(r, "m0", "up");
@@ -202,25 +130,25 @@ static void broken_line_is_down_until_it_is_back(void **state)
 static void redial_within_the_grace_is_not_noticed(void **state)
 {
 	struct rig *r = *state;
-	pass(r, LEASE_MS);
+	rig_pass(r, LEASE_MS);
 	gm_ops.closed(r->gm, join(r, KIND_MEMORY, "m0", 5, NULL));
-	pass(r, 100);
+	rig_pass(r, 100);
 	join(r, KIND_MEMORY, "m0", 5, NULL);
-	pass(r, 200);
+	rig_pass(r, 200);
 	assert_state(r, "m0", "up");
 }
 
 static void lease_lapses_in_silence(void **state)
 {
 	struct rig *r = *state;
-	pass(r, LEASE_MS);
+	rig_pass(r, LEASE_MS);
 	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
-	pass(r, LEASE_MS - 10);
+	rig_pass(r, LEASE_MS - 10);
 	assert_state(r, "m0", "up");
 	assert_int_equal(beat(r, c, 5, 0).known, 1);
-	pass(r, LEASE_MS - 10);
+	rig_pass(r, LEASE_MS - 10);
 	assert_state(r, "m0", "up");
-	pass(r, 20);
+	rig_pass(r, 20);
 	assert_state(r, "m0", "down");
 	assert_int_equal(beat(r, c, 5, 0).known, 1); /* it was only slow */
 	assert_state(r, "m0", "up");
@@ -229,7 +157,7 @@ static void lease_lapses_in_silence(void **state)
 static void tick_tells_when_the_next_lease_ends(void **state)
 {
 	struct rig *r = *state;
-	pass(r, LEASE_MS);
+	rig_pass(r, LEASE_MS);
 	join(r, KIND_MEMORY, "m0", 5, NULL);
 	u64 next = gm_ops.tick(r->gm, r->f.now_ns);
 	assert_true(next > r->f.now_ns && next <= r->f.now_ns + LEASE_MS * NSEC_PER_MSEC);
@@ -240,11 +168,10 @@ static void leaving_is_not_dying(void **state)
 	struct rig *r = *state;
 	conn_id c = join(r, KIND_STORAGE, "s0", 5, NULL);
 	struct gm_beat_req q = {.incarnation = 5};
-	assert_int_equal(ask(r, c, OP_GM_LEAVE, &q, sizeof(q), NULL, 0), 0);
+	assert_int_equal(rig_ask(r, c, OP_GM_LEAVE, &q, sizeof(q), NULL, 0), 0);
 	assert_state(r, "s0", "absent");
 	gm_ops.closed(r->gm, c);
-	stop_gm(r);
-	start_gm(r, false);
+	rig_restart(r, false);
 	assert_state(r, "s0", "absent");
 }
 
@@ -255,14 +182,13 @@ static void restart_takes_a_new_term_and_presumes_all_up(void **state)
 	struct rig *r = *state;
 	join(r, KIND_MEMORY, "m0", 5, NULL);
 	join(r, KIND_STORAGE, "s0", 6, NULL);
-	stop_gm(r);
-	start_gm(r, false);
+	rig_restart(r, false);
 	assert_int_equal(gm_term(r->gm), 2);
-	pass(r, LEASE_MS - 10);
+	rig_pass(r, LEASE_MS - 10);
 	assert_state(r, "m0", "up");
 	assert_state(r, "s0", "up");
 	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
-	pass(r, 10);
+	rig_pass(r, 10);
 	beat(r, c, 5, 0);
 	assert_state(r, "m0", "up");
 	assert_state(r, "s0", "down");
@@ -272,12 +198,11 @@ static void nobody_is_down_within_the_first_lease_of_a_restart(void **state)
 {
 	struct rig *r = *state;
 	join(r, KIND_STORAGE, "s0", 4, NULL);
-	stop_gm(r);
-	start_gm(r, false);
+	rig_restart(r, false);
 	gm_ops.closed(r->gm, join(r, KIND_MEMORY, "m0", 5, NULL));
-	pass(r, LEASE_MS - 10);
+	rig_pass(r, LEASE_MS - 10);
 	assert_state(r, "m0", "up");
-	pass(r, 10);
+	rig_pass(r, 10);
 	assert_state(r, "m0", "down");
 }
 
@@ -286,14 +211,14 @@ static void nobody_is_down_within_the_first_lease_after_a_pause(void **state)
 {
 	struct rig *r = *state;
 	conn_id s0 = join(r, KIND_STORAGE, "s0", 4, NULL), m0 = join(r, KIND_MEMORY, "m0", 5, NULL);
-	pass(r, 100);
+	rig_pass(r, 100);
 	r->f.now_ns += 3ull * MAX(LEASE_MS, 1000) * NSEC_PER_MSEC;
 	gm_ops.closed(r->gm, m0);
-	pass(r, LEASE_MS - 10);
+	rig_pass(r, LEASE_MS - 10);
 	assert_state(r, "m0", "up");
 	assert_state(r, "s0", "up");
 	beat(r, s0, 4, 0);
-	pass(r, 20);
+	rig_pass(r, 20);
 	assert_state(r, "m0", "down");
 	assert_state(r, "s0", "up");
 }
@@ -302,7 +227,7 @@ static void new_cluster_tells_at_once_who_is_down(void **state)
 {
 	struct rig *r = *state;
 	gm_ops.closed(r->gm, join(r, KIND_MEMORY, "m0", 5, NULL));
-	pass(r, 201);
+	rig_pass(r, 201);
 	assert_state(r, "m0", "down");
 }
 
@@ -311,21 +236,20 @@ static void asids_are_never_handed_out_twice(void **state)
 	struct rig *r = *state;
 	struct gm_ids_req q = {.what = 0, .count = 100};
 	struct gm_ids_rep a, b;
-	conn_id c = open_conn(r, ROLE_COMPONENT, KIND_PROCESSOR);
-	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), &a, sizeof(a)), 0);
+	conn_id c = rig_open(r, ROLE_COMPONENT, KIND_PROCESSOR);
+	assert_int_equal(rig_ask(r, c, OP_GM_IDS, &q, sizeof(q), &a, sizeof(a)), 0);
 	assert_true(a.first > 0);
 	assert_int_equal(a.count, 100);
-	stop_gm(r);
-	start_gm(r, false);
-	c = open_conn(r, ROLE_COMPONENT, KIND_PROCESSOR);
-	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), &b, sizeof(b)), 0);
+	rig_restart(r, false);
+	c = rig_open(r, ROLE_COMPONENT, KIND_PROCESSOR);
+	assert_int_equal(rig_ask(r, c, OP_GM_IDS, &q, sizeof(q), &b, sizeof(b)), 0);
 	assert_true(b.first >= a.first + a.count);
 	q.count = 0;
-	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), NULL, 0), -EINVAL);
+	assert_int_equal(rig_ask(r, c, OP_GM_IDS, &q, sizeof(q), NULL, 0), -EINVAL);
 	q.count = 1u << 31;
-	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), NULL, 0), -EINVAL);
+	assert_int_equal(rig_ask(r, c, OP_GM_IDS, &q, sizeof(q), NULL, 0), -EINVAL);
 	q = (struct gm_ids_req){.what = 9, .count = 1};
-	assert_int_equal(ask(r, c, OP_GM_IDS, &q, sizeof(q), NULL, 0), -EINVAL);
+	assert_int_equal(rig_ask(r, c, OP_GM_IDS, &q, sizeof(q), NULL, 0), -EINVAL);
 }
 
 static u32 epoch_of_memory(struct rig *r)
@@ -349,10 +273,9 @@ static void each_start_of_a_memory_node_is_a_new_epoch(void **state)
 	c = join(r, KIND_MEMORY, "m0", 50, NULL);
 	assert_int_equal(epoch_of_memory(r), first + 1);
 	struct gm_beat_req leave = {.incarnation = 50};
-	assert_int_equal(ask(r, c, OP_GM_LEAVE, &leave, sizeof(leave), NULL, 0), 0);
+	assert_int_equal(rig_ask(r, c, OP_GM_LEAVE, &leave, sizeof(leave), NULL, 0), 0);
 	gm_ops.closed(r->gm, c);
-	stop_gm(r);
-	start_gm(r, true);
+	rig_restart(r, true);
 	join(r, KIND_PROCESSOR, "p0", 1, NULL);
 	join(r, KIND_STORAGE, "s0", 2, NULL);
 	join(r, KIND_MEMORY, "m0", 51, NULL);
@@ -365,15 +288,14 @@ static void fresh_start_forgets_components_but_no_vnodes(void **state)
 	struct gm_vnode_req q = {.name = "mine", .what = VNODE_ENSURE};
 	struct gm_vnode_rep a, b;
 	join(r, KIND_STORAGE, "s0", 2, NULL);
-	conn_id admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
-	assert_int_equal(ask(r, admin, OP_GM_VNODE, &q, sizeof(q), &a, sizeof(a)), 0);
-	stop_gm(r);
-	start_gm(r, true);
+	conn_id admin = rig_open(r, ROLE_ADMIN, KIND_CLIENT);
+	assert_int_equal(rig_ask(r, admin, OP_GM_VNODE, &q, sizeof(q), &a, sizeof(a)), 0);
+	rig_restart(r, true);
 	assert_state(r, "s0", "absent");
 	join(r, KIND_STORAGE, "s0", 3, NULL);
 	q.what = VNODE_FIND;
-	admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
-	assert_int_equal(ask(r, admin, OP_GM_VNODE, &q, sizeof(q), &b, sizeof(b)), 0);
+	admin = rig_open(r, ROLE_ADMIN, KIND_CLIENT);
+	assert_int_equal(rig_ask(r, admin, OP_GM_VNODE, &q, sizeof(q), &b, sizeof(b)), 0);
 	assert_int_equal(a.id, b.id);
 }
 
@@ -384,7 +306,7 @@ static s32 vnode_ask(struct rig *r, conn_id c, u32 what, const char *name, const
 	struct gm_vnode_req q = {.what = what, .spec = {.memory_bytes = 5, .cpus = 2, .own_net = 1, .image = "/image", .storage_mib = 7}};
 	snprintf(q.name, sizeof(q.name), "%s", name);
 	snprintf(q.spec.ip, sizeof(q.spec.ip), "%s", ip);
-	return ask(r, c, OP_GM_VNODE, &q, sizeof(q), rep, sizeof(*rep));
+	return rig_ask(r, c, OP_GM_VNODE, &q, sizeof(q), rep, sizeof(*rep));
 }
 
 static void vnodes_are_made_once_kept_and_removed(void **state)
@@ -392,7 +314,7 @@ static void vnodes_are_made_once_kept_and_removed(void **state)
 	struct rig *r = *state;
 	struct gm_vnode_rep a, b;
 	join(r, KIND_STORAGE, "s0", 2, NULL);
-	conn_id admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
+	conn_id admin = rig_open(r, ROLE_ADMIN, KIND_CLIENT);
 	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "red", "", &a), 0);
 	assert_int_equal(a.spec.memory_bytes, 5);
 	assert_int_equal(a.spec.storage_mib, 7);
@@ -406,10 +328,9 @@ static void vnodes_are_made_once_kept_and_removed(void **state)
 		assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "green", bad[i], &b), -EINVAL);
 	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "green", "10.1.1.64", &b), -EADDRINUSE);
 	assert_int_equal(vnode_ask(r, admin, VNODE_CREATE, "green", "10.1.1.65", &b), 0);
-	stop_gm(r);
-	start_gm(r, true);
+	rig_restart(r, true);
 	join(r, KIND_STORAGE, "s0", 3, NULL);
-	admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
+	admin = rig_open(r, ROLE_ADMIN, KIND_CLIENT);
 	assert_int_equal(vnode_ask(r, admin, VNODE_FIND, "red", "", &b), 0);
 	assert_int_equal(b.spec.storage_mib, 7);
 	assert_int_equal(b.id, a.id);
@@ -431,8 +352,7 @@ static void each_processor_has_a_seat_of_its_own_for_ever(void **state)
 	assert_int_equal(rep.seat, 0);
 	assert_int_equal(vnode_ask(r, p0, VNODE_FIND, "red", "", &rep), 0);
 	assert_int_equal(rep.seat, 1);
-	stop_gm(r);
-	start_gm(r, true);
+	rig_restart(r, true);
 	join(r, KIND_STORAGE, "s0", 3, NULL);
 	p0 = join(r, KIND_PROCESSOR, "p0", 7, NULL);
 	assert_int_equal(vnode_ask(r, p0, VNODE_FIND, "red", "", &rep), 0);
@@ -469,10 +389,9 @@ static void restarted_manager_asks_to_wait(void **state)
 	join(r, KIND_PROCESSOR, "p0", 1, NULL);
 	join(r, KIND_STORAGE, "s0", 2, NULL);
 	join(r, KIND_MEMORY, "m0", 3, NULL);
-	stop_gm(r);
-	start_gm(r, false);
+	rig_restart(r, false);
 	assert_int_equal(place(r, &rep), -WIRE_WAIT);
-	pass(r, LEASE_MS);
+	rig_pass(r, LEASE_MS);
 	assert_int_equal(place(r, &rep), -EHOSTDOWN);
 }
 
@@ -507,9 +426,8 @@ static void round_robin_turns_once_a_program(void **state)
 {
 	struct rig *r = *state;
 	u32 first_p, first_m;
-	stop_gm(r);
-	r->policy = PLACE_ROUND_ROBIN;
-	start_gm(r, false);
+	r->cfg.gpm = r->cfg.gmm = r->cfg.gsm = PLACE_ROUND_ROBIN;
+	rig_restart(r, false);
 	join(r, KIND_PROCESSOR, "p0", 1, NULL);
 	join(r, KIND_PROCESSOR, "p1", 2, NULL);
 	join(r, KIND_STORAGE, "s0", 3, NULL);
@@ -540,19 +458,19 @@ static void honours_the_wanted_node(void **state)
 	struct rig *r = *state;
 	struct gm_place_rep rep;
 	struct gm_place_req q = {.node = "p1"};
-	conn_id admin = open_conn(r, ROLE_ADMIN, KIND_CLIENT);
+	conn_id admin = rig_open(r, ROLE_ADMIN, KIND_CLIENT);
 	join(r, KIND_PROCESSOR, "p0", 1, NULL);
 	join(r, KIND_PROCESSOR, "p1", 9, NULL);
 	join(r, KIND_STORAGE, "s0", 2, NULL);
 	join(r, KIND_MEMORY, "m0", 3, NULL);
-	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_int_equal(rig_ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), 0);
 	assert_string_equal(rep.processor.name, "p1");
 	strcpy(q.node, "m0");
-	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENOENT);
+	assert_int_equal(rig_ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENOENT);
 	strcpy(q.node, "p7");
-	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENOENT);
+	assert_int_equal(rig_ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENOENT);
 	q = (struct gm_place_req){.replicas = 2};
-	assert_int_equal(ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -EOPNOTSUPP);
+	assert_int_equal(rig_ask(r, admin, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -EOPNOTSUPP);
 }
 
 static void vnode_stays_where_its_files_are(void **state)
@@ -617,7 +535,7 @@ static void status_has_the_promised_shape(void **state)
 	assert_string_equal(command, "bad??\"name");
 	json_decref(top);
 	gm_ops.closed(r->gm, p);
-	pass(r, LEASE_MS);
+	rig_pass(r, LEASE_MS);
 	top = status(r); /* the programs of a dead node ended with it */
 	assert_int_equal(json_array_size(json_object_get(top, "processes")), 0);
 	json_decref(top);
@@ -647,7 +565,7 @@ static void status_of_very_many_processes_fits_a_message(void **state)
 
 static void refused(struct rig *r, u8 role, u8 kind, u16 op, const void *req, u32 len, const void *data, u32 data_len, s32 want)
 {
-	conn_id c = open_conn(r, role, kind);
+	conn_id c = rig_open(r, role, kind);
 	fake_request(&r->f, &gm_ops, r->gm, c, op, req, len, data, data_len);
 	if (op_row(op))
 		assert_int_equal(fake_reply(&r->f, NULL, 0), want);
@@ -682,27 +600,27 @@ static void beats_lie_about_their_length(void **state)
 
 static s32 try_register(struct rig *r, u8 conn_kind, const struct gm_register_req *q)
 {
-	return ask(r, open_conn(r, ROLE_COMPONENT, conn_kind), OP_GM_REGISTER, q, sizeof(*q), NULL, 0);
+	return rig_ask(r, rig_open(r, ROLE_COMPONENT, conn_kind), OP_GM_REGISTER, q, sizeof(*q), NULL, 0);
 }
 
 static void bad_registrations_change_nothing(void **state)
 {
 	struct rig *r = *state;
-	struct gm_register_req q = reg(KIND_MEMORY, "m0", 5);
+	struct gm_register_req q = rig_component(KIND_MEMORY, "m0", 5);
 	assert_int_equal(try_register(r, KIND_STORAGE, &q), -EINVAL); /* not what its HELLO said */
 	q.kind = KIND_MANAGER;
 	assert_int_equal(try_register(r, KIND_MANAGER, &q), -EINVAL);
-	q = reg(KIND_MEMORY, "m0", 0);
+	q = rig_component(KIND_MEMORY, "m0", 0);
 	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
-	q = reg(KIND_MEMORY, "../m0", 5);
+	q = rig_component(KIND_MEMORY, "../m0", 5);
 	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
-	q = reg(KIND_MEMORY, "m0", 5);
+	q = rig_component(KIND_MEMORY, "m0", 5);
 	memset(q.name, 'a', sizeof(q.name)); /* no NUL */
 	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
-	q = reg(KIND_MEMORY, "m0", 5);
+	q = rig_component(KIND_MEMORY, "m0", 5);
 	memset(q.addr, 'a', sizeof(q.addr));
 	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
-	q = reg(KIND_MEMORY, "m0", 5);
+	q = rig_component(KIND_MEMORY, "m0", 5);
 	q.addr[0] = 0;
 	assert_int_equal(try_register(r, KIND_MEMORY, &q), -EINVAL);
 	json_t *top = status(r);
@@ -713,9 +631,9 @@ static void bad_registrations_change_nothing(void **state)
 static void one_line_is_one_component(void **state)
 {
 	struct rig *r = *state;
-	struct gm_register_req q = reg(KIND_MEMORY, "m1", 6);
+	struct gm_register_req q = rig_component(KIND_MEMORY, "m1", 6);
 	conn_id c = join(r, KIND_MEMORY, "m0", 5, NULL);
-	assert_int_equal(ask(r, c, OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EBUSY);
+	assert_int_equal(rig_ask(r, c, OP_GM_REGISTER, &q, sizeof(q), NULL, 0), -EBUSY);
 }
 
 static void nobody_leaves_for_another(void **state)
@@ -724,7 +642,7 @@ static void nobody_leaves_for_another(void **state)
 	struct gm_beat_req q = {.incarnation = 5};
 	join(r, KIND_MEMORY, "m0", 5, NULL);
 	conn_id other = join(r, KIND_MEMORY, "m1", 6, NULL);
-	assert_int_equal(ask(r, other, OP_GM_LEAVE, &q, sizeof(q), NULL, 0), 0); /* nothing of its own: no effect */
+	assert_int_equal(rig_ask(r, other, OP_GM_LEAVE, &q, sizeof(q), NULL, 0), 0); /* nothing of its own: no effect */
 	assert_state(r, "m0", "up");
 	assert_state(r, "m1", "up");
 }
@@ -745,7 +663,7 @@ static s32 set_node(struct rig *r, const char *name, u32 what, u32 force)
 {
 	struct gm_node_set_req q = {.what = what, .force = force};
 	snprintf(q.name, sizeof(q.name), "%s", name);
-	return ask(r, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_NODE_SET, &q, sizeof(q), NULL, 0);
+	return rig_ask(r, rig_open(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_NODE_SET, &q, sizeof(q), NULL, 0);
 }
 
 static void drained_takes_nothing_new_and_keeps_that_over_a_restart(void **state)
@@ -758,8 +676,7 @@ static void drained_takes_nothing_new_and_keeps_that_over_a_restart(void **state
 	assert_int_equal(set_node(r, "m9", NODE_DRAIN, 0), -ENOENT);
 	assert_int_equal(set_node(r, "m0", NODE_DRAIN, 0), 0);
 	assert_int_equal(place(r, &rep), -EHOSTDOWN);
-	stop_gm(r);
-	start_gm(r, false);
+	rig_restart(r, false);
 	join(r, KIND_PROCESSOR, "p0", 1, NULL);
 	join(r, KIND_STORAGE, "s0", 2, NULL);
 	join(r, KIND_MEMORY, "m0", 3, NULL);
@@ -774,20 +691,20 @@ static void removed_is_told_with_its_next_beat(void **state)
 	conn_id m = join(r, KIND_MEMORY, "m0", 3, NULL);
 	struct gm_beat_req q = {.incarnation = 3, .total_bytes = GIB, .state = COMP_UP, .spaces = 1};
 	struct gm_beat_rep rep;
-	assert_int_equal(ask(r, m, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_int_equal(rig_ask(r, m, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
 	assert_int_equal(rep.go, 0);
 	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), -EBUSY); /* it holds an address space */
 	q.spaces = 0;
-	assert_int_equal(ask(r, m, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_int_equal(rig_ask(r, m, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
 	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), 0);
-	assert_int_equal(ask(r, m, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_int_equal(rig_ask(r, m, OP_GM_BEAT, &q, sizeof(q), &rep, sizeof(rep)), 0);
 	assert_int_equal(rep.go, 1);
-	assert_int_equal(ask(r, m, OP_GM_LEAVE, &q, sizeof(q), NULL, 0), 0);
+	assert_int_equal(rig_ask(r, m, OP_GM_LEAVE, &q, sizeof(q), NULL, 0), 0);
 	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), -ENOENT);
 	m = join(r, KIND_MEMORY, "m0", 4, NULL); /* wanted again */
 	assert_int_equal(beat(r, m, 4, 0).go, 0);
 	gm_ops.closed(r->gm, m);
-	pass(r, 1000);
+	rig_pass(r, 1000);
 	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), 0); /* nobody to tell */
 	assert_int_equal(set_node(r, "m0", NODE_REMOVE, 0), -ENOENT);
 }
@@ -842,21 +759,20 @@ static void the_view_follows_the_memory_nodes(void **state)
 	view = viewed(r, p, view, names);
 	assert_string_equal(names, "m0=3");
 	struct gm_beat_req leave = {.incarnation = 3};
-	assert_int_equal(ask(r, m0, OP_GM_LEAVE, &leave, sizeof(leave), NULL, 0), 0);
+	assert_int_equal(rig_ask(r, m0, OP_GM_LEAVE, &leave, sizeof(leave), NULL, 0), 0);
 	view = viewed(r, p, view, names);
 	assert_string_equal(names, "");
 	assert_true(view);
 	/* one that is not heard of; and a manager that is started again believes in those it knows, for a while */
 	m0 = join(r, KIND_MEMORY, "m0", 8, NULL);
 	view = viewed(r, p, view, names);
-	stop_gm(r);
-	start_gm(r, false);
+	rig_restart(r, false);
 	p = join(r, KIND_PROCESSOR, "p0", 9, NULL);
 	view = viewed(r, p, view, names);
 	assert_true(strstr(names, "m0=8"));
-	pass(r, LEASE_MS / 2);
+	rig_pass(r, LEASE_MS / 2);
 	(void)beat(r, p, 9, 0);
-	pass(r, LEASE_MS / 2 + 1);
+	rig_pass(r, LEASE_MS / 2 + 1);
 	view = viewed(r, p, view, names);
 	assert_string_equal(names, "");
 }
@@ -865,7 +781,7 @@ static u32 events_from(struct rig *r, u64 *from, struct gm_event *to, u32 room)
 {
 	struct gm_events_req q = {.from = *from, .max = room};
 	struct gm_events_rep rep;
-	fake_request(&r->f, &gm_ops, r->gm, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_EVENTS, &q, sizeof(q), NULL, 0);
+	fake_request(&r->f, &gm_ops, r->gm, rig_open(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_EVENTS, &q, sizeof(q), NULL, 0);
 	const struct fake_frame *f = &r->f.frame[r->f.nframes - 1];
 	assert_int_equal(f->hdr.status, 0);
 	memcpy(&rep, f->body, sizeof(rep));
@@ -889,9 +805,8 @@ static void events_are_told_once_each_in_order(void **state)
 	assert_int_equal(events_from(r, &from, e, 8), 1);
 	assert_string_equal(e[0].name, "s0");
 	gm_ops.closed(r->gm, m);
-	pass(r, 1000);
-	stop_gm(r); /* what was not asked for is lost with it, but never told twice */
-	start_gm(r, false);
+	rig_pass(r, 1000);
+	rig_restart(r, false); /* what was not asked for is lost with it, but never told twice */
 	join(r, KIND_STORAGE, "s0", 4, NULL);
 	assert_int_equal(events_from(r, &from, e, 8), 1);
 	assert_string_equal(e[0].what, "is back");
@@ -914,11 +829,11 @@ static void random_bytes_do_no_harm(void **state)
 		const struct op_row *row = op_row(op);
 		u32 len = row && i % 5 ? row->req_len : i % 300, data_len = i % 3 ? 0 : i % 700;
 		r->f.env.random(&r->f, bytes, sizeof(bytes));
-		conn_id c = open_conn(r, roles[i % 3], KIND_PROCESSOR + i % 3);
+		conn_id c = rig_open(r, roles[i % 3], KIND_PROCESSOR + i % 3);
 		fake_request(&r->f, &gm_ops, r->gm, c, op, bytes, len, bytes, data_len);
 		r->f.nclosed = 0;
 		gm_ops.closed(r->gm, c);
-		pass(r, 1);
+		rig_pass(r, 1);
 	}
 	json_decref(status(r));
 }

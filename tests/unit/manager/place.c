@@ -1,69 +1,22 @@
 /* Where programs and their memory go: labels, hosts that fail together, and who has nothing left. The real manager, asked as nodes and the
  * command line ask it. */
-#include "fake.h"
+#include "rig.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-#include "manager/gm.h"
-
-struct rig {
-	struct fake f;
-	struct gm_store *store;
-	struct gm *gm;
-	conn_id last, admin;
-	struct gm_config cfg;
-};
-
-static void start_gm(struct rig *r)
-{
-	char err[256] = "";
-	r->cfg.name = "gm0";
-	r->cfg.addr = "unix:/gm";
-	r->store = gm_store_open(":memory:", 77, err, sizeof(err));
-	assert_non_null(r->store);
-	r->gm = gm_new(&r->f.env, r->store, &r->cfg, err, sizeof(err));
-	assert_non_null(r->gm);
-}
-
 static int setup(void **state)
 {
-	struct rig *r = calloc(1, sizeof(*r));
-	fake_init(&r->f);
-	*state = r;
+	*state = malloc(sizeof(struct rig));
+	rig_init(*state, NULL);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct rig *r = *state;
-	gm_free(r->gm);
-	gm_store_close(r->store);
-	fake_clear(&r->f);
-	free(r);
+	rig_end(*state);
+	free(*state);
 	return 0;
-}
-
-static conn_id open_conn(struct rig *r, u8 role, u8 kind)
-{
-	struct hello h = {.role = role, .kind = kind};
-	struct welcome w = {0};
-	gm_ops.opened(r->gm, ++r->last, &h, &w, false);
-	return r->last;
-}
-
-/* Nodes may be told something before and after the reply. */
-static s32 ask(struct rig *r, conn_id c, u16 op, const void *req, u32 len, void *rep, u32 rep_len)
-{
-	fake_request(&r->f, &gm_ops, r->gm, c, op, req, len, NULL, 0);
-	assert_true(r->f.nframes);
-	const struct fake_frame *fr = &r->f.frame[r->f.nframes - 1];
-	while (fr > r->f.frame && !(fr->hdr.flags & MSG_REPLY))
-		fr--;
-	assert_true(fr->hdr.flags & MSG_REPLY);
-	if (fr->body_len >= rep_len)
-		memcpy(rep, fr->body, rep_len);
-	return fr->hdr.status;
 }
 
 /* "p0", "m3@10.0.0.2": the host is the address's. total: 0: 1 GiB */
@@ -78,8 +31,8 @@ static conn_id join_of(struct rig *r, const char *what, const char *labels, u64 
 	memcpy(&q.incarnation, q.name, sizeof(q.incarnation));
 	snprintf(q.addr, sizeof(q.addr), at ? "tcp:%s:77" : "unix:/%s", at ? at + 1 : q.name);
 	snprintf(q.labels, sizeof(q.labels), "%s", labels);
-	conn_id c = open_conn(r, ROLE_COMPONENT, q.kind);
-	assert_int_equal(ask(r, c, OP_GM_REGISTER, &q, sizeof(q), &rep, sizeof(rep)), want);
+	conn_id c = rig_open(r, ROLE_COMPONENT, q.kind);
+	assert_int_equal(rig_ask(r, c, OP_GM_REGISTER, &q, sizeof(q), &rep, sizeof(rep)), want);
 	return c;
 }
 
@@ -116,7 +69,7 @@ static s32 place_on(struct rig *r, const char *vnode, const char *on, struct gm_
 	snprintf(q.vnode, sizeof(q.vnode), "%s", vnode);
 	snprintf(q.on, sizeof(q.on), "%s", on);
 	memset(rep, 0, sizeof(*rep));
-	return ask(r, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+	return rig_ask(r, rig_open(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
 }
 
 static s32 place(struct rig *r, struct gm_place_rep *rep)
@@ -129,12 +82,12 @@ static s32 make_vnode(struct rig *r, const char *name, const struct vnode_spec *
 	struct gm_vnode_req q = {.what = VNODE_CREATE, .spec = *spec};
 	snprintf(q.name, sizeof(q.name), "%s", name);
 	memset(rep, 0, sizeof(*rep));
-	return ask(r, open_conn(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_VNODE, &q, sizeof(q), rep, sizeof(*rep));
+	return rig_ask(r, rig_open(r, ROLE_ADMIN, KIND_CLIENT), OP_GM_VNODE, &q, sizeof(q), rep, sizeof(*rep));
 }
 
 static void three_kinds(struct rig *r)
 {
-	start_gm(r);
+	rig_start(r);
 	join(r, "p0", "");
 	join(r, "m0", "");
 	join(r, "s0", "");
@@ -225,14 +178,14 @@ static void labels_come_and_go(void **state)
 static s32 place_twice(struct rig *r, conn_id p, struct gm_place_rep *rep)
 {
 	struct gm_place_req q = {.replicas = 1, .node = "p0"};
-	return ask(r, p, OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
+	return rig_ask(r, p, OP_GM_PLACE, &q, sizeof(q), rep, sizeof(*rep));
 }
 
 static void a_standby_is_on_another_host(void **state)
 {
 	struct rig *r = *state;
 	struct gm_place_rep rep;
-	start_gm(r);
+	rig_start(r);
 	conn_id p = join(r, "p0@10.0.0.1", "");
 	join(r, "s0", "");
 	join_of(r, "m0@10.0.0.1", "", 4 * GIB, 0);
@@ -256,15 +209,15 @@ static void a_standby_has_the_labels_of_its_vnode(void **state)
 	struct gm_vnode_rep made;
 	struct vnode_spec spec = {.replicas = 1, .on = {"", "red", ""}};
 	struct gm_place_req q = {.vnode = "v", .node = "p0"};
-	start_gm(r);
+	rig_start(r);
 	conn_id p = join(r, "p0", "");
 	join(r, "s0", "");
 	join(r, "m0", "red");
 	join(r, "m1", "");
 	assert_int_equal(make_vnode(r, "v", &spec, &made), 0);
-	assert_int_equal(ask(r, p, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENODEV);
+	assert_int_equal(rig_ask(r, p, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), -ENODEV);
 	join(r, "m2", "red");
-	assert_int_equal(ask(r, p, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), 0);
+	assert_int_equal(rig_ask(r, p, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), 0);
 	assert_string_equal(rep.chain.owner.name, "m0");
 	assert_string_equal(rep.chain.standby.name, "m2");
 	u32 id = rep.chain.id;
@@ -289,7 +242,7 @@ static void regions_have_the_labels_of_their_vnode(void **state)
 	assert_int_equal(make_vnode(r, "v", &spec, &made), 0);
 	for (u32 i = 0; i < 6; i++) {
 		struct gm_regions_req q = {.bytes = MIB, .count = 1, .vnode = made.id};
-		assert_int_equal(ask(r, m, OP_GM_REGIONS, &q, sizeof(q), &got, sizeof(got)), 0);
+		assert_int_equal(rig_ask(r, m, OP_GM_REGIONS, &q, sizeof(q), &got, sizeof(got)), 0);
 		assert_string_equal(got.ref.name, "m1");
 	}
 }
@@ -300,7 +253,7 @@ static void no_excache_left(void **state)
 {
 	struct rig *r = *state;
 	struct gm_place_rep rep;
-	start_gm(r);
+	rig_start(r);
 	conn_id p0 = join(r, "p0", ""), p1 = join(r, "p1", "");
 	join(r, "m0", "");
 	join(r, "s0", "");
@@ -324,7 +277,7 @@ static void excache_is_promised_at_once(void **state)
 {
 	struct rig *r = *state;
 	struct gm_place_rep rep;
-	start_gm(r);
+	rig_start(r);
 	conn_id p0 = join_of(r, "p0", "", 128 * MIB, 0), p1 = join(r, "p1", "");
 	join(r, "m0", "");
 	join(r, "s0", "");
@@ -344,7 +297,7 @@ static void no_core_left(void **state)
 	struct rig *r = *state;
 	struct gm_place_rep rep;
 	r->cfg.overcommit = 2;
-	start_gm(r);
+	rig_start(r);
 	conn_id p0 = join(r, "p0", "");
 	join(r, "m0", "");
 	join(r, "s0", "");
@@ -381,7 +334,7 @@ static void a_vnodes_excache_is_used_up_on_a_node(void **state)
 	struct rig *r = *state;
 	struct gm_place_rep rep;
 	struct gm_vnode_rep made;
-	start_gm(r);
+	rig_start(r);
 	conn_id p0 = join(r, "p0", ""), p1 = join(r, "p1", "");
 	join(r, "m0", "");
 	join(r, "s0", "");
@@ -402,7 +355,7 @@ static void no_memory_left(void **state)
 	struct rig *r = *state;
 	struct gm_place_rep rep;
 	struct gm_place_req q = {.node = "p0"};
-	start_gm(r);
+	rig_start(r);
 	conn_id p = join(r, "p0", ""), m0 = join(r, "m0", ""), m1 = join(r, "m1", "");
 	join(r, "s0", "");
 	beat_of(r, m0, "m0", (struct beat){.committed = GIB});
@@ -411,7 +364,7 @@ static void no_memory_left(void **state)
 	beat_of(r, m1, "m1", (struct beat){.committed = GIB});
 	assert_int_equal(place(r, &rep), -EAGAIN);
 	assert_string_equal(rep.why, "no memory node has any left: the 2 that are up promise 2048 of their 2048 MiB");
-	assert_int_equal(ask(r, p, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), 0); /* the memory node says itself what it has */
+	assert_int_equal(rig_ask(r, p, OP_GM_PLACE, &q, sizeof(q), &rep, sizeof(rep)), 0); /* the memory node says itself what it has */
 }
 
 int main(void)
