@@ -15,7 +15,7 @@
 #include "rpc/labels.h"
 
 enum conf_section { CONF_CLUSTER, CONF_PROCESSOR, CONF_MEMORY, CONF_STORAGE, CONF_MANAGER, CONF_EVERY }; /* 1..4: enum component_kind */
-enum conf_type { CONF_NAME, CONF_ADDRESS, CONF_PATH, CONF_SIZE, CONF_NUMBER, CONF_WORD, CONF_ADDRESSES, CONF_URL, CONF_PERCENT, CONF_LABELS };
+enum conf_type { CONF_NAME, CONF_ADDRESS, CONF_PATH, CONF_SIZE, CONF_NUMBER, CONF_WORD, CONF_ADDRESSES, CONF_URL, CONF_PERCENT, CONF_LABELS, CONF_USERS };
 
 static const struct conf_row {
 	u8 section, type;
@@ -133,6 +133,12 @@ static bool is_size(const struct conf_row *row, const char *text)
 	return daemon_parse_size(text, &n) && n >= row->min && n <= row->max;
 }
 
+static bool is_users(const char *text)
+{
+	u32 base, size = 1 << 16;
+	return daemon_parse_users(text, &base, &size);
+}
+
 static bool check_value(struct reader *r, const struct conf_row *row, const char *v)
 {
 	switch ((enum conf_type)row->type) {
@@ -159,6 +165,8 @@ static bool check_value(struct reader *r, const struct conf_row *row, const char
 	case CONF_LABELS:
 		return labels_ok(v) || wrong(r, r->line, "%s: '%s' is no list of labels such as ssd,rack=a: without blanks, at most %u characters each", row->key,
 					     v, WIRE_LABEL_MAX - 1);
+	case CONF_USERS:
+		return is_users(v) || wrong(r, r->line, "%s: '%s' is no range of users such as 700000000:65536, nor off", row->key, v);
 	case CONF_WORD:
 		return is_word(v, row->words) || wrong(r, r->line, "%s: '%s' is none of: %s", row->key, v, row->words);
 	}

@@ -60,6 +60,8 @@ extern const char *const daemon_log_levels[4], *const daemon_log_formats[3];
 int daemon_options(struct daemon_opts *o, const struct daemon_option *own, u32 nown, void *self, int argc, char **argv);
 /* 512, 64K, 1.5G, 8GiB → bytes. */
 bool daemon_parse_size(const char *text, u64 *bytes);
+/* A range of users: 700000000:65536 (without the second number *size stays), or off: *size 0. */
+bool daemon_parse_users(const char *text, u32 *base, u32 *size);
 bool daemon_parse_percent(const char *text, u32 *percent); /* "85%" or "85" */
 
 struct daemon *daemon_start(const struct daemon_opts *o);

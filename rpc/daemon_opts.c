@@ -42,6 +42,26 @@ bool daemon_parse_size(const char *text, u64 *bytes)
 	return true;
 }
 
+/* Groups of terminals have number 5: a range has at least that. */
+bool daemon_parse_users(const char *text, u32 *base, u32 *size)
+{
+	char *end;
+	unsigned long long first, n = *size;
+	if (!strcmp(text, "off")) {
+		*size = 0;
+		return true;
+	}
+	errno = 0;
+	first = strtoull(text, &end, 10);
+	if (end != text && *end == ':')
+		n = strtoull(end + 1, &end, 10);
+	if (end == text || *end || errno || first < 1000 || n < 16 || n > 1u << 24 || first + n >= UINT32_MAX)
+		return false;
+	*base = (u32)first;
+	*size = (u32)n;
+	return true;
+}
+
 bool daemon_parse_percent(const char *text, u32 *percent)
 {
 	char *end;

@@ -58,9 +58,10 @@ struct pd_space_rep {
 	u32 own_net; /* the vNode has a network of its own: PD_RUN's asker enters it */
 	struct chan_desc memory, storage;
 	u32 chain; /* of the space; 0: one node alone */
+	u32 run_uid, run_gid; /* PD_RUN: the sandbox's user, whom its asker becomes in there */
 	u32 pad0;
 };
-_Static_assert(sizeof(struct pd_space_rep) == 304, "wire");
+_Static_assert(sizeof(struct pd_space_rep) == 312, "wire");
 struct pd_space_req { /* PD_FORK, PD_VFORK, PD_EXEC, PD_EXEC_DONE, PD_SPACE_ABORT */
 	u64 asid; /* the caller's, for a check; EXEC_DONE: the new one; ABORT: the one to drop */
 	u64 lseq;

@@ -371,12 +371,25 @@ int host_filter_enter(const struct host_filter *f)
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) ? -errno : 0;
 }
 
+static void bounding_drop(void)
+{
+	for (int cap = 0; !prctl(PR_CAPBSET_DROP, cap, 0, 0, 0); cap++)
+		;
+}
+
+int host_user_enter(u32 uid, u32 gid)
+{
+	bounding_drop(); /* who becomes another than root may not any more */
+	if (geteuid() == uid && getuid() == uid && getegid() == gid && getgid() == gid)
+		return 0;
+	return syscall(SYS_setresgid, gid, gid, gid) || syscall(SYS_setresuid, uid, uid, uid) ? -errno : 0;
+}
+
 int host_caps_drop(void)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct none[2] = {{0}};
-	for (int cap = 0; !prctl(PR_CAPBSET_DROP, cap, 0, 0, 0); cap++)
-		;
+	bounding_drop();
 	if (prctl(PR_CAPBSET_READ, 0, 0, 0, 0) == 1) /* it is still there: dropping was not allowed */
 		return -EPERM;
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);

@@ -237,6 +237,8 @@ static int explain(const struct child_word *w, char err[LAUNCH_TEXT])
 		return fails(err, "cannot enter the vNode's namespaces: %s", why);
 	case STEP_CLONE:
 		return fails(err, "cannot start a process in the vNode: %s", why);
+	case STEP_USER:
+		return fails(err, "cannot become the user of the vNode's processes: %s", why);
 	case STEP_CONFINE:
 		return fails(err, "cannot confine the process (seccomp filter, capabilities): %s", why);
 	case STEP_FDS:
@@ -318,10 +320,10 @@ static void choose_cores(u32 vnode, u32 n, cpu_set_t *chosen)
 				CPU_SET(cpu, chosen);
 }
 
-static int start_with(const struct launch *l, const struct handed *h, bool own_net, struct launched *p, char err[LAUNCH_TEXT])
+static int start_with(const struct launch *l, const struct handed *h, const struct pd_space_rep *rep, struct launched *p, char err[LAUNCH_TEXT])
 {
 	static struct host_filter filter;
-	struct child_plan plan = {.l = l, .fd = *h, .filter = &filter, .own_net = own_net};
+	struct child_plan plan = {.l = l, .fd = *h, .filter = &filter, .own_net = rep->own_net, .uid = rep->run_uid, .gid = rep->run_gid};
 	if (l->boot->cores)
 		choose_cores(l->boot->vnode, l->boot->cores, &plan.cores);
 	host_filter_build(&filter);
@@ -368,7 +370,7 @@ int launch_start(const struct launch *l, struct launched *p, char err[LAUNCH_TEX
 	boot_node(l->boot, &info, l->vnode);
 	rc = boot_fill(l, &rep, err);
 	if (!rc)
-		rc = start_with(l, &h, rep.own_net, p, err);
+		rc = start_with(l, &h, &rep, p, err);
 	handed_close(&h, !rc);
 	if (rc)
 		sync_client_close(c);

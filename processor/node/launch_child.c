@@ -75,7 +75,11 @@ static void confine(const struct child_plan *plan, int report)
 static void child_main(const struct child_plan *plan, int report) __attribute__((noreturn));
 static void child_main(const struct child_plan *plan, int report)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* of lego run: who kills that means the program */
+	int err = host_user_enter(plan->uid, plan->gid);
+	errno = -err;
+	if (err)
+		give_up(report, STEP_USER);
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* of lego run: who kills that means the program. A change of user clears it */
 	if (!place_all(plan, report) || !close_rest())
 		give_up(report, STEP_FDS);
 	report = REPORT_FD;
@@ -110,6 +114,9 @@ void launch_helper(const struct child_plan *plan, int report)
 {
 	if (!raise_limit())
 		give_up(report, STEP_LIMIT);
+	/* Root's groups are the host's; others may not give theirs up, and are in there what they are here */
+	if (!geteuid() && syscall(SYS_setgroups, 0, NULL))
+		give_up(report, STEP_USER);
 	if (!enter(plan->fd.init, plan->own_net))
 		give_up(report, STEP_ENTER);
 	long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);

@@ -19,10 +19,11 @@ struct child_plan { /* what helper and child need; read after fork, nothing is a
 	struct sigaction chld;
 	const struct host_filter *filter;
 	bool own_net;	 /* enter the vNode's network too */
+	u32 uid, gid;	 /* of the sandbox: whom the program runs as, in its user namespace */
 	cpu_set_t cores; /* where the program starts; empty: where we are */
 };
 
-enum child_step { STEP_PID, STEP_LIMIT, STEP_ENTER, STEP_CLONE, STEP_FDS, STEP_CONFINE, STEP_EXEC };
+enum child_step { STEP_PID, STEP_LIMIT, STEP_ENTER, STEP_CLONE, STEP_USER, STEP_FDS, STEP_CONFINE, STEP_EXEC };
 struct child_word { /* helper or child → launcher; end of file after STEP_PID: the monitor runs */
 	s32 step;   /* enum child_step: what was done (PID) or failed */
 	s32 value;  /* PID: the child's pid; else -errno */

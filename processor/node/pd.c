@@ -324,12 +324,14 @@ const struct node_ops pd_node_ops = {.opened = opened, .dialled = dialled, .mess
 
 /* ---- events of the host */
 
-void pd_vnode_started(struct pd *pd, u32 vnode, bool shares)
+void pd_vnode_started(struct pd *pd, u32 vnode, bool shares, const char *without)
 {
 	struct vnode *v = pd_vnode_find(pd, vnode);
 	if (!v)
 		return;
 	v->shares = shares;
+	if (without[0])
+		pd->env->log(pd->env->ctx, LOG_WARN, "vNode %s: %s", v->name, without);
 	v->starting = false;
 	v->started = true;
 	pd_step_all(pd);

@@ -22,14 +22,18 @@ struct pd_sandbox {
 	u64 cluster_id; /* vNodes of one cluster see each other */
 };
 
+struct pd_sandbox_fds { /* of a started sandbox; the fds are borrowed */
+	int files_dir, init_pidfd;
+	u32 uid, gid; /* as whom its processes run there */
+};
+
 /* What pd needs of its host beyond messages. fds are the host's names for things to hand over: the logic only passes them on. */
 struct pd_host {
 	void *ctx;
 	/* Starts the sandbox of a vNode; ends in pd_vnode_started or pd_vnode_ended. 0 or -errno. */
 	int (*vnode_start)(void *ctx, const struct pd_sandbox *box);
 	void (*vnode_stop)(void *ctx, u32 vnode); /* without a word to the logic */
-	/* fds of a started sandbox, borrowed. */
-	void (*vnode_fds)(void *ctx, u32 vnode, int *files_dir, int *init_pidfd);
+	void (*vnode_fds)(void *ctx, u32 vnode, struct pd_sandbox_fds *f);
 	/* A control socket: one end is adopted as a connection, the other comes back to be handed over. 0: no connection. */
 	conn_id (*ctl_open)(void *ctx, const struct hello *h, int *other_end);
 	int (*image)(void *ctx);     /* the monitor, borrowed */
@@ -75,7 +79,8 @@ void pd_free(struct pd *pd);
 extern const struct node_ops pd_node_ops; /* self: struct pd */
 
 /* ---- what a host reports */
-void pd_vnode_started(struct pd *pd, u32 vnode, bool shares); /* shares: its pids are of this node's seat */
+/* shares: its pids are of this node's seat. without: what it has to do without, to be logged; empty: nothing. */
+void pd_vnode_started(struct pd *pd, u32 vnode, bool shares, const char *without);
 void pd_vnode_ended(struct pd *pd, u32 vnode, const char *why);	 /* could not start, or its first process died */
 bool pd_process_found(struct pd *pd, u64 process, u32 host_pid); /* false: that process is over */
 void pd_process_exited(struct pd *pd, u64 process);

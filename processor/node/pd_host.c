@@ -31,6 +31,8 @@ struct sandbox {
 	bool no_userns; /* second try */
 	bool started, shares;
 	int sock, pidfd, files;
+	u32 uid, gid; /* of its processes, in there */
+	char without[VNODE_NS_TEXT];
 	DIR *scan;
 };
 
@@ -44,8 +46,7 @@ struct found { /* a process whose pidfd we have */
 struct pd_real {
 	struct pd *pd;
 	struct host_driver *driver;
-	int helper, image;
-	const char *bridge; /* the operator's; NULL: one of our own */
+	struct pd_real_config cfg;
 	struct sandbox *boxes;
 	struct found *found;
 	struct recorders *recorders;
@@ -98,10 +99,12 @@ static void on_init(void *arg);
 static int box_start(struct sandbox *b)
 {
 	struct pd_real *r = b->real;
-	struct ns_start req = {.vnode = b->vnode, .no_userns = b->no_userns, .seat = b->seat, .ip = b->ip};
-	req.own_bridge = !r->bridge;
-	if (r->bridge)
-		snprintf(req.bridge, sizeof(req.bridge), "%s", r->bridge);
+	struct ns_start req = {.vnode = b->vnode, .no_userns = b->no_userns, .seat = b->seat, .ip = b->ip, .cluster_id = b->cluster_id};
+	req.users_base = r->cfg.users_base;
+	req.users_size = r->cfg.users_size;
+	req.own_bridge = !r->cfg.bridge;
+	if (r->cfg.bridge)
+		snprintf(req.bridge, sizeof(req.bridge), "%s", r->cfg.bridge);
 	else
 		snprintf(req.bridge, sizeof(req.bridge), "lego%08x", (u32)(b->cluster_id ^ b->cluster_id >> 32));
 	int pair[2];
@@ -109,7 +112,7 @@ static int box_start(struct sandbox *b)
 		snprintf(req.hostname, sizeof(req.hostname), "%s", b->name);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
-	int err = ns_send(r->helper, &req, sizeof(req), pair[1]);
+	int err = ns_send(r->cfg.helper, &req, sizeof(req), pair[1]);
 	close(pair[1]);
 	b->sock = pair[0];
 	fcntl(b->sock, F_SETFL, O_NONBLOCK);
@@ -170,18 +173,18 @@ static void box_maybe_started(struct sandbox *b)
 	if (b->started || b->pidfd < 0 || b->files < 0)
 		return;
 	b->started = true;
-	pd_vnode_started(b->real->pd, b->vnode, b->shares);
+	pd_vnode_started(b->real->pd, b->vnode, b->shares, b->without);
 }
 
 static void on_helper(void *arg)
 {
 	struct pd_real *r = arg;
 	struct ns_started rep;
-	int pidfd, n = ns_recv(r->helper, &rep, sizeof(rep), &pidfd);
+	int pidfd, n = ns_recv(r->cfg.helper, &rep, sizeof(rep), &pidfd);
 	if (n == -EAGAIN)
 		return;
 	if (n != sizeof(rep)) { /* it never ends before us: no new vNode from now on, vnode_start says so */
-		host_driver_unwatch(r->driver, r->helper);
+		host_driver_unwatch(r->driver, r->cfg.helper);
 		return;
 	}
 	struct sandbox *b = box_find(r, rep.vnode);
@@ -191,10 +194,14 @@ static void on_helper(void *arg)
 		return;
 	}
 	b->pidfd = pidfd;
-	if (rep.status || pidfd < 0)
+	b->uid = rep.uid;
+	b->gid = rep.gid;
+	if (rep.status || pidfd < 0) {
 		box_failed(b, rep.text);
-	else
-		box_maybe_started(b);
+		return;
+	}
+	memcpy(b->without, rep.text, sizeof(b->without));
+	box_maybe_started(b);
 }
 
 static void process_found(struct pd_real *r, u64 process, int pidfd);
@@ -227,11 +234,12 @@ static void on_init(void *arg)
 		box_failed(b, news.text);
 }
 
-static void vnode_fds(void *ctx, u32 vnode, int *files_dir, int *init_pidfd)
+static void vnode_fds(void *ctx, u32 vnode, struct pd_sandbox_fds *f)
 {
-	struct sandbox *b = box_find(ctx, vnode);
-	*files_dir = b ? b->files : PD_NO_FD;
-	*init_pidfd = b ? b->pidfd : PD_NO_FD;
+	const struct sandbox *b = box_find(ctx, vnode);
+	*f = (struct pd_sandbox_fds){.files_dir = PD_NO_FD, .init_pidfd = PD_NO_FD};
+	if (b)
+		*f = (struct pd_sandbox_fds){.files_dir = b->files, .init_pidfd = b->pidfd, .uid = b->uid, .gid = b->gid};
 }
 
 /* ---- fds to hand over */
@@ -259,7 +267,7 @@ static conn_id ctl_open(void *ctx, const struct hello *h, int *other_end)
 
 static int image(void *ctx)
 {
-	return ((struct pd_real *)ctx)->image;
+	return ((struct pd_real *)ctx)->cfg.image;
 }
 
 static int recorder(void *ctx, u64 process)
@@ -526,19 +534,17 @@ static void pager_over(void *ctx, u32 vnode)
 
 /* ---- life */
 
-struct pd_real *pd_real_new(struct host_driver *driver, int helper, int image_fd, const char *bridge)
+struct pd_real *pd_real_new(struct host_driver *driver, const struct pd_real_config *cfg)
 {
 	struct pd_real *r = calloc(1, sizeof(*r));
 	if (!r)
 		return NULL;
 	r->driver = driver;
-	r->helper = helper;
-	r->image = image_fd;
-	r->bridge = bridge;
+	r->cfg = *cfg;
 	r->recorders = recorders_new(stderr);
-	fcntl(helper, F_SETFL, O_NONBLOCK);
+	fcntl(cfg->helper, F_SETFL, O_NONBLOCK);
 	signal(SIGIO, SIG_IGN); /* a lease that somebody wants tells its holder so */
-	if (!r->recorders || host_driver_watch(driver, helper, on_helper, r)) {
+	if (!r->recorders || host_driver_watch(driver, cfg->helper, on_helper, r)) {
 		recorders_free(r->recorders);
 		free(r);
 		return NULL;
@@ -602,7 +608,7 @@ void pd_real_free(struct pd_real *r)
 		free(f);
 	}
 	recorders_free(r->recorders);
-	close_if(r->helper);
-	close_if(r->image);
+	close_if(r->cfg.helper);
+	close_if(r->cfg.image);
 	free(r);
 }

@@ -15,6 +15,7 @@
 
 #include "processor/node/pd_host.h"
 #include "processor/node/vnode_ns.h"
+#include "processor/node/vnode_users.h"
 #include "rpc/daemon.h"
 
 #define DEFAULT_EXCACHE	    (256 * MIB)
@@ -23,6 +24,7 @@
 struct pd_opts {
 	const char *monitor, *bridge;
 	u64 budget, excache, excache_max;
+	u32 users_base, users_size;
 };
 
 static bool set_monitor(void *self, const char *v)
@@ -35,6 +37,12 @@ static bool set_bridge(void *self, const char *v)
 {
 	((struct pd_opts *)self)->bridge = v;
 	return *v && strlen(v) < IFNAMSIZ;
+}
+
+static bool set_users(void *self, const char *v)
+{
+	struct pd_opts *o = self;
+	return daemon_parse_users(v, &o->users_base, &o->users_size);
 }
 
 static bool set_budget(void *self, const char *v)
@@ -58,6 +66,7 @@ static bool set_excache_max(void *self, const char *v)
 static const struct daemon_option own_options[] = {
     {"--monitor", "PATH", "the process monitor's image (default: beside this binary, or in its libexec)", set_monitor},
     {"--bridge", "NAME", "a bridge of this host that vNodes' networks join, to reach those of other hosts (default: one of their own)", set_bridge},
+    {"--program-users", "BASE[:N]", "host users of a root's node's programs: N (default: 65536) for each vNode, from BASE on (default: 1900000000); off: root", set_users},
     {"--excache-budget", "SIZE", "ExCache of all processes together (default: half of the host's memory)", set_budget},
     {"--excache", "SIZE", "ExCache of a process that asks for none in particular (default: 256M)", set_excache},
     {"--excache-max", "SIZE", "what that may grow to (default: 1G where no --excache is said, else the same)", set_excache_max},
@@ -191,7 +200,9 @@ static int pd_serve(const struct daemon_opts *common, const struct pd_opts *own,
 	struct daemon *d = daemon_start(common);
 	if (!d)
 		return 1;
-	struct pd_real *real = pd_real_new(daemon_driver(d), helper, image, own->bridge);
+	const struct pd_real_config cfg = {
+	    .helper = helper, .image = image, .bridge = own->bridge, .users_base = own->users_base, .users_size = own->users_size};
+	struct pd_real *real = pd_real_new(daemon_driver(d), &cfg);
 	struct pd *pd = real ? pd_make(d, common, own, real) : NULL;
 	if (!pd) {
 		fprintf(stderr, "lego pd: out of memory\n");
@@ -210,7 +221,7 @@ int pd_main(int argc, char **argv)
 				     .about = "A processor node: starts processes and brokers their memory and files.",
 				     .kind = KIND_PROCESSOR,
 				     .needs_gm = true};
-	struct pd_opts own = {.excache = 0};
+	struct pd_opts own = {.users_base = VNODE_USERS_BASE, .users_size = VNODE_USERS_SIZE};
 	int helper = vnode_ns_helper(); /* before the key is read: see vnode_ns.h */
 	if (helper < 0) {
 		fprintf(stderr, "lego pd: cannot start its helper: %s\n", strerror(-helper));

@@ -30,6 +30,8 @@ static void pack_channels(struct parcel *p, const struct op *op)
 
 static int reply_space(struct pd *pd, const struct op *op, const struct space *s, const struct parcel *p)
 {
+	struct pd_sandbox_fds box;
+	pd->host.vnode_fds(pd->host.ctx, s->vnode->id, &box);
 	struct pd_space_rep rep = {
 	    .asid = s->asid,
 	    .excache_bytes = s->excache_bytes,
@@ -40,6 +42,8 @@ static int reply_space(struct pd *pd, const struct op *op, const struct space *s
 	    .memory = op->memory.desc,
 	    .storage = op->storage.desc,
 	    .chain = s->chain,
+	    .run_uid = box.uid,
+	    .run_gid = box.gid,
 	};
 	struct msg_hdr h = {.op = op->req.op, .flags = MSG_REPLY | (op->req.flags & MSG_ONCE), .tag = op->req.tag};
 	struct wire_seg seg = {&rep, sizeof(rep)};
@@ -113,16 +117,17 @@ static enum step_result deliver(struct pd *pd, struct op *op, struct process *p,
 enum step_result pd_finish_run(struct pd *pd, struct op *op)
 {
 	struct parcel parcel = {.n = 0};
-	int files, init, recorder;
+	struct pd_sandbox_fds box;
+	int recorder;
 	struct process *p = born_in_new_space(pd, op, op->command);
 	if (!p)
 		return STEP_END;
 	p->launcher = op->asker;
-	pd->host.vnode_fds(pd->host.ctx, op->vnode->id, &files, &init);
+	pd->host.vnode_fds(pd->host.ctx, op->vnode->id, &box);
 	recorder = pd->host.recorder(pd->host.ctx, p->number);
 	pack(&parcel, pd->host.image(pd->host.ctx));
-	pack(&parcel, files);
-	pack(&parcel, init);
+	pack(&parcel, box.files_dir);
+	pack(&parcel, box.init_pidfd);
 	pack(&parcel, op->ctl_fd);
 	pack_channels(&parcel, op);
 	pack(&parcel, recorder);

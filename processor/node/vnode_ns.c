@@ -1,4 +1,4 @@
-/* The helper, and an init from clone to its loop. Nothing here runs in pd itself but vnode_ns_helper. See vnode_ns.h.
+/* An init from clone to its loop; nothing here runs in pd itself but the messages. See vnode_ns.h.
  *
  * What a program of the vNode sees of the host: a read-only tmpfs as root with /proc of its own pid namespace, a few devices, terminals of
  * its own, /dev/shm, and /f (the entries of files in use). Files come from the storage node, never from here. */
@@ -9,9 +9,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
+#include <grp.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -185,6 +184,8 @@ static void pids_next(u32 pid)
 static void pids_setup(u32 seat)
 {
 	int max = open("proc/sys/kernel/pid_max", O_RDWR | O_CLOEXEC);
+	if (max < 0) /* the host's own, before 6.14 */
+		max = open("proc/sys/kernel/pid_max", O_RDONLY | O_CLOEXEC);
 	char want[16], have[16] = "";
 	snprintf(want, sizeof(want), "%u", VNODE_SEATS * VNODE_SEAT_PIDS);
 	if (max >= 0) {
@@ -305,8 +306,15 @@ static int init_fds(int sock)
 	return 3;
 }
 
-static void init_main(int sock, int go, const struct ns_start *req) __attribute__((noreturn));
-static void init_main(int sock, int go, const struct ns_start *req)
+/* Until then it is the host's root, which has no number in here: nothing of the host's that only root may touch is ours any more. */
+static void become_root(int sock)
+{
+	if (setgroups(0, NULL) || setresgid(0, 0, 0) || setresuid(0, 0, 0))
+		setup_failed(sock, "changing to the vNode's users");
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* the change cleared it */
+}
+
+void vnode_init(int sock, int go, bool as_root, const struct ns_start *req)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	sigset_t all;
@@ -316,6 +324,8 @@ static void init_main(int sock, int go, const struct ns_start *req)
 	if (read(go, &byte, 1) != 1) /* the helper writes the id maps first */
 		_exit(1);
 	sock = init_fds(sock);
+	if (as_root)
+		become_root(sock);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	sigaction(SIGCHLD, &dfl, NULL);
@@ -327,138 +337,3 @@ static void init_main(int sock, int go, const struct ns_start *req)
 	init_loop(sock);
 }
 
-/* ---- helper */
-
-static int write_proc(pid_t pid, const char *file, const char *text)
-{
-	char path[64];
-	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ssize_t n = write(fd, text, strlen(text));
-	int err = n < 0 ? -errno : 0;
-	close(fd);
-	return err;
-}
-
-/* Root keeps every id, anybody else the own one: programs see the ids they would see outside. */
-static int write_maps(pid_t pid)
-{
-	char uids[48] = "0 0 4294967295", gids[48] = "0 0 4294967295";
-	if (geteuid()) {
-		snprintf(uids, sizeof(uids), "%u %u 1", geteuid(), geteuid());
-		snprintf(gids, sizeof(gids), "%u %u 1", getegid(), getegid());
-		int err = write_proc(pid, "setgroups", "deny");
-		if (err && err != -ENOENT)
-			return err;
-	}
-	int err = write_proc(pid, "uid_map", uids);
-	return err ? err : write_proc(pid, "gid_map", gids);
-}
-
-static pid_t clone_init(const struct ns_start *req, bool userns, int *pidfd)
-{
-	struct clone_args a = {
-	    .flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (userns ? CLONE_NEWUSER : 0) |
-			 (req->ip ? CLONE_NEWNET : 0),
-	    .pidfd = (u64)(uintptr_t)pidfd,
-	    .exit_signal = SIGCHLD,
-	};
-	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
-}
-
-static void helper_failed(struct ns_started *rep, int err, const char *what)
-{
-	rep->status = err;
-	snprintf(rep->text, sizeof(rep->text), "%s: %s%s", what, strerror(-err),
-		 geteuid() ? " (are unprivileged user namespaces allowed on this host?)" : "");
-}
-
-/* Returns init's pidfd or -1 with rep's status set. */
-static int start_init(const struct ns_start *req, int sock, struct ns_started *rep)
-{
-	int go[2], pidfd = -1, err = 0;
-	bool userns = !req->no_userns;
-	if (pipe2(go, O_CLOEXEC)) {
-		helper_failed(rep, -errno, "pipe");
-		return -1;
-	}
-	pid_t pid = clone_init(req, userns, &pidfd);
-	if (pid < 0 && userns && !geteuid()) {
-		userns = false;
-		pid = clone_init(req, userns, &pidfd);
-	}
-	if (!pid) {
-		close(go[1]);
-		init_main(sock, go[0], req);
-	}
-	close(go[0]);
-	if (pid < 0)
-		helper_failed(rep, -errno, "cannot make namespaces");
-	else if (userns && (err = write_maps(pid)))
-		helper_failed(rep, err, "cannot map user ids");
-	else if (req->ip && (err = vnode_net_join(req->bridge, req->own_bridge, pid)))
-		helper_failed(rep, err, err == -ENODEV ? "there is no bridge of the name given as --bridge" : err == -EPERM ? "a network of its own needs a node run by root (or lego vnode create --net host)" : "cannot join the network");
-	else if (write(go[1], "", 1) != 1)
-		helper_failed(rep, -errno, "cannot start init");
-	close(go[1]);
-	rep->userns = userns;
-	return pidfd;
-}
-
-/* What was made on the host goes with the last user of it. */
-static void helper_end(const char *bridge) __attribute__((noreturn));
-static void helper_end(const char *bridge)
-{
-	for (u32 tries = 0; bridge[0] && tries < 40 && vnode_net_drop(bridge) == -EBUSY; tries++)
-		usleep(50000); /* the namespaces of our inits are still going */
-	_exit(0);
-}
-
-static void helper_main(int sock) __attribute__((noreturn));
-static void helper_main(int sock)
-{
-	struct sigaction ignore = {.sa_handler = SIG_IGN};
-	static const int deaf_to[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGCHLD};
-	for (u32 i = 0; i < ARRAY_SIZE(deaf_to); i++)
-		sigaction(deaf_to[i], &ignore, NULL);
-	char bridge[sizeof(((struct ns_start *)0)->bridge)] = "";
-	prctl(PR_SET_NAME, "lego-helper");
-	for (;;) {
-		struct ns_start req;
-		int fd, n = ns_recv(sock, &req, sizeof(req), &fd);
-		if (n != sizeof(req) || fd < 0)
-			helper_end(bridge); /* the inits see their sockets close too */
-		if (req.ip && req.own_bridge)
-			memcpy(bridge, req.bridge, sizeof(bridge));
-		struct ns_started rep = {.vnode = req.vnode};
-		int pidfd = start_init(&req, fd, &rep);
-		(void)ns_send(sock, &rep, sizeof(rep), rep.status ? -1 : pidfd);
-		close(fd);
-		if (pidfd >= 0)
-			close(pidfd);
-	}
-}
-
-int vnode_ns_helper(void)
-{
-	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	pid_t pid = fork();
-	if (pid < 0) {
-		int err = -errno;
-		close(pair[0]);
-		close(pair[1]);
-		return err;
-	}
-	if (!pid) { /* ends when its socket does */
-		int sock = fcntl(pair[1], F_DUPFD_CLOEXEC, 3);
-		dup2(sock, 3);
-		close_range(4, ~0u, 0); /* --ready-fd and --exit-fd are pd's */
-		helper_main(3);
-	}
-	close(pair[1]);
-	return pair[0];
-}

@@ -20,13 +20,16 @@ struct ns_start { /* pd → helper; with init's end of its socket */
 	u32 ip;		   /* host byte order; 0: the host's network */
 	char bridge[16];   /* of the host: joins the vNodes of a cluster */
 	u32 own_bridge;	   /* made and removed by the helper; 0: the operator's */
+	u32 users_base, users_size; /* host users for root's vNodes: each gets users_size of them, from users_base on; size 0: none */
+	u64 cluster_id;
 	char hostname[64]; /* empty: the host's */
 };
 struct ns_started { /* helper → pd; with init's pidfd when status is 0 */
 	u32 vnode;
 	s32 status;
 	u32 userns;
-	char text[VNODE_NS_TEXT]; /* what failed */
+	u32 uid, gid;		  /* as whom its processes run, in its user namespace */
+	char text[VNODE_NS_TEXT]; /* what failed; of one that started, what it does without, or empty */
 };
 
 enum init_what { INIT_FIND = 1, INIT_KILL, INIT_READY, INIT_FAILED, INIT_FOUND };
@@ -43,6 +46,9 @@ struct init_news { /* init → pd: READY with the directory of files in use (sta
 	u64 process;
 	char text[VNODE_NS_TEXT];
 };
+
+/* An init, from clone on: waits for a byte from go, sets up, then serves sock. as_root: it becomes root of its user namespace. */
+void vnode_init(int sock, int go, bool as_root, const struct ns_start *req) __attribute__((noreturn));
 
 /* Forks the helper. Returns pd's end of the socket, or -errno. */
 int vnode_ns_helper(void);

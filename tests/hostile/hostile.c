@@ -2,7 +2,7 @@
  * through the back: by calling the monitor's own door, host_raw, at the address given as the first argument.
  *
  *   lego run -- hostile HOST_RAW CASE        HOST_RAW: hexadecimal, from `nm lego-monitor`
- *   hostile -l
+ *   hostile -l                           cases that may run beside others
  *
  * Exit status 0: nothing was reached. What was reached is said on stdout, "REACHED …", with exit status 1. A case that ends in the death of its
  * own process is right too; whoever runs it then looks whether the cluster still lives. */
@@ -313,6 +313,41 @@ static void memory(void)
 	waitpid(child, NULL, 0);
 }
 
+/* ---- other vNodes' processes: by whatever number they may have. Alone in its vNode; pid 1 is the vNode's own. */
+
+static void neighbour(long pid)
+{
+	static char path[64];
+	static const char *const names[] = {"status", "mem", "environ"};
+	static char info[128];
+	if (!back(SYS_kill, pid, 0, 0, 0, 0, 0) || !back(SYS_tgkill, pid, pid, 0, 0, 0, 0) || !back(SYS_tkill, pid, 0, 0, 0, 0, 0))
+		reach("process %ld by a signal", pid);
+	info[8] = -1; /* si_code: SI_QUEUE */
+	touch(info, sizeof(info));
+	touch(path, sizeof(path));
+	if (!back(SYS_rt_sigqueueinfo, pid, 0, L(info), 0, 0, 0))
+		reach("process %ld by a queued signal", pid);
+	if (back(SYS_pidfd_open, pid, 0, 0, 0, 0, 0) >= 0)
+		reach("process %ld by a pidfd", pid);
+	if (!back(SYS_ptrace, PTRACE_SEIZE, pid, 0, 0, 0, 0))
+		reach("process %ld by ptrace", pid);
+	if (back(SYS_prlimit64, pid, RLIMIT_CPU, 0, 0, 0, 0) >= 0)
+		reach("limits of process %ld", pid);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), "/proc/%ld/%s", pid, names[i]);
+		if (back(SYS_openat, AT_FDCWD, L(path), O_RDONLY, 0, 0, 0) >= 0)
+			reach("%s", path);
+	}
+}
+
+static void neighbours(void)
+{
+	long self = getpid();
+	for (long pid = 2; pid < 33000; pid++)
+		if (pid != self && (pid < 3000 || back(SYS_kill, pid, 0, 0, 0, 0, 0) != -ESRCH))
+			neighbour(pid);
+}
+
 /* ---- the monitor's channels: what a program can say there in the monitor's name */
 
 static u64 noise_state = 88172645463325252ull;
@@ -594,14 +629,15 @@ static const struct {
 	{"calls", calls},     {"arguments", arguments},		{"raw", raw},			{"dispatch_off", dispatch_off},	      {"int80", int80},
 	{"files", files},     {"memory", memory},		{"control", control},		{"memory_channel", memory_channel},
 	{"storage_channel", storage_channel}, {"descriptors", descriptors}, {"rings", rings}, {"shrink", shrink}, {"flood", flood},
-	{"kept_channels", kept_channels},
+	{"kept_channels", kept_channels}, {"neighbours", neighbours},
 };
 
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "-l")) {
 		for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-			puts(cases[i].name);
+			if (cases[i].fn != neighbours) /* which wants a vNode of its own: users.sh */
+				puts(cases[i].name);
 		return 0;
 	}
 	if (argc != 3)

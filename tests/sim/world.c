@@ -66,10 +66,9 @@ static int host_vnode_start(void *ctx, const struct pd_sandbox *box)
 	return 0;
 }
 
-static void host_vnode_fds(void *ctx, u32 vnode, int *files_dir, int *init_pidfd)
+static void host_vnode_fds(void *ctx, u32 vnode, struct pd_sandbox_fds *f)
 {
-	*files_dir = 102;
-	*init_pidfd = 103;
+	*f = (struct pd_sandbox_fds){.files_dir = 102, .init_pidfd = 103};
 }
 
 static conn_id host_ctl_open(void *ctx, const struct hello *h, int *other_end)
@@ -128,7 +127,7 @@ void world_host(struct world *w)
 	u32 n = w->nstarting;
 	w->nstarting = 0;
 	for (u32 i = 0; i < n && w->up[P0]; i++)
-		pd_vnode_started(w->pd, w->starting[i], true);
+		pd_vnode_started(w->pd, w->starting[i], true, "");
 }
 
 /* ---- nodes */

@@ -774,6 +774,8 @@ static void fill_pd_space_rep(void *at)
 	fill_chan_desc(&s->memory);
 	fill_chan_desc(&s->storage);
 	NUM(chain);
+	NUM(run_uid);
+	NUM(run_gid);
 }
 
 static void fill_pd_space_req(void *at)

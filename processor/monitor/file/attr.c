@@ -41,16 +41,24 @@ static void from_attr(const struct file_attr *a, struct statx *sx)
 	};
 }
 
-/* What belongs to the sandbox's user belongs to the program's. */
+/* Who has no number in the sandbox's user namespace, where it has one of its own (and so its user is number 0 there). */
+#define OVERFLOW_ID 65534u
+
+bool host_outside(u32 uid)
+{
+	return uid == OVERFLOW_ID && !host(SYSNR(getuid));
+}
+
+/* What belongs to the sandbox's user, or came from outside with the program, belongs to the program's. */
 s64 stat_host(int dirfd, const char *path, u32 at_flags, struct statx *sx)
 {
 	s64 r = host(SYSNR(statx), dirfd, path, at_flags, STATX_BASIC_STATS | STATX_BTIME, sx);
 
 	if (r < 0)
 		return r;
-	if (sx->stx_uid == (u32)host(SYSNR(getuid)))
+	if (sx->stx_uid == (u32)host(SYSNR(getuid)) || host_outside(sx->stx_uid))
 		sx->stx_uid = cred_get()->euid;
-	if (sx->stx_gid == (u32)host(SYSNR(getgid)))
+	if (sx->stx_gid == (u32)host(SYSNR(getgid)) || host_outside(sx->stx_gid))
 		sx->stx_gid = cred_get()->egid;
 	return 0;
 }

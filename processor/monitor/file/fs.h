@@ -209,6 +209,7 @@ struct file *file_from_reply(struct thread *t, u32 flags, const struct sd_open_r
 
 /* ------------------------------------------------------------ attributes (attr.c): struct statx is the common form */
 s64 stat_host(int dirfd, const char *path, u32 at_flags, struct statx *sx); /* of the sandbox; owner as the program sees it */
+bool host_outside(u32 uid); /* of a host file: somebody outside the sandbox, who has no number in it */
 s64 stat_fd(struct thread *t, int fd, struct statx *sx);
 where_fn stat_sd; /* arg: struct stat_args */
 

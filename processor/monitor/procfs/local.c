@@ -373,6 +373,19 @@ static s64 open_nameless(struct thread *t, struct file *f, u32 flags)
 	return again ? fd_install(t, entry_open(f->handle.id, flags & ~(u32)O_PATH), again) : -EACCES;
 }
 
+/* What was opened outside (a terminal, a pipe, a file that the shell opened) may be closed to the sandbox's user by name. The descriptor is
+ * what the program has of it: it gets that again, as BSD's /dev/fd gives it, where it serves for what is asked. */
+static s64 dup_outside(u64 fd, u32 flags)
+{
+	struct stat st;
+	s64 have = host(SYSNR(fcntl), fd, F_GETFL);
+
+	if (have < 0 || have & O_PATH || host(SYSNR(fstat), fd, &st) < 0 || !host_outside(st.st_uid) ||
+	    ((have & O_ACCMODE) != O_RDWR && (have & O_ACCMODE) != (flags & O_ACCMODE)))
+		return -EACCES;
+	return host(SYSNR(fcntl), fd, flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+}
+
 static s64 open_host_fd(struct thread *t, u64 fd, const struct open_args *o)
 {
 	char name[32];
@@ -380,6 +393,8 @@ static s64 open_host_fd(struct thread *t, u64 fd, const struct open_args *o)
 	mon_format(name, sizeof(name), "/proc/self/fd/%lu", fd);
 	s64 r = host_wait(SYSNR(openat), (u64)AT_FDCWD, (u64)name, o->flags & ~(u32)O_NOFOLLOW, o->mode, 0, 0);
 
+	if (r == -EACCES)
+		r = dup_outside(fd, o->flags);
 	return r == -EINTR ? SYS_RESTART : files_took(t, r);
 }
 

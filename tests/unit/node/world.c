@@ -225,10 +225,9 @@ static void vnode_stop(void *ctx, u32 vnode)
 {
 }
 
-static void vnode_fds(void *ctx, u32 vnode, int *files, int *init)
+static void vnode_fds(void *ctx, u32 vnode, struct pd_sandbox_fds *f)
 {
-	*files = 4;
-	*init = 5;
+	*f = (struct pd_sandbox_fds){.files_dir = 4, .init_pidfd = 5};
 }
 
 static conn_id ctl_open(void *ctx, const struct hello *h, int *other)
@@ -351,7 +350,7 @@ static void deliver(struct world *w, struct event *e)
 		if (w->sandbox_fails)
 			pd_vnode_ended(w->pd, e->vnode, "no namespaces");
 		else
-			pd_vnode_started(w->pd, e->vnode, true);
+			pd_vnode_started(w->pd, e->vnode, true, "");
 		break;
 	}
 }
