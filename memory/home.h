@@ -12,7 +12,7 @@
 #ifndef LEGO_MEMORY_HOME_H
 #define LEGO_MEMORY_HOME_H
 
-#include "memory/md_int.h"
+#include "memory/lines.h"
 
 struct part { /* an owner's share of a space, as home sees it */
 	struct list link; /* home.parts */
@@ -40,6 +40,7 @@ struct sub { /* one step of an operation, at one part */
 	struct part *part;
 	struct home_op *op; /* NULL: it ended without waiting */
 	struct part_req req;
+	bool fills; /* lines from req.lo on, taken when it is sent */
 	u32 len;
 	u8 data[];
 };
@@ -58,7 +59,7 @@ struct home {
 	struct list parts;
 	struct part *own;
 	struct part *mirror; /* of a chain with a standby */
-	u64 fill_at;         /* lines below were sent to it */
+	u64 fill_at;         /* lines below were sent to it (those of the last message under way perhaps) */
 	u64 fill_ns;         /* the next ones not before, while programs are served */
 	u64 fill_served;     /* requests served until the last ones were sent */
 	bool filled, fill_failed;
@@ -109,6 +110,8 @@ bool home_mirror_start(struct md_space *ms, struct home_op *op); /* op (or NULL)
 void home_mirror_change(struct md_space *ms);			  /* the chain has a new epoch, and this node owns it */
 void home_mirror_end(struct md_space *ms, bool discarded);	  /* with its home. discarded: not this home's any more */
 u64 home_mirror_lags(struct part *p);
+/* What s, which fills, brings: how many segments. -EIO: it is not to be had. */
+s32 home_mirror_lines(struct part *p, struct sub *s, struct lines *l, struct wire_seg *segs);
 u64 home_mirror_next(struct part *p);				  /* the next lines, if its queue is empty. When to ask again; UINT64_MAX: an answer will */
 void home_mirror_failed(struct part *p);			  /* it could not take what there is */
 bool home_mirror_filled(const struct md_space *ms);

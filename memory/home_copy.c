@@ -1,5 +1,6 @@
 /* A mremap whose source and target have several owners: the lines go through home, some at a time, from part to part. */
 #include "memory/home_int.h"
+#include "memory/lines.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,7 +65,7 @@ static void read_came(void *self, void *arg, s32 status, const struct msg *m)
 	(void)region_piece(&op->ms->home->map, lo, end, &end);
 	struct part *to = copy_target(op, &end);
 
-	if (!status && rep && m->fixed_len == sizeof(*rep) && rep->next > lo && rep->next <= end && m->data_len <= PART_BUF) {
+	if (!status && rep && m->fixed_len == sizeof(*rep) && rep->next > lo && rep->next <= end && m->data_len <= LINES_BUF) {
 		op->tries = 0;
 		op->cursor = rep->next;
 		memcpy(op->buf, m->data, m->data_len);
@@ -98,18 +99,17 @@ void home_copy(struct home_op *op)
 		return;
 	}
 	if (p->local) {
-		struct part_read_rep rep;
+		struct lines l;
 		u64 lo = op->cursor;
-		u32 len = part_gather(op->md, op->ms->s, lo, end, op->buf, &rep);
 
-		if (len == PART_LOST) {
+		if (!lines_gather(op->md, op->ms->s, lo, end, &l)) {
 			op->status = -EIO;
 			list_append(&op->md->ready, &op->link);
 			return;
 		}
-		op->cursor = rep.next;
-		if (rep.count)
-			copy_to(op, to, lo, end, rep.count, len);
+		op->cursor = l.rep.next;
+		if (l.rep.count)
+			copy_to(op, to, lo, end, l.rep.count, lines_copy(&l, op->buf));
 		else
 			list_append(&op->md->ready, &op->link);
 		return;

@@ -76,24 +76,35 @@ static u64 served(const struct md *md)
 static void queue_lines(struct part *p, struct md_space *ms)
 {
 	struct home *h = ms->home;
-	struct part_read_rep rep;
-	struct sub *s = sub_new(p, NULL, PART_WRITE, (u32)PART_BUF);
+
+	h->filled = !lines_any(ms->s, h->fill_at, VA_END);
+	struct sub *s = h->filled ? NULL : sub_new(p, NULL, PART_WRITE, 0);
 
 	if (!s)
-		return; /* the tick comes back */
-	s->len = part_gather(p->md, ms->s, h->fill_at, VA_END, s->data, &rep);
-	s->req.count = rep.count;
+		return; /* no memory: the tick comes back */
+	s->fills = true;
 	s->req.lo = h->fill_at;
 	s->req.hi = VA_END;
-	h->fill_at = rep.next;
-	h->fill_ns = md_now(p->md) + FILL_STEP_NS;
+	h->fill_ns = MAX(h->fill_ns + FILL_STEP_NS, md_now(p->md)); /* late by less than a step: made good */
 	h->fill_served = served(p->md);
-	if (s->len != PART_LOST && rep.count)
-		return;
-	h->fill_failed |= s->len == PART_LOST;
-	h->filled = s->len != PART_LOST;
-	list_unlink(&s->link);
-	free(s);
+}
+
+/* From the pages themselves; if it is sent again, what is there then. That may end sooner than the first did, but begins where it did, and so
+ * does the one after it: lines may have come meanwhile, but none goes before an operation that is behind this in the queue. */
+s32 home_mirror_lines(struct part *p, struct sub *s, struct lines *l, struct wire_seg *segs)
+{
+	struct md_space *ms = md_space_find(p->md, p->asid);
+	struct home *h = ms ? ms->home : NULL;
+
+	if (!h || h->mirror != p)
+		return -EIO;
+	if (!lines_gather(p->md, ms->s, s->req.lo, VA_END, l)) {
+		h->fill_failed = true;
+		return -EIO;
+	}
+	s->req.count = l->rep.count;
+	h->fill_at = l->rep.next;
+	return (s32)lines_segs(l, segs);
 }
 
 u64 home_mirror_next(struct part *p)

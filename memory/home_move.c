@@ -12,6 +12,7 @@
  * an owner that is full when it is asked for more. A space that its home holds alone moves with its home, on a chain (home_chained); the
  * pager's stay, since it knows only its home. */
 #include "memory/home_int.h"
+#include "memory/lines.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -270,7 +271,7 @@ static bool reply_fits(const struct move *mv, const struct msg *m)
 {
 	const struct part_read_rep *rep = m->fixed;
 
-	if (m->fixed_len != sizeof(*rep) || m->data_len > PART_BUF)
+	if (m->fixed_len != sizeof(*rep) || m->data_len > LINES_BUF)
 		return false;
 	return mv->stage == MOVE_FENCES ? rep->count * sizeof(struct part_fence) == m->data_len : rep->next > mv->next && rep->next <= mv->hi;
 }
@@ -322,8 +323,8 @@ static void read_there(struct home_op *op)
 static void read_here(struct home_op *op)
 {
 	struct move *mv = op->move;
-	struct part_read_rep rep;
-	u8 *buf = op->buf ? op->buf : malloc(PART_BUF);
+	struct lines l;
+	u8 *buf = op->buf ? op->buf : malloc(LINES_BUF);
 
 	op->buf = buf;
 	if (!buf) {
@@ -336,14 +337,12 @@ static void read_here(struct home_op *op)
 		pass_on(op, PART_FENCE, n, buf, n * (u32)sizeof(struct part_fence));
 		return;
 	}
-	u32 len = part_gather(op->md, op->ms->s, mv->next, mv->hi, buf, &rep);
-
-	if (len == PART_LOST) {
+	if (!lines_gather(op->md, op->ms->s, mv->next, mv->hi, &l)) {
 		op->status = -EIO;
 		return;
 	}
-	mv->next = rep.next;
-	pass_on(op, PART_WRITE, rep.count, buf, len);
+	mv->next = l.rep.next;
+	pass_on(op, PART_WRITE, l.rep.count, buf, lines_copy(&l, buf));
 }
 
 /* Reads on while few messages wait for the target. */

@@ -488,7 +488,7 @@ static void applied(struct home_op *op)
 		home_commit(op);
 		return;
 	}
-	op->buf = malloc(PART_BUF);
+	op->buf = malloc(LINES_BUF);
 	op->cursor = op->req.mremap.addr;
 	if (op->buf)
 		home_copy(op);

@@ -273,7 +273,8 @@ static bool writeback_line(struct md *md, struct space *s, const struct wb_line 
 		md->counters.bad_crc++;
 		return true; /* in neither mask: to be sent again */
 	}
-	enum space_write w = space_write(s, l->addr, bytes, l->version, hint);
+	struct line_image im = {bytes, l->version, l->crc};
+	enum space_write w = space_write(s, l->addr, &im, hint);
 
 	if (w == SPACE_BROKEN)
 		return false;

@@ -200,11 +200,6 @@ void md_part_apply(struct md *md, struct md_conn *c, const struct msg *m);
 void md_part_read(struct md *md, struct md_conn *c, const struct msg *m);
 /* One step at a part that is here. */
 s32 part_execute(struct md *md, struct md_space *ms, const struct part_req *r, const u8 *data, u32 len);
-/* The first lines of [lo, hi): records, then bytes, in buf (MEM_WRITEBACK's largest). Returns bytes; rep says how many and where to go on.
- * PART_LOST: the store has lost a line. */
-#define PART_LOST UINT32_MAX
-u32 part_gather(const struct md *md, const struct space *s, u64 lo, u64 hi, u8 *buf, struct part_read_rep *rep);
-#define PART_BUF (FETCH_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line)))
 
 /* ---- md_peer.c */
 struct md_peer *md_peer_get(struct md *md, const struct node_ref *ref); /* NULL: no memory */

@@ -286,11 +286,12 @@ static void clear_entry(struct page_table *pt, struct pt_leaf *l, u32 i)
 	l->version[i] = 0;
 }
 
-static void put_entry(struct page_table *pt, struct pt_leaf *l, u32 i, page_ref page, u64 version)
+static void put_entry(struct page_table *pt, struct pt_leaf *l, u32 i, page_ref page, const struct line_image *im)
 {
 	clear_entry(pt, l, i);
 	l->page[i] = page;
-	l->version[i] = version;
+	l->version[i] = im->version;
+	l->crc[i] = im->crc;
 	if (page == PAGE_ZERO) {
 		l->zeros++;
 		pt->zeros++;
@@ -316,20 +317,22 @@ static bool store_line(struct page_store *store, page_ref p, const void *bytes)
 	return to != NULL;
 }
 
-enum pt_write pt_write(struct page_table *pt, u64 va, const void *bytes, u64 version)
+enum pt_write pt_write(struct page_table *pt, u64 va, const struct line_image *im)
 {
 	struct page_store *store = pt->pool->store;
+	const void *bytes = im->bytes;
 	u32 i = pt_index(va);
 
 	assert(va < VA_END);
-	if (is_stale(pt, va, version) && rule_on(RULE_VERSION))
+	if (is_stale(pt, va, im->version) && rule_on(RULE_VERSION))
 		return PT_STALE;
 	struct pt_leaf *l = own_leaf(pt, va);
 
 	if (bytes && is_page(l->page[i]) && page_refs(store, l->page[i]) == 1) {
 		if (!store_line(store, l->page[i], bytes))
 			return PT_FULL;
-		l->version[i] = version;
+		l->version[i] = im->version;
+		l->crc[i] = im->crc;
 		return PT_WRITTEN;
 	}
 	page_ref p = bytes ? page_alloc(store) : PAGE_ZERO;
@@ -346,7 +349,7 @@ enum pt_write pt_write(struct page_table *pt, u64 va, const void *bytes, u64 ver
 		}
 		return PT_FULL;
 	}
-	put_entry(pt, l, i, p, version);
+	put_entry(pt, l, i, p, im);
 	return PT_WRITTEN;
 }
 
@@ -470,6 +473,7 @@ static void move_entry(struct pt_leaf *src, u32 i, struct pt_leaf *dst, u32 k)
 	src->version[i] = 0;
 	dst->page[k] = p;
 	dst->version[k] = version;
+	dst->crc[k] = src->crc[i];
 	if (p == PAGE_ZERO) {
 		src->zeros--;
 		dst->zeros++;

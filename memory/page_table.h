@@ -22,6 +22,13 @@ struct pt_leaf {
 	u16 pages, zeros; /* entries that name a page; PAGE_ZERO entries */
 	u64 version[LEAF_LINES];
 	page_ref page[LEAF_LINES];
+	u32 crc[LEAF_LINES]; /* of a page's bytes, as the process summed them: goes with the line wherever it is sent */
+};
+
+struct line_image {
+	const void *bytes; /* LINE_SIZE of them; NULL: all zeros */
+	u64 version;
+	u32 crc; /* of bytes */
 };
 
 struct pt_dir {
@@ -65,9 +72,9 @@ static inline u32 pt_index(u64 va)
 }
 
 enum pt_write { PT_WRITTEN, PT_STALE, PT_FULL };
-/* Stores a line's image: bytes (LINE_SIZE of them) or NULL for all zeros. PT_STALE: the table holds this version or a newer one, nothing
+/* Stores a line's image. PT_STALE: the table holds this version or a newer one, nothing
  * changed. PT_FULL: the store has no page (a charged line: only when it is broken). Reserve 1 leaf, PT_DEPTH_DIRS dirs. */
-enum pt_write pt_write(struct page_table *pt, u64 va, const void *bytes, u64 version);
+enum pt_write pt_write(struct page_table *pt, u64 va, const struct line_image *im);
 
 /* Drops the lines of [lo, hi). Reserve 2 leaves. */
 void pt_zap(struct page_table *pt, u64 lo, u64 hi);

@@ -1,12 +1,10 @@
 /* The owner's side of a space whose home is another node: home's ordered stream. Each step is checked, then applied by what cannot fail
  * half-way; a repeated number gets the stored answer. Home's own part takes the same steps, without the messages. */
-#include "memory/md_int.h"
+#include "memory/lines.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/crc.h"
 
 static bool range_ok(u64 lo, u64 hi)
 {
@@ -72,85 +70,6 @@ static s32 install(struct md_space *ms, const struct part_req *r, const u8 *data
 		region_set(&ms->owned, r->lo, r->hi, ms);
 	free(v);
 	return rc;
-}
-
-/* ---- lines */
-
-static s32 write_lines(struct md_space *ms, const struct part_req *r, const u8 *data, u32 len)
-{
-	const u8 *bytes = data + (u64)r->count * sizeof(struct wb_line);
-
-	if (r->count > FETCH_MAX_LINES || len < r->count * sizeof(struct wb_line))
-		return -EINVAL;
-	for (u32 i = 0; i < r->count; i++) {
-		struct wb_line l;
-
-		memcpy(&l, data + i * sizeof(l), sizeof(l));
-		bool zero = l.flags & WB_ZERO;
-
-		if (!zero && (u64)(data + len - bytes) < LINE_SIZE)
-			return -EINVAL;
-		if (l.addr & LINE_MASK || l.addr < r->lo || l.addr >= r->hi || (!zero && crc32c(0, bytes, LINE_SIZE) != l.crc))
-			return -EINVAL;
-		s32 rc = space_put(ms->s, l.addr, zero ? NULL : bytes, l.version);
-
-		if (rc)
-			return rc;
-		bytes += zero ? 0 : LINE_SIZE;
-	}
-	return 0;
-}
-
-/* False: the store has lost a line. */
-static bool gather_leaf(const struct md *md, const struct pt_leaf *leaf, u64 base, u64 hi, struct part_read_rep *rep, struct wb_line *rec,
-			const void **bytes)
-{
-	for (; rep->next < MIN(hi, base + LEAF_SPAN) && rep->count < FETCH_MAX_LINES; rep->next += LINE_SIZE) {
-		page_ref p = leaf->page[pt_index(rep->next)];
-
-		if (p == PAGE_ABSENT)
-			continue;
-		bytes[rep->count] = p == PAGE_ZERO ? NULL : page_data(md->core.store, p);
-		if (!bytes[rep->count] && p != PAGE_ZERO)
-			return false;
-		rec[rep->count] = (struct wb_line){.addr = rep->next, .version = leaf->version[pt_index(rep->next)]};
-		if (p == PAGE_ZERO)
-			rec[rep->count].flags = WB_ZERO;
-		else
-			rec[rep->count].crc = crc32c(0, bytes[rep->count], LINE_SIZE);
-		rep->count++;
-	}
-	return true;
-}
-
-u32 part_gather(const struct md *md, const struct space *s, u64 lo, u64 hi, u8 *buf, struct part_read_rep *rep)
-{
-	struct wb_line rec[FETCH_MAX_LINES];
-	const void *bytes[FETCH_MAX_LINES];
-
-	*rep = (struct part_read_rep){.next = lo};
-	while (rep->next < hi && rep->count < FETCH_MAX_LINES) {
-		u64 base;
-		const struct pt_leaf *leaf = pt_next_leaf(&s->pt, rep->next, &base);
-
-		if (!leaf || base >= hi) {
-			rep->next = hi;
-			break;
-		}
-		rep->next = MAX(rep->next, base);
-		if (!gather_leaf(md, leaf, base, hi, rep, rec, bytes))
-			return PART_LOST;
-	}
-	u32 len = rep->count * (u32)sizeof(rec[0]);
-
-	memcpy(buf, rec, len);
-	for (u32 i = 0; i < rep->count; i++) {
-		if (!bytes[i])
-			continue;
-		memcpy(buf + len, bytes[i], LINE_SIZE);
-		len += (u32)LINE_SIZE;
-	}
-	return len;
 }
 
 /* ---- the steps */
@@ -317,7 +236,7 @@ s32 part_execute(struct md *md, struct md_space *ms, const struct part_req *r, c
 		rc = layout(ms, r, data, len);
 		break;
 	case PART_WRITE:
-		rc = write_lines(ms, r, data, len);
+		rc = lines_put(md, ms->s, r, data, len);
 		break;
 	case PART_CLONE:
 		rc = ms->home ? -EINVAL : clone(md, ms, r->lo);
@@ -429,25 +348,36 @@ void md_part_apply(struct md *md, struct md_conn *c, const struct msg *m)
 	(void)node_reply(md->env, c->id, &m->hdr, rc, &rep, sizeof(rep), NULL, 0);
 }
 
+static void read_fences(struct md *md, struct md_conn *c, const struct msg *m, const struct md_space *ms)
+{
+	const struct part_read_req *r = m->fixed;
+	struct part_fence fence[SPACE_FENCES];
+	struct part_read_rep rep = {.next = r->hi, .count = space_fences(ms->s, r->lo, r->hi, fence)};
+	struct wire_seg seg = {fence, rep.count * (u32)sizeof(fence[0])};
+
+	(void)node_reply(md->env, c->id, &m->hdr, 0, &rep, sizeof(rep), &seg, 1);
+}
+
+static void read_lines(struct md *md, struct md_conn *c, const struct msg *m, const struct md_space *ms)
+{
+	const struct part_read_req *r = m->fixed;
+	struct wire_seg segs[LINES_SEGS];
+	struct lines l;
+	s32 rc = lines_gather(md, ms->s, r->lo, r->hi, &l) ? 0 : -EIO;
+
+	(void)node_reply(md->env, c->id, &m->hdr, rc, &l.rep, sizeof(l.rep), segs, rc ? 0 : lines_segs(&l, segs));
+}
+
 void md_part_read(struct md *md, struct md_conn *c, const struct msg *m)
 {
 	const struct part_read_req *r = m->fixed;
 	struct md_space *ms = part_of(md, c, r->asid);
-	u8 *buf = ms && range_ok(r->lo, r->hi) ? malloc(PART_BUF) : NULL;
-	struct part_read_rep rep = {.next = r->hi};
-	s32 rc = !ms ? -ESRCH : buf ? 0 : -ENOMEM;
-	struct wire_seg seg = {buf, 0};
+	struct part_read_rep none = {.next = r->hi};
 
-	if (buf && r->what == PART_FENCES) {
-		rep.count = space_fences(ms->s, r->lo, r->hi, (struct part_fence *)(void *)buf);
-		seg.len = rep.count * (u32)sizeof(struct part_fence);
-	} else if (buf) {
-		seg.len = part_gather(md, ms->s, r->lo, r->hi, buf, &rep);
-	}
-	if (seg.len == PART_LOST) {
-		seg.len = 0;
-		rc = -EIO;
-	}
-	(void)node_reply(md->env, c->id, &m->hdr, rc, &rep, sizeof(rep), &seg, 1);
-	free(buf);
+	if (!ms || !range_ok(r->lo, r->hi))
+		(void)node_reply(md->env, c->id, &m->hdr, ms ? -EINVAL : -ESRCH, &none, sizeof(none), NULL, 0);
+	else if (r->what == PART_FENCES)
+		read_fences(md, c, m, ms);
+	else
+		read_lines(md, c, m, ms);
 }

@@ -193,6 +193,17 @@ static struct asked asked_of(const struct part *p)
 	return (struct asked){p->md, p->asid, p->peer, p->seq, p->mirror ? p->create.chain.epoch : 0};
 }
 
+static int send_step(struct part *p, struct sub *s, struct asked *a)
+{
+	struct wire_seg segs[LINES_SEGS] = {{s->data, s->len}};
+	struct lines l;
+	s32 n = s->fills ? home_mirror_lines(p, s, &l, segs) : s->len != 0;
+
+	if (n < 0)
+		return n;
+	return node_call(p->md->calls, p->peer->conn, OP_PART_APPLY, &s->req, sizeof(s->req), segs, (u32)n, 0, apply_done, a);
+}
+
 /* Sends the head, or what must come before it. */
 static void send_head(struct part *p)
 {
@@ -207,12 +218,10 @@ static void send_head(struct part *p)
 	*a = asked_of(p);
 	if (p->mirror)
 		s->req.epoch = p->create.chain.epoch;
-	struct wire_seg seg = {s->data, s->len};
-
 	if (!p->open)
 		rc = node_call(p->md->calls, p->peer->conn, OP_PART_OPEN, &p->create, sizeof(p->create), NULL, 0, 0, open_done, a);
 	else
-		rc = node_call(p->md->calls, p->peer->conn, OP_PART_APPLY, &s->req, sizeof(s->req), &seg, s->len ? 1 : 0, 0, apply_done, a);
+		rc = send_step(p, s, a);
 	p->busy = !rc;
 	if (rc)
 		free(a);

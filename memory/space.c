@@ -234,7 +234,7 @@ static enum space_write uncharged(const struct space *s, const struct vma *v, u6
 	return bytes || !zero_entry_fits(s, va) ? SPACE_REFUSED : SPACE_RETRY;
 }
 
-enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 version, const struct vma **last)
+enum space_write space_write(struct space *s, u64 va, const struct line_image *im, const struct vma **last)
 {
 	const struct vma *v = *last;
 
@@ -244,35 +244,35 @@ enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 ver
 		return SPACE_REFUSED;
 	*last = v;
 	if (!(v->flags & VMA_CHARGED)) {
-		enum space_write w = uncharged(s, v, va, bytes);
+		enum space_write w = uncharged(s, v, va, im->bytes);
 
 		if (w != SPACE_RETRY)
 			return w;
 	}
-	if (is_fenced(s, va, version))
+	if (is_fenced(s, va, im->version))
 		return SPACE_COMMITTED;
 	if (pt_reserve(&s->core->pt_pool, 1, PT_DEPTH_DIRS))
 		return SPACE_RETRY;
-	enum pt_write w = pt_write(&s->pt, va, bytes, version);
+	enum pt_write w = pt_write(&s->pt, va, im);
 
 	if (w == PT_FULL) { /* not for want of room: the commit rule */
 		assert(page_store_error(s->core->store));
 		return SPACE_BROKEN;
 	}
-	s->max_version = MAX(s->max_version, version);
+	s->max_version = MAX(s->max_version, im->version);
 	return SPACE_COMMITTED;
 }
 
-s32 space_put(struct space *s, u64 va, const void *bytes, u64 version)
+s32 space_put(struct space *s, u64 va, const struct line_image *im)
 {
 	const struct vma *v = vma_at(&s->vmas, va);
 
-	if (!v || (bytes && !(v->flags & VMA_CHARGED)))
+	if (!v || (im->bytes && !(v->flags & VMA_CHARGED)))
 		return -ENOENT;
 	if (pt_reserve(&s->core->pt_pool, 1, PT_DEPTH_DIRS))
 		return -ENOMEM;
-	if (pt_write(&s->pt, va, bytes, version) == PT_FULL)
+	if (pt_write(&s->pt, va, im) == PT_FULL)
 		return page_store_error(s->core->store) ? -EIO : -ENOMEM;
-	s->max_version = MAX(s->max_version, version);
+	s->max_version = MAX(s->max_version, im->version);
 	return 0;
 }

@@ -71,12 +71,12 @@ void space_stat(const struct space *s, struct as_stat_rep *st);
 void space_fence(struct space *s, u64 lo, u64 hi);
 
 enum space_write { SPACE_COMMITTED, SPACE_REFUSED, SPACE_RETRY, SPACE_BROKEN /* the store takes no more */ };
-/* One line of a write-back, already checked: bytes are LINE_SIZE, or NULL for zeros. *last: the range of the line before (a hint), or NULL. */
-enum space_write space_write(struct space *s, u64 va, const void *bytes, u64 version, const struct vma **last);
+/* One line of a write-back, already checked. *last: the range of the line before (a hint), or NULL. */
+enum space_write space_write(struct space *s, u64 va, const struct line_image *im, const struct vma **last);
 
 /* A line that comes from another part of the space: no write-back, so no fence stands against it. 0, -ENOMEM, or -ENOENT: no room was
  * set aside for it. */
-s32 space_put(struct space *s, u64 va, const void *bytes, u64 version);
+s32 space_put(struct space *s, u64 va, const struct line_image *im);
 
 /* Layout operations (OP_AS_MMAP … OP_AS_CHARGE; req is the fixed struct) without their numbering: whether one would be done, and doing it.
  * What was checked and finds its charge reserved cannot fail but for want of host memory. */

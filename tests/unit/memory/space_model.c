@@ -342,7 +342,8 @@ static void write_line(struct test *t, struct model *m, u32 i, const struct vma 
 	u64 version = rnd(t, 8) || !l->version ? ++t->version : l->version - rnd(t, 2);
 
 	memcpy(bytes, &value, sizeof(value));
-	enum space_write w = space_write(m->s, BASE + i * LINE_SIZE, value ? bytes : NULL, version, hint);
+	struct line_image im = {value ? bytes : NULL, version, 0};
+	enum space_write w = space_write(m->s, BASE + i * LINE_SIZE, &im, hint);
 
 	if (!l->mapped) {
 		assert_int_equal(w, SPACE_REFUSED);
@@ -375,10 +376,11 @@ static void op_echo(struct test *t, struct model *m)
 {
 	static const u8 bytes[LINE_SIZE] = {0xee};
 	const struct echo *e = &m->echo[rnd(t, ARRAY_SIZE(m->echo))];
+	struct line_image im = {rnd(t, 4) ? bytes : NULL, e->version, 0};
 	const struct vma *hint = NULL;
 
 	if (e->version && 2 * (m->lseq - e->lseq) < SPACE_FENCES) /* a mremap fences two ranges */
-		(void)space_write(m->s, BASE + e->line * LINE_SIZE, rnd(t, 4) ? bytes : NULL, e->version, &hint);
+		(void)space_write(m->s, BASE + e->line * LINE_SIZE, &im, &hint);
 }
 
 static void op_clone(struct test *t, u32 from)
@@ -492,11 +494,12 @@ static void test_random(void **state)
 
 static void wide_put(struct test *t, struct page_table *pt, u64 *model, u32 i)
 {
-	u8 bytes[LINE_SIZE] = {1};
+	static u8 bytes[LINE_SIZE] = {1};
+	struct line_image im = {rnd(t, 2) ? bytes : NULL, ++t->version, 0};
 
-	model[i] = ++t->version;
+	model[i] = im.version;
 	assert_int_equal(pt_reserve(pt->pool, 1, PT_DEPTH_DIRS), 0);
-	assert_int_equal(pt_write(pt, GIB + i * LINE_SIZE, rnd(t, 2) ? bytes : NULL, model[i]), PT_WRITTEN);
+	assert_int_equal(pt_write(pt, GIB + i * LINE_SIZE, &im), PT_WRITTEN);
 }
 
 static void wide_check(const struct page_table *pt, const u64 *model)
