@@ -14,8 +14,8 @@
 
 #define RANGES_A_STEP 512u
 #define LAG_NS (100 * NSEC_PER_MSEC) /* a best-effort standby's answer */
-/* A step of 128 KiB in this time, 230 MB a second: a node that is being copied while programs use it gives them most of what it has. */
-#define FILL_STEP_NS (570 * NSEC_PER_USEC)
+/* A step of 128 KiB in this time, 250 MB a second: a node that is being copied while programs use it gives them most of what it has. */
+#define FILL_STEP_NS (520 * NSEC_PER_USEC)
 #define FILL_LATE_NS (4 * FILL_STEP_NS) /* steps that came later are made good */
 #define FILL_LOOK_NS (100 * NSEC_PER_USEC)
 

@@ -144,6 +144,7 @@ struct md {
 	struct list parked;
 	struct list stored; /* parked.window: those that wait for the page store */
 	u64 store_errors;   /* told */
+	u64 asked_seen, idle_ns; /* md_store.c: requests so far; idle from then on if there is none */
 	u32 nparked, nchannels; /* channels: connections of processes */
 	struct read_files *reading;
 	bool ready_told;

@@ -8,9 +8,12 @@
 #include "memory/shards.h"
 #include "rpc/daemon.h"
 
+#define READY_MOST (512 * MIB)
+
 struct md_opts {
 	u64 memory_bytes, cache_bytes, lease_ms;
 	u32 threads;
+	bool ready_said;
 	struct page_store_config store;
 };
 
@@ -67,6 +70,14 @@ static bool set_front(void *self, const char *v)
 	return daemon_parse_size(v, &o->store.front_bytes) && o->store.front_bytes;
 }
 
+static bool set_ready(void *self, const char *v)
+{
+	struct md_opts *o = self;
+
+	o->ready_said = daemon_parse_size(v, &o->store.ready_bytes);
+	return o->ready_said;
+}
+
 static bool set_ratio(void *self, const char *v)
 {
 	struct md_opts *o = self;
@@ -94,6 +105,7 @@ static const struct daemon_option own[] = {
 	{"--threads", "N", "threads that serve it, each a part of the memory: nodes NAME, NAME.1, NAME.2, ...; default 1", set_threads},
 	{"--file-cache", "SIZE", "of that, for file pages; default an eighth, at most 256M", set_cache},
 	{"--store", "WORD", "where pages are kept: dram (default), compressed, file", set_store},
+	{"--ready", "SIZE", "dram: unused memory that it takes from the host ahead of need, when it has nothing to do; default a quarter of --memory, at most 512M", set_ready},
 	{"--store-ratio", "N", "compressed: programs are promised N times --memory; default 2", set_ratio},
 	{"--store-path", "PATH", "file: a file, a block device, or a directory for a file without a name", set_path},
 	{"--store-front", "SIZE", "file: memory in front of it; default an eighth of --memory, at most 1G", set_front},
@@ -139,6 +151,7 @@ static bool divide(struct md_opts *m)
 	m->cache_bytes = m->cache_bytes ? MAX(m->cache_bytes / m->threads, 1ull) : 0;
 	m->store.front_bytes = m->store.front_bytes ? MAX(m->store.front_bytes / m->threads, 1ull) : 0;
 	m->store.bytes = m->memory_bytes;
+	m->store.ready_bytes = m->ready_said ? m->store.ready_bytes / m->threads : MIN(m->memory_bytes / 4, READY_MOST);
 	if (m->memory_bytes < MD_MEMORY_MIN) {
 		fprintf(stderr, "lego md: --memory is too little for %u threads: 4M for each\n", m->threads);
 		return false;
@@ -155,21 +168,22 @@ static bool divide(struct md_opts *m)
 /* The options of the daemon's own that its other threads get. */
 static struct shards *start_shards(struct daemon *d, const struct daemon_opts *o, const struct md_opts *m)
 {
-	char numbers[5][24];
-	const char *words[16] = {"--memory", numbers[0], "--store", store_word(m->store.kind ? m->store.kind : STORE_DRAM)};
+	char numbers[6][24];
+	const char *words[18] = {"--memory", numbers[0], "--ready", numbers[1], "--store", store_word(m->store.kind ? m->store.kind : STORE_DRAM)};
 	const struct {
 		const char *option;
 		u64 n;
 	} more[] = {{"--file-cache", m->cache_bytes}, {"--store-front", m->store.front_bytes}, {"--store-ratio", m->store.ratio}, {"--lease-ms", m->lease_ms}};
-	u32 n = 4;
+	u32 n = 6;
 
 	snprintf(numbers[0], sizeof(numbers[0]), "%llu", (unsigned long long)m->memory_bytes);
+	snprintf(numbers[1], sizeof(numbers[1]), "%llu", (unsigned long long)m->store.ready_bytes);
 	for (u32 i = 0; i < ARRAY_SIZE(more); i++) {
 		if (!more[i].n)
 			continue;
-		snprintf(numbers[1 + i], sizeof(numbers[1 + i]), "%llu", (unsigned long long)more[i].n);
+		snprintf(numbers[2 + i], sizeof(numbers[2 + i]), "%llu", (unsigned long long)more[i].n);
 		words[n++] = more[i].option;
-		words[n++] = numbers[1 + i];
+		words[n++] = numbers[2 + i];
 	}
 	if (m->store.path) {
 		words[n++] = "--store-path";

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#define IDLE_NS	      NSEC_PER_SEC
+#define AHEAD_NS      (10 * NSEC_PER_MSEC)  /* between two pieces of what is done ahead of need */
 #define STORE_TICK_NS (500 * NSEC_PER_USEC) /* between two bounded pieces of its work */
 
 /* Begins to bring all lines that the fetch names; true: they are there. */
@@ -56,14 +58,30 @@ void md_store_event(void *self)
 	tell_errors(md);
 }
 
+/* Takes memory ahead of need when nobody has asked for anything for a while. When to come back. */
+static u64 be_ready(struct md *md, u64 now_ns)
+{
+	const struct md_counters *k = &md->counters;
+	u64 asked = k->fetches + k->writebacks + k->layout_ops + k->file_reads;
+
+	if (asked != md->asked_seen || !md->idle_ns) {
+		md->asked_seen = asked;
+		md->idle_ns = now_ns + IDLE_NS;
+	}
+	if (now_ns < md->idle_ns)
+		return md->idle_ns;
+	return page_store_ahead(md->core.store) ? now_ns + AHEAD_NS : UINT64_MAX;
+}
+
 u64 md_store_tick(struct md *md, u64 now_ns)
 {
+	u64 next = be_ready(md, now_ns);
 	bool more = core_trim(&md->core);
 
 	if (!list_empty(&md->stored))
 		md_store_event(md);
 	tell_errors(md);
-	return more ? now_ns + STORE_TICK_NS : UINT64_MAX;
+	return more ? MIN(next, now_ns + STORE_TICK_NS) : next;
 }
 
 void md_store_metrics(const struct md *md, struct metrics *m)

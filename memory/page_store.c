@@ -88,6 +88,11 @@ const char *page_store_error(const struct page_store *s)
 	return s->ops->error ? s->ops->error(s) : NULL;
 }
 
+bool page_store_ahead(struct page_store *s)
+{
+	return s->ops->ahead && s->ops->ahead(s);
+}
+
 bool page_store_step(struct page_store *s)
 {
 	return s->ops->step(s);

@@ -22,6 +22,7 @@ struct page_store_config {
 	u64 bytes;	 /* of page images: in memory, or in the file */
 	u32 ratio;	 /* compressed: promises so many times `bytes`; 0: 2 */
 	u64 front_bytes; /* of plain memory in front; 0: a sixteenth and at most 64 MiB (compressed), an eighth and at most 1 GiB (file) */
+	u64 ready_bytes; /* dram: of unused memory to have from the host ahead of need (page_store_ahead) */
 	const char *path; /* file: a file, a block device, or a directory for a file without a name */
 };
 
@@ -66,6 +67,8 @@ const char *page_store_error(const struct page_store *s);
 
 /* Does a bounded piece of what can be done beside the requests: packs, writes, gives memory back to the host. True: there is more to do. */
 bool page_store_step(struct page_store *s);
+/* The node has nothing to do: a bounded piece (some milliseconds) of what spares it waiting for the host later. True: there is more. */
+bool page_store_ahead(struct page_store *s);
 
 /* ---- for the stores */
 struct page_store_ops {
@@ -82,6 +85,7 @@ struct page_store_ops {
 	void (*stat)(const struct page_store *s, struct page_store_stat *st);
 	const char *(*error)(const struct page_store *s);
 	bool (*step)(struct page_store *s);
+	bool (*ahead)(struct page_store *s);
 };
 struct page_store {
 	const struct page_store_ops *ops;

@@ -2,7 +2,8 @@
  *
  * A chunk is on exactly one list: FRESH (no page used, host memory given back), WARM (no page used, host memory still there),
  * PARTIAL (some used) or FULL. Allocation takes from PARTIAL first, so that freed space gathers in whole chunks, which
- * slab_step returns to the host. Free pages are linked through a side table: their own bytes are never touched.
+ * slab_step returns to the host, but for what is to be ready: fresh memory costs a host fault and its clearing, and below a virtual machine
+ * several times as much, more than all the rest of taking a line. Free pages are linked through a side table: their own bytes are never touched.
  * Budget of alloc and drop: no allocation, no host call but one MADV_POPULATE_WRITE per POPULATE pages of a fresh chunk. */
 #include "memory/page_store.h"
 
@@ -38,7 +39,7 @@ struct slab {
 	u8 *slab; /* chunk-aligned */
 	void *map;
 	u64 map_bytes;
-	u32 nchunks;
+	u32 nchunks, ready; /* ready: so many WARM ones, if it can be */
 	u32 head[NLISTS];
 	u32 count[NLISTS];
 	struct chunk *chunk;
@@ -140,6 +141,7 @@ struct page_store *slab_store_new(const struct page_store_config *cfg)
 	s->store.ops = &slab_ops;
 	s->store.npages = cfg->bytes / LINE_SIZE;
 	s->nchunks = (u32)((s->store.npages + CHUNK_PAGES - 1) / CHUNK_PAGES);
+	s->ready = (u32)MIN(cfg->ready_bytes / CHUNK_BYTES, s->nchunks);
 	if (!store_map(s) || !store_tables(s))
 		goto fail;
 	return &s->store;
@@ -260,7 +262,9 @@ static bool slab_step(struct page_store *store)
 {
 	struct slab *s = (struct slab *)store;
 
-	for (u32 i = 0; i < TRIM_CHUNKS && s->count[WARM] > WARM_KEEP; i++) {
+	u32 keep = MAX(WARM_KEEP, s->ready);
+
+	for (u32 i = 0; i < TRIM_CHUNKS && s->count[WARM] > keep; i++) {
 		u32 c = s->head[WARM];
 		struct chunk *k = &s->chunk[c];
 
@@ -269,7 +273,22 @@ static bool slab_step(struct page_store *store)
 		k->free = NO_PAGE;
 		list_move(s, c, FRESH);
 	}
-	return s->count[WARM] > WARM_KEEP;
+	return s->count[WARM] > keep;
+}
+
+static bool slab_ahead(struct page_store *store)
+{
+	struct slab *s = (struct slab *)store;
+	u32 c = s->head[FRESH];
+
+	if (c == NO_CHUNK || s->count[WARM] >= s->ready)
+		return false;
+	if (madvise(s->slab + (u64)c * CHUNK_BYTES, s->chunk[c].size * LINE_SIZE, MADV_POPULATE_WRITE)) {
+		s->ready = s->count[WARM]; /* the host has no more to give, or cannot */
+		return false;
+	}
+	list_move(s, c, WARM);
+	return s->count[WARM] < s->ready;
 }
 
 static const struct page_store_ops slab_ops = {
@@ -282,4 +301,5 @@ static const struct page_store_ops slab_ops = {
 	.buffer = slab_buffer,
 	.stat = slab_stat,
 	.step = slab_step,
+	.ahead = slab_ahead,
 };

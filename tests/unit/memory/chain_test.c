@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/crc.h"
+#include "memory/vma.h"
+
 #define MEMORY (64 * MIB)
 #define ME 5ull	  /* the world's incarnation of m0 */
 #define OTHER 9ull /* m1's */
@@ -160,6 +163,38 @@ static void a_promoted_copy_that_nobody_wants_goes(void **state)
 	world_down(&w);
 }
 
+/* A line keeps the checksum its process made: one that another node sends with bytes that have changed is refused, and not put in place. */
+static void a_line_that_changed_on_its_way_is_refused(void **state)
+{
+	static struct world w;
+	static u8 data[sizeof(struct wb_line) + LINE_SIZE];
+	struct as_create_req r = create_req(1, chain(1, "m1", "m0", CHAIN_SYNC));
+	struct as_vma v = {.start = GIB, .end = GIB + 2 * MIB, .prot = 3, .flags = VMA_CHARGED};
+	struct part_req q = {.asid = 1, .kind = PART_FILL, .seq = 1, .epoch = 1, .count = 1, .lo = GIB, .hi = GIB + 2 * MIB};
+	struct wb_line l = {.addr = GIB, .version = 5};
+
+	world_up(&w, MEMORY);
+	conn_id owner = world_component(&w, "m1", OTHER);
+
+	assert_int_equal(world_call(&w, owner, OP_PART_OPEN, &r, sizeof(r), NULL, 0, NULL, 0), 0);
+	assert_int_equal(world_call(&w, owner, OP_PART_APPLY, &q, sizeof(q), &v, sizeof(v), NULL, 0), 0);
+	q.kind = PART_WRITE;
+	memset(data + sizeof(l), 7, LINE_SIZE);
+	l.crc = crc32c(0, data + sizeof(l), LINE_SIZE);
+	memcpy(data, &l, sizeof(l));
+	data[sizeof(l) + 99] ^= 1;
+	q.seq = 2;
+	assert_int_equal(world_call(&w, owner, OP_PART_APPLY, &q, sizeof(q), data, sizeof(data), NULL, 0), -EBADMSG);
+	assert_int_equal(world_stat(&w).held_bytes, 0);
+	assert_int_equal(world_stat(&w).counters.bad_crc, 1);
+	data[sizeof(l) + 99] ^= 1;
+	q.seq = 3;
+	assert_int_equal(world_call(&w, owner, OP_PART_APPLY, &q, sizeof(q), data, sizeof(data), NULL, 0), 0);
+	assert_int_equal(world_stat(&w).held_bytes, LINE_SIZE);
+	world_closed(&w, owner);
+	world_down(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +202,7 @@ int main(void)
 		cmocka_unit_test(a_chain_changes_under_a_fork),
 		cmocka_unit_test(a_standbys_copy_outlives_its_owners_lease),
 		cmocka_unit_test(a_promoted_copy_that_nobody_wants_goes),
+		cmocka_unit_test(a_line_that_changed_on_its_way_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

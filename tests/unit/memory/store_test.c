@@ -99,6 +99,26 @@ static void test_memory_goes_back(void **state)
 	free(all);
 }
 
+/* What is to be ready is there before it is asked for, is used first, and stays when it is free again; more than that is not taken. */
+static void test_memory_is_ready(void **state)
+{
+	struct page_store_config cfg = {.kind = STORE_DRAM, .bytes = PAGES * LINE_SIZE, .ready_bytes = 9 * MIB};
+	char err[STORE_ERROR_MAX];
+	struct page_store *s = page_store_new(&cfg, err);
+	u32 pieces = 0;
+
+	while (page_store_ahead(s))
+		pieces++;
+	assert_int_equal(pieces, 3);
+	assert_int_equal(held(s), 8 * MIB);
+	for (u32 i = 0; i < 4 * 512; i++)
+		image(page_buffer(s, page_alloc(s)), 7);
+	assert_int_equal(held(s), 8 * MIB);
+	assert_true(page_store_ahead(s)); /* so much of what is not used */
+	assert_int_equal(held(s), 10 * MIB);
+	page_store_free(s);
+}
+
 struct ref {
 	page_ref p;
 	u32 refs, stamp;
@@ -324,6 +344,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_pages_once),
 		cmocka_unit_test(test_memory_goes_back),
+		cmocka_unit_test(test_memory_is_ready),
 		cmocka_unit_test(test_random_references),
 		cmocka_unit_test(test_pointers_stay),
 		cmocka_unit_test(test_packs),
