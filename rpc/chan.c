@@ -38,7 +38,8 @@
 enum pace { PACE_GO_ON, PACE_BLOCK, PACE_EXPIRED };
 
 struct waiter {	      /* how long one chan_wait has been at it */
-	u64 start_ns; /* 0: the clock was not read yet */
+	u64 start_ns; /* since it last slept; 0: the clock was not read yet */
+	u64 began_ns;
 	u32 polls;
 	u32 rounds; /* of a ring's server: what it showed at the last look */
 	u64 moved_ns; /* when that changed; 0: it was not looked at yet */
@@ -385,6 +386,30 @@ static bool server_stands_still(struct chan *c, struct waiter *w, u64 now, bool 
 	return now - w->moved_ns >= (shared ? MIN(c->still_ns, CHAN_STILL_NS) : c->still_ns);
 }
 
+static bool disk_is_short(const struct chan *c, const struct chan_slot *s, u64 waited_ns)
+{
+	u64 mean = c->disk_ns;
+
+	return s->reply->disk && mean <= CHAN_DISK_MAX && waited_ns < MAX(2 * mean, (u64)CHAN_DISK_NS);
+}
+
+static void disk_took(struct chan *c, u64 ns)
+{
+	c->disk_ns += ns / 8 - c->disk_ns / 8; /* of threads that come at once one may be lost */
+}
+
+/* Has waited for all it may. */
+static bool must_block(struct chan *c, const struct chan_slot *s, struct waiter *w, u64 now, bool shared)
+{
+	u64 waited = now - w->start_ns;
+
+	if (!shared && now < c->keep_core_ns)
+		return true;
+	if (disk_is_short(c, s, waited))
+		return false;
+	return waited >= (u64)c->spin_ns + c->yield_ns || server_stands_still(c, w, now, shared);
+}
+
 /* Rests a little between two polls, according to how long it has been. *left_ns: until the deadline, when PACE_BLOCK. */
 static enum pace rest(struct chan *c, struct chan_slot *s, struct waiter *w, s64 *left_ns)
 {
@@ -400,6 +425,8 @@ static enum pace rest(struct chan *c, struct chan_slot *s, struct waiter *w, s64
 
 	if (!w->start_ns)
 		w->start_ns = now;
+	if (!w->began_ns)
+		w->began_ns = now;
 	if (now >= deadline)
 		return PACE_EXPIRED;
 	u64 waited = now - w->start_ns;
@@ -408,7 +435,7 @@ static enum pace rest(struct chan *c, struct chan_slot *s, struct waiter *w, s64
 	if (waited < c->spin_ns && !shared)
 		return PACE_GO_ON;
 	*left_ns = (s64)MIN(deadline - now, (u64)LONGEST_BLOCK_NS);
-	if (waited >= (u64)c->spin_ns + c->yield_ns || server_stands_still(c, w, now, shared) || (!shared && now < c->keep_core_ns))
+	if (must_block(c, s, w, now, shared))
 		return PACE_BLOCK;
 	if (shared)
 		ring_give_way(&c->end, cpu);
@@ -517,6 +544,8 @@ s32 chan_wait(struct chan *c, s64 handle)
 			expired = follow(c, s, &w);
 		}
 	}
+	if (w.began_ns && s->reply->disk)
+		disk_took(c, c->host->now_ns() - w.began_ns);
 	if (w.start_ns)
 		__atomic_fetch_add(&c->spun_ns, c->host->now_ns() - w.start_ns, __ATOMIC_RELAXED);
 	s32 status = expired ? give_up(c, s) : retire(c, s, s->reply->status);

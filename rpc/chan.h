@@ -19,6 +19,11 @@
 #define CHAN_SPIN_NS  5000u
 #define CHAN_YIELD_NS 120000u
 #define CHAN_STILL_NS 10000u /* without progress for so long: longer than a memory node's longest usual request */
+/* A server that sleeps for a disk shows no progress either, on whatever core, but needs none: who waits stays awake for up to twice what such
+ * requests took lately, while that is short. His own sleep, the doorbell and his wake-up would come on top of the disk; and a server that
+ * wakes while its core is in use takes another, so that they do not share one from then on. */
+#define CHAN_DISK_NS  100000u /* before anything is known */
+#define CHAN_DISK_MAX 300000u /* longer on the average: not short */
 
 struct chan_host { /* every call returns >= 0 or -errno; must not touch program memory */
 	s64 (*sendmsg)(int sock, const struct wire_seg *segs, u32 nsegs,
@@ -41,6 +46,7 @@ struct chan_reply {  /* where a reply goes; filled before chan_wait returns */
 	/* ONCE operations only. once_keep (in): when no reply came (-WIRE_DOWN, -WIRE_TIMEOUT), keep the session slot and number; posting
 	 * again with the same struct is then the retry the server recognises. End it with chan_once_drop if the retry is given up. */
 	bool once_keep;
+	bool disk; /* the server sleeps for a disk before it answers: see CHAN_DISK_NS */
 	u8 once_slot;
 	u32 once_seq; /* not 0: kept from an earlier attempt */
 };
@@ -64,6 +70,7 @@ struct chan {
 	u64 session;
 	u32 spin_ns, yield_ns; /* budgets of the waiter; chan_init sets defaults */
 	u32 still_ns;	       /* a ring's server that makes no progress for so long has no core; likewise */
+	u64 disk_ns;	       /* a mean of how long requests for the disk took */
 	u64 keep_core_ns;      /* until then yielding is too dear: somebody else uses the core */
 	/* private to rpc/chan.c from here */
 	u32 send_lock, recv_lock, down, waiters;

@@ -170,6 +170,8 @@ s64 sto_io(u16 op, struct file *f, u64 off, u64 len, u32 flags, const void *in, 
 	struct wire_seg segs[2] = {{&q, sizeof(q)}, {in, (u32)in_len}};
 	struct sd_io_rep own;
 	struct chan_reply r = {.fixed = rep ? rep : &own, .fixed_len = sizeof(own), .data = out, .data_cap = out ? (u32)len : 0};
+
+	r.disk = op == OP_SD_FSYNC || (op == OP_SD_WRITE && flags & SDIO_SYNC);
 	s64 status = sto_call(op, segs, in_len ? 2 : 1, &r);
 
 	if (status < 0)
