@@ -96,6 +96,20 @@ static void listen_option(struct args *a, const struct up *u, const struct clust
 		arg(a, "unix:%s/%s.sock", u->c->dir, k->name);
 }
 
+static bool spills(const struct up *u)
+{
+	return u->opts->store && !strcmp(u->opts->store, "spill");
+}
+
+static const char *storage_addr(const struct cluster *c)
+{
+	u32 i = 0;
+
+	while (c->comp[i].kind != KIND_STORAGE)
+		i++;
+	return c->comp[i].addr;
+}
+
 static void store_options(struct args *a, const struct up *u)
 {
 	const struct cluster_opts *o = u->opts;
@@ -105,6 +119,8 @@ static void store_options(struct args *a, const struct up *u)
 	option(a, "--store", o->store);
 	if (!strcmp(o->store, "file"))
 		option(a, "--store-path", o->store_dir ? o->store_dir : u->c->dir);
+	if (spills(u))
+		option(a, "--store-node", storage_addr(u->c));
 	size_option(a, "--store-ratio", o->store_ratio);
 	size_option(a, "--store-front", o->store_front);
 }
@@ -313,8 +329,8 @@ static void name_components(struct up *u)
 		char prefix[3];
 		u32 n;
 	} kinds[] = {{KIND_MANAGER, "gm", 1},
+		     {KIND_STORAGE, "s", MAX(o->storages, 1u)}, /* before memory, which may spill there */
 		     {KIND_MEMORY, "m", MAX(o->memories, 1u)},
-		     {KIND_STORAGE, "s", MAX(o->storages, 1u)},
 		     {KIND_PROCESSOR, "p", MAX(o->processors, 1u)}};
 	for (u32 k = 0; k < ARRAY_SIZE(kinds); k++)
 		for (u32 i = 0; i < kinds[k].n; i++) {
@@ -348,6 +364,10 @@ static int check(struct up *u)
 		cli_error("up: --transport ucx: %s", why);
 		return CLI_FAILED;
 	}
+	if (spills(u) && !strcmp(u->transport, "ucx")) {
+		cli_error("up: --store spill is for --transport shm or tcp: pages do not go to a storage node over ucx");
+		return CLI_USAGE;
+	}
 	if (o->encrypt && !strcmp(u->transport, "shm")) {
 		cli_error("up: --encrypt is for --transport tcp or ucx: shared memory and unix sockets do not leave this host");
 		return CLI_USAGE;
@@ -375,7 +395,8 @@ static bool start_all(struct up *u)
 			c->ncomp = c->comp[i].pid > 0 ? i + 1 : i;
 			return false;
 		}
-		if (!i && !wait_ready(u, deadline_ms))
+		bool next_needs_it = !i || (spills(u) && c->comp[i].kind == KIND_STORAGE);
+		if (next_needs_it && !wait_ready(u, deadline_ms))
 			return false;
 	}
 	return wait_ready(u, deadline_ms) && !cluster_save(c, u->transport);

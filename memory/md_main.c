@@ -63,6 +63,14 @@ static bool set_path(void *self, const char *v)
 	return *v;
 }
 
+static bool set_node(void *self, const char *v)
+{
+	struct md_opts *o = self;
+
+	o->store.node = v;
+	return *v;
+}
+
 static bool set_front(void *self, const char *v)
 {
 	struct md_opts *o = self;
@@ -104,11 +112,12 @@ static const struct daemon_option own[] = {
 	{"--memory", "SIZE", "memory to serve, file cache included (at least 4M); default 1G", set_memory},
 	{"--threads", "N", "threads that serve it, each a part of the memory: nodes NAME, NAME.1, NAME.2, ...; default 1", set_threads},
 	{"--file-cache", "SIZE", "of that, for file pages; default an eighth, at most 256M", set_cache},
-	{"--store", "WORD", "where pages are kept: dram (default), compressed, file", set_store},
+	{"--store", "WORD", "where pages are kept: dram (default), compressed, file, spill", set_store},
 	{"--ready", "SIZE", "dram: unused memory that it takes from the host ahead of need, when it has nothing to do; default a quarter of --memory, at most 512M", set_ready},
 	{"--store-ratio", "N", "compressed: programs are promised N times --memory; default 2", set_ratio},
 	{"--store-path", "PATH", "file: a file, a block device, or a directory for a file without a name", set_path},
-	{"--store-front", "SIZE", "file: memory in front of it; default an eighth of --memory, at most 1G", set_front},
+	{"--store-node", "ADDR", "spill: the storage node where pages are", set_node},
+	{"--store-front", "SIZE", "file, spill: memory in front of it; default an eighth of --memory, at most 1G", set_front},
 	{"--lease-ms", "N", "free a pd's address spaces when its connection stays closed so long; default 10000", set_lease},
 };
 
@@ -169,7 +178,7 @@ static bool divide(struct md_opts *m)
 static struct shards *start_shards(struct daemon *d, const struct daemon_opts *o, const struct md_opts *m)
 {
 	char numbers[6][24];
-	const char *words[18] = {"--memory", numbers[0], "--ready", numbers[1], "--store", store_word(m->store.kind ? m->store.kind : STORE_DRAM)};
+	const char *words[20] = {"--memory", numbers[0], "--ready", numbers[1], "--store", store_word(m->store.kind ? m->store.kind : STORE_DRAM)};
 	const struct {
 		const char *option;
 		u64 n;
@@ -188,6 +197,10 @@ static struct shards *start_shards(struct daemon *d, const struct daemon_opts *o
 	if (m->store.path) {
 		words[n++] = "--store-path";
 		words[n++] = m->store.path;
+	}
+	if (m->store.node) {
+		words[n++] = "--store-node";
+		words[n++] = m->store.node;
 	}
 	return shards_start(d, o, m->threads, words);
 }
@@ -231,6 +244,12 @@ int md_main(int argc, char **argv)
 		return rc;
 	if (!shards_possible(&o, mine.threads) || !divide(&mine))
 		return 2;
+	if (mine.store.kind == STORE_SPILL && (!mine.store.node || !o.have_key)) {
+		fprintf(stderr, "lego md: --store spill needs --store-node ADDR and --key FILE\n");
+		return 2;
+	}
+	mine.store.name = o.name;
+	mine.store.key = o.key;
 	char err[STORE_ERROR_MAX];
 	struct page_store *store = page_store_new(&mine.store, err);
 

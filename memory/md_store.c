@@ -93,7 +93,8 @@ void md_store_metrics(const struct md *md, struct metrics *m)
 		const char *labels;
 		u64 n;
 	} kept[] = {{"as=\"front\"", st.front_pages}, {"as=\"zero\"", st.zero_pages}, {"as=\"plain\"", st.plain_pages},
-		    {"as=\"lz4\"", st.lz4_pages},	{"as=\"zstd\"", st.zstd_pages}, {"as=\"file\"", st.file_pages}};
+		    {"as=\"lz4\"", st.lz4_pages},	{"as=\"zstd\"", st.zstd_pages}, {"as=\"file\"", st.file_pages},
+		    {"as=\"spilled\"", st.spilled_pages}};
 
 	metric(m, METRIC_GAUGE, "lego_store_host_bytes", "Memory that page images take.", NULL, (double)st.host_bytes);
 	metric(m, METRIC_GAUGE, "lego_store_packed_bytes", "Of the lz4 and zstd images.", NULL, (double)st.packed_bytes);

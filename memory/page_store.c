@@ -11,6 +11,8 @@ struct page_store *page_store_new(const struct page_store_config *cfg, char err[
 		return compressed_store_new(cfg);
 	case STORE_FILE:
 		return file_store_new(cfg, err);
+	case STORE_SPILL:
+		return spill_store_new(cfg, err);
 	default:
 		return slab_store_new(cfg);
 	}

@@ -4,6 +4,7 @@
  *   dram        slab_store.c        the pages as they are
  *   compressed  front_store.c over compressed_store.c: a few plain pages in front, the others packed
  *   file        front_store.c over file_store.c: a few pages in memory in front, the others in a file or on a block device
+ *   spill       front_store.c over spill_store.c: the same with the others at a storage node
  *
  * A page's bytes are reached only through page_data and page_buffer. What these return is good until the page is dropped or written, and
  * in any case for the next PAGE_KEEP - 1 calls of them: a message's worth. Not thread-safe. */
@@ -21,15 +22,18 @@ struct page_store_config {
 	u8 kind;	 /* enum store_kind; STORE_NONE: STORE_DRAM */
 	u64 bytes;	 /* of page images: in memory, or in the file */
 	u32 ratio;	 /* compressed: promises so many times `bytes`; 0: 2 */
-	u64 front_bytes; /* of plain memory in front; 0: a sixteenth and at most 64 MiB (compressed), an eighth and at most 1 GiB (file) */
+	u64 front_bytes; /* of plain memory in front; 0: a sixteenth and at most 64 MiB (compressed), an eighth and at most 1 GiB (file, spill) */
 	u64 ready_bytes; /* dram: of unused memory to have from the host ahead of need (page_store_ahead) */
 	const char *path; /* file: a file, a block device, or a directory for a file without a name */
+	const char *node; /* spill: the storage node's address */
+	const char *name; /* of this memory node, for it; may be NULL */
+	const u8 *key;	  /* the cluster's, 32 bytes */
 };
 
 struct page_store_stat {
 	u64 host_bytes;	 /* of memory that images take now, holes between them included */
 	u64 front_pages; /* of the pages in use: in memory as they are */
-	u64 zero_pages, plain_pages, lz4_pages, zstd_pages, file_pages; /* … the images behind the front; a page may be in both */
+	u64 zero_pages, plain_pages, lz4_pages, zstd_pages, file_pages, spilled_pages; /* … the images behind the front; a page may be in both */
 	u64 packed_bytes; /* of the lz4 and zstd images */
 	u64 hits, misses; /* pages read that were in front, and that were not */
 	u64 errors;	  /* pages that could not be read or written */
@@ -94,5 +98,6 @@ struct page_store {
 struct page_store *slab_store_new(const struct page_store_config *cfg);
 struct page_store *compressed_store_new(const struct page_store_config *cfg);
 struct page_store *file_store_new(const struct page_store_config *cfg, char err[STORE_ERROR_MAX]);
+struct page_store *spill_store_new(const struct page_store_config *cfg, char err[STORE_ERROR_MAX]);
 
 #endif

@@ -22,6 +22,8 @@
 #include "rpc/handshake.h"
 #include "rpc/shm/ring_fd.h"
 
+#define DIAL_SECONDS 5
+
 static struct timespec to_timespec(s64 ns)
 {
 	return (struct timespec){.tv_sec = ns / (s64)NSEC_PER_SEC, .tv_nsec = ns % (s64)NSEC_PER_SEC};
@@ -152,6 +154,15 @@ int chan_libc_open(struct chan *c, int sock, int ring_fd, u32 ring_len, u64 sess
 	return 0;
 }
 
+/* Of connect, send and recv; 0: as long as it takes. */
+static void limit_waiting(int sock, long seconds)
+{
+	struct timeval t = {.tv_sec = seconds};
+
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+}
+
 int chan_libc_dial(struct chan *c, const char *addr, const struct hello *h, const u8 key[32], char *err, size_t err_len)
 {
 	struct addr a;
@@ -166,11 +177,13 @@ int chan_libc_dial(struct chan *c, const char *addr, const struct hello *h, cons
 		return -errno;
 	if (a.family != AF_UNIX)
 		setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	limit_waiting(sock, DIAL_SECONDS);
 	rc = connect(sock, (struct sockaddr *)&a.ss, a.len) ? -errno : shake_hands(sock, h, key, &to);
+	limit_waiting(sock, 0);
 	if (!rc)
 		rc = chan_libc_open(c, sock, to.ring_fd, to.w.ring_len, to.w.session, to.sealed ? &to.keys : NULL);
 	if (rc) {
-		snprintf(err, err_len, "cannot connect to %s (%d)", addr, rc);
+		snprintf(err, err_len, "cannot connect to %s: %s", addr, rc > -WIRE_BAD_MESSAGE ? strerror(-rc) : "no proper answer");
 		close(sock);
 	}
 	return rc;

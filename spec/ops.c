@@ -87,7 +87,7 @@ u32 op_index(u16 op)
 
 const char *store_word(u32 kind)
 {
-	static const char *const words[STORE_KINDS] = {"", "dram", "compressed", "file"};
+	static const char *const words[STORE_KINDS] = {"", "dram", "compressed", "file", "spill"};
 
 	return kind < STORE_KINDS ? words[kind] : "";
 }

@@ -111,7 +111,7 @@ _Static_assert(sizeof(struct gm_register_rep) == 80, "wire");
 #define REGION_MIN (2 * MIB)
 
 /* GM_BEAT request: this, then for a pd `nproc` struct proc_report. */
-enum store_kind { STORE_NONE, STORE_DRAM, STORE_COMPRESSED, STORE_FILE, STORE_KINDS }; /* where a memory node keeps pages */
+enum store_kind { STORE_NONE, STORE_DRAM, STORE_COMPRESSED, STORE_FILE, STORE_SPILL, STORE_KINDS }; /* where a memory node keeps pages */
 struct gm_beat_req {
 	u64 incarnation;
 	u64 used_bytes;
@@ -778,6 +778,20 @@ struct sd_revoke_req {
 	u64 asid;
 };
 _Static_assert(sizeof(struct sd_revoke_req) == 8, "wire");
+
+/* Pages that a memory node spills. SD_SPILL opens a spill for the connection it comes on, and no other; pages 0: it is over. It outlives its
+ * connection by SPILL_LEASE_S, so that either node may lose the other and go on. */
+#define SPILL_LEASE_S 60u
+struct sd_spill_req {
+	u64 id; /* chosen at random by the memory node */
+	u64 pages; /* room for so many is taken at once */
+};
+_Static_assert(sizeof(struct sd_spill_req) == 16, "wire");
+struct sd_spill_io_req { /* WRITE: then the page; the reply to READ: the page */
+	u64 id;
+	u64 page;
+};
+_Static_assert(sizeof(struct sd_spill_io_req) == 16, "wire");
 
 struct sd_xattr_req { /* then path, then name, then value (SET) */
 	u32 path_len, name_len;

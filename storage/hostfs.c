@@ -364,6 +364,25 @@ int hf_getdents(int fd, void *buf, u32 len)
 	return result(syscall(SYS_getdents64, fd, buf, len));
 }
 
+const struct dent *hf_next(struct hf_names *it)
+{
+	for (;;) {
+		if (it->at == it->n) {
+			int n = hf_getdents(it->fd, it->buf, sizeof(it->buf));
+			if (n <= 0) {
+				it->error = n;
+				return NULL;
+			}
+			it->n = n;
+			it->at = 0;
+		}
+		const struct dent *d = (const void *)(it->buf + it->at);
+		it->at += d->reclen;
+		if (strcmp(d->name, ".") && strcmp(d->name, ".."))
+			return d;
+	}
+}
+
 static int copy_bytes(int from, int to, u64 off, u64 len)
 {
 	char buf[2048];
@@ -516,15 +535,11 @@ static int remove_tree(int dir, const char *name, u32 *names)
 
 static int remove_children(int fd, u32 *names)
 {
-	_Alignas(8) char buf[2048];
-	int n, rc = 0;
-	while (!rc && (n = hf_getdents(fd, buf, sizeof(buf))) > 0)
-		for (int at = 0; at < n && !rc;) {
-			const struct dent *d = (const void *)(buf + at);
-			at += d->reclen;
-			if (strcmp(d->name, ".") && strcmp(d->name, ".."))
-				rc = remove_tree(fd, d->name, names);
-		}
+	struct hf_names it = {.fd = fd};
+	const struct dent *d;
+	int rc = 0;
+	while (!rc && (d = hf_next(&it)))
+		rc = remove_tree(fd, d->name, names);
 	return rc;
 }
 

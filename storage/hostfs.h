@@ -115,6 +115,13 @@ struct dent { /* the kernel's linux_dirent64 */
 	char name[];
 };
 int hf_getdents(int fd, void *buf, u32 len);
+/* The names in a directory opened for reading, but "." and "..": {.fd = fd} begins. NULL: that was all, or error says why not. */
+struct hf_names {
+	int fd, error;
+	int at, n;
+	_Alignas(8) u8 buf[2048];
+};
+const struct dent *hf_next(struct hf_names *it);
 int hf_copy(int from, int to, u64 size); /* holes stay holes */
 void *hf_map(int fd, u64 len);		 /* shared, writable; NULL on failure */
 void hf_unmap(void *p, u64 len);

@@ -372,17 +372,14 @@ static bool read_info(struct sd *sd, const char *name, struct image_info *out)
 /* Calls each for every name in the directory of images. */
 static int each_name(struct sd *sd, void (*each)(struct sd *sd, const char *name, void *arg), void *arg)
 {
-	int fd = hf_open(sd->images->dir, ".", O_RDONLY | O_DIRECTORY, 0), n = fd;
-	while (fd >= 0 && (n = hf_getdents(fd, sd->dents, HOST_DENTS)) > 0)
-		for (int at = 0; at < n;) {
-			u16 reclen;
-			const char *name = (const char *)sd->dents + at + 19; /* linux_dirent64: ino, off, reclen, type, name */
-			memcpy(&reclen, sd->dents + at + 16, sizeof(reclen));
-			at += reclen;
-			each(sd, name, arg);
-		}
-	hf_close(fd);
-	return n;
+	struct hf_names it = {.fd = hf_open(sd->images->dir, ".", O_RDONLY | O_DIRECTORY, 0)};
+	const struct dent *d;
+	if (it.fd < 0)
+		return it.fd;
+	while ((d = hf_next(&it)))
+		each(sd, d->name, arg);
+	hf_close(it.fd);
+	return it.error;
 }
 
 static void list_one(struct sd *sd, const char *name, void *arg)

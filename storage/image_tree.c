@@ -349,16 +349,10 @@ static int measure_one(int dir, const char *name, u64 *files, u64 *bytes)
 
 int image_measure(int root, u64 *files, u64 *bytes)
 {
-	_Alignas(8) u8 buf[2048];
-	int n, rc = 0;
-	while (!rc && (n = hf_getdents(root, buf, sizeof(buf))) > 0)
-		for (int at = 0; at < n && !rc;) {
-			u16 reclen;
-			const char *name = (const char *)buf + at + 19; /* linux_dirent64: ino, off, reclen, type, name */
-			memcpy(&reclen, buf + at + 16, sizeof(reclen));
-			at += reclen;
-			if (strcmp(name, ".") && strcmp(name, ".."))
-				rc = measure_one(root, name, files, bytes);
-		}
-	return rc ? rc : MIN(n, 0);
+	struct hf_names it = {.fd = root};
+	const struct dent *d;
+	int rc = 0;
+	while (!rc && (d = hf_next(&it)))
+		rc = measure_one(root, d->name, files, bytes);
+	return rc ? rc : it.error;
 }

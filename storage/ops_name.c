@@ -185,35 +185,23 @@ void op_link(struct req *r)
 
 /* ---- UNLINK */
 
-static bool dots(const char *name)
-{
-	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
-}
-
 /* 1: fd's directory shows no name; below: the path of a lower directory whose hidden names do not count. */
 static int shows_nothing(struct vnode *vn, int fd, const char *below, char *buf)
 {
-	_Alignas(8) u8 dents[2048];
-	int n;
+	struct hf_names it = {.fd = fd};
+	const struct dent *d;
 	u32 len = below ? (u32)strlen(below) : 0;
-	while ((n = hf_getdents(fd, dents, sizeof(dents))) > 0)
-		for (int at = 0; at < n;) {
-			u16 reclen;
-			const char *name = (const char *)dents + at + 19; /* linux_dirent64 */
-			memcpy(&reclen, dents + at + 16, sizeof(reclen));
-			at += reclen;
-			if (dots(name))
-				continue;
-			u32 name_len = (u32)strlen(name);
-			if (!below || len + 1 + name_len >= PATH_CAP)
-				return 0;
-			memcpy(buf, below, len);
-			buf[len] = '/';
-			memcpy(buf + len + 1, name, name_len);
-			if (!hide_marked(vn->hide, buf, len + 1 + name_len))
-				return 0;
-		}
-	return n ? n : 1;
+	while ((d = hf_next(&it))) {
+		u32 name_len = (u32)strlen(d->name);
+		if (!below || len + 1 + name_len >= PATH_CAP)
+			return 0;
+		memcpy(buf, below, len);
+		buf[len] = '/';
+		memcpy(buf + len + 1, d->name, name_len);
+		if (!hide_marked(vn->hide, buf, len + 1 + name_len))
+			return 0;
+	}
+	return it.error ? it.error : 1;
 }
 
 int dir_empty(struct sd *sd, struct vnode *vn, const struct loc *l)

@@ -359,16 +359,11 @@ static void load_name(struct sd *sd, struct vnode *vn, const char *name)
 
 void orphans_load(struct sd *sd, struct vnode *vn)
 {
-	_Alignas(8) u8 buf[2048];
-	int fd = hf_open(vn->orphans, ".", O_RDONLY | O_DIRECTORY, 0), n;
-	while (fd >= 0 && (n = hf_getdents(fd, buf, sizeof(buf))) > 0)
-		for (int at = 0; at < n;) {
-			u16 reclen;
-			memcpy(&reclen, buf + at + 16, sizeof(reclen)); /* linux_dirent64: ino, off, reclen, type, name */
-			load_name(sd, vn, (const char *)buf + at + 19);
-			at += reclen;
-		}
-	hf_close(fd);
+	struct hf_names it = {.fd = hf_open(vn->orphans, ".", O_RDONLY | O_DIRECTORY, 0)};
+	const struct dent *d;
+	while (it.fd >= 0 && (d = hf_next(&it)))
+		load_name(sd, vn, d->name);
+	hf_close(it.fd);
 }
 
 /* ---- reports */

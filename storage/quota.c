@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #define COUNT_NS   (500 * NSEC_PER_MSEC)
-#define DENTS	   8192u
 #define MAX_LEVELS 1024u
 #define ROOMY_BYTES (1 * GIB) /* what many programs can write while nobody looks */
 #define ROOMY_FILES 65536u
@@ -35,20 +34,12 @@ static u64 bytes_of(int dir, const char *name, u32 level)
 
 static u64 bytes_below(int dir, u32 level)
 {
-	u8 *dents = malloc(DENTS);
-	int fd = dents ? hf_open(dir, ".", O_RDONLY | O_DIRECTORY, 0) : -ENOMEM, n;
+	struct hf_names it = {.fd = hf_open(dir, ".", O_RDONLY | O_DIRECTORY, 0)};
+	const struct dent *d;
 	u64 sum = 0;
-	while (fd >= 0 && (n = hf_getdents(fd, dents, DENTS)) > 0)
-		for (int at = 0; at < n;) {
-			u16 reclen;
-			const char *name = (const char *)dents + at + 19; /* linux_dirent64: ino, off, reclen, type, name */
-			memcpy(&reclen, dents + at + 16, sizeof(reclen));
-			at += reclen;
-			if (strcmp(name, ".") && strcmp(name, ".."))
-				sum += bytes_of(dir, name, level);
-		}
-	hf_close(fd);
-	free(dents);
+	while (it.fd >= 0 && (d = hf_next(&it)))
+		sum += bytes_of(dir, d->name, level);
+	hf_close(it.fd);
 	return sum;
 }
 

@@ -21,14 +21,6 @@
 
 static const char foreign[NFOREIGN][5] = {"dev", "proc", "sys"};
 
-struct host_dent { /* the kernel's linux_dirent64 */
-	u64 ino;
-	s64 off;
-	u16 reclen;
-	u8 type;
-	char name[];
-};
-
 struct listing {
 	struct sd *sd;
 	struct vnode *vn;
@@ -147,7 +139,7 @@ static bool in_upper(const struct listing *s, const char *name)
 	if (!s->names_all)
 		return !hf_stat_at(s->upper_fd, name, &a);
 	for (u32 at = 0; at < s->names;) {
-		const struct host_dent *d = (const void *)(s->small + at);
+		const struct dent *d = (const void *)(s->small + at);
 		if (!strcmp(d->name, name))
 			return true;
 		at += d->reclen;
@@ -190,7 +182,7 @@ static bool lower_attr_of(struct listing *s, const char *name, struct hf_attr *a
 }
 
 /* An entry of the upper. A directory that is merged shows the lower's number. */
-static void list_upper(struct listing *s, const struct host_dent *d, u64 next)
+static void list_upper(struct listing *s, const struct dent *d, u64 next)
 {
 	struct hf_attr a;
 	const struct loc *l = s->l;
@@ -204,7 +196,7 @@ static void list_upper(struct listing *s, const struct host_dent *d, u64 next)
 	emit(s, d->name, ino, d->type, next);
 }
 
-static void list_lower(struct listing *s, const struct host_dent *d, u64 next)
+static void list_lower(struct listing *s, const struct dent *d, u64 next)
 {
 	const struct loc *l = s->l;
 	if (hidden(s, LAYER_LOWER, d->name) || in_upper(s, d->name))
@@ -224,7 +216,7 @@ static int list_stream(struct listing *s, int fd, bool lower, u64 off)
 		if (n <= 0)
 			return n ? n : 1;
 		for (int at = 0; at < n && !s->full;) {
-			const struct host_dent *d = (const void *)(s->sd->dents + at);
+			const struct dent *d = (const void *)(s->sd->dents + at);
 			u64 next = cookie_of(lower, (u64)d->off);
 			at += d->reclen;
 			if (skipped(s, d->name))

@@ -39,6 +39,8 @@ static handler *const handlers[] = {
     [OP_SD_GROUPS & 0xff] = op_groups,	     [OP_SD_OPEN_READ & 0xff] = op_open_read,
     [OP_SD_IMAGE & 0xff] = op_image,	     [OP_SD_IMAGE_PUT & 0xff] = op_image_put,
     [OP_SD_IMAGE_LIST & 0xff] = op_image_list,  [OP_SD_LOCK & 0xff] = op_lock,
+    [OP_SD_SPILL & 0xff] = op_spill,	     [OP_SD_SPILL_WRITE & 0xff] = op_spill_write,
+    [OP_SD_SPILL_READ & 0xff] = op_spill_read,
 };
 
 /* ---- connections */
@@ -93,6 +95,7 @@ static void closed(void *self, conn_id id)
 	leases_conn_closed(sd, id);
 	images_conn_closed(sd, id);
 	orphans_conn_closed(sd, id);
+	spills_conn_closed(sd, id);
 	u64 now = sd->env->now_ns(sd->env->ctx);
 	once_session_closed(sd->once, c->session, now);
 	struct vnode *vn = c->role == ROLE_VNODE ? sd_vnode(sd, c->vnode) : NULL;
@@ -358,6 +361,7 @@ static u64 tick(void *self, u64 now_ns)
 	next = MIN(next, store);
 	fdcache_tick(sd->fds, now_ns);
 	orphans_tick(sd, now_ns);
+	spills_tick(sd, now_ns);
 	end_revoked(sd, now_ns);
 	return next;
 }
@@ -514,7 +518,7 @@ static int start(struct sd *sd, const char **what)
 	    {ids_open, "file ids"},	      {slots_open, "stored replies"},
 	    {sd_store_load_slots, "the store's stored replies"},
 	    {leases_open, "leases"},	      {images_open, "images"},
-	    {locks_open, "locks"},
+	    {locks_open, "locks"},	      {spills_open, "spills"},
 	    {vnodes_load, "vNodes"},	      {join_cluster, "line to the manager"},
 	};
 	for (u32 i = 0; i < ARRAY_SIZE(phases); i++) {
@@ -576,6 +580,7 @@ void sd_free(struct sd *sd)
 	images_close(sd);
 	node_calls_free(sd->calls);
 	locks_close(sd);
+	spills_close(sd);
 	slots_close(sd);
 	fdcache_free(sd->fds);
 	orphans_free(sd->orphans);

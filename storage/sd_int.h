@@ -134,6 +134,7 @@ struct slots;
 struct leases;
 struct images;
 struct locks;
+struct spills;
 
 struct sd {
 	const struct node_env *env;
@@ -163,6 +164,7 @@ struct sd {
 	struct leases *leases;
 	struct images *images;
 	struct locks *locks;
+	struct spills *spills;
 	struct node_calls *calls; /* to memory nodes: recalls */
 	u32 *writes; /* counters mixed in change attributes, by hash of id */
 	u64 refused; /* bad or unauthorised messages */
@@ -423,6 +425,15 @@ void op_groups(struct req *r);
 void op_image(struct req *r);
 void op_image_put(struct req *r);
 void op_image_list(struct req *r);
+
+/* ---- spill.c */
+int spills_open(struct sd *sd);
+void spills_close(struct sd *sd);
+void spills_conn_closed(struct sd *sd, conn_id c);
+void spills_tick(struct sd *sd, u64 now_ns);
+void op_spill(struct req *r);
+void op_spill_write(struct req *r);
+void op_spill_read(struct req *r);
 
 /* Decoding shared by handlers. */
 struct paths {

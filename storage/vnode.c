@@ -554,24 +554,20 @@ static int load_one(struct sd *sd, u32 id)
 /* A vNode that cannot be served (a host directory has gone) is left until it is defined again; the others are served. */
 int vnodes_load(struct sd *sd)
 {
-	int fd = hf_open(sd->data_fd, "vnodes", O_RDONLY | O_DIRECTORY, 0), n;
-	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
-	while ((n = hf_getdents(fd, sd->dents, HOST_DENTS)) > 0)
-		for (int at = 0; at < n;) {
-			u16 reclen;
-			const char *name = (const char *)sd->dents + at + 19; /* linux_dirent64: ino, off, reclen, type, name */
-			memcpy(&reclen, sd->dents + at + 16, sizeof(reclen));
-			at += reclen;
-			char *end;
-			u64 id = strtoull(name, &end, 10);
-			if (*name < '0' || *name > '9' || *end || id > UINT32_MAX)
-				continue;
-			int rc = load_one(sd, (u32)id);
-			if (rc)
-				sd->env->log(sd->env->ctx, LOG_WARN, "vNode %u is not served until it is defined again: %s", (u32)id,
-					     strerror(rc < -4095 ? EPROTO : -rc));
-		}
-	hf_close(fd);
-	return n;
+	struct hf_names it = {.fd = hf_open(sd->data_fd, "vnodes", O_RDONLY | O_DIRECTORY, 0)};
+	const struct dent *d;
+	if (it.fd < 0)
+		return it.fd == -ENOENT ? 0 : it.fd;
+	while ((d = hf_next(&it))) {
+		char *end;
+		u64 id = strtoull(d->name, &end, 10);
+		if (*d->name < '0' || *d->name > '9' || *end || id > UINT32_MAX)
+			continue;
+		int rc = load_one(sd, (u32)id);
+		if (rc)
+			sd->env->log(sd->env->ctx, LOG_WARN, "vNode %u is not served until it is defined again: %s", (u32)id,
+				     strerror(rc < -4095 ? EPROTO : -rc));
+	}
+	hf_close(it.fd);
+	return it.error;
 }

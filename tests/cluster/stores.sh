@@ -42,6 +42,7 @@ M=1048576
 over compressed $((9 * M)) $((8 * M)) --memory 8M --store-ratio 4
 over file $((9 * M)) $((2 * M)) --memory 32M --store-front 2M
 over file $((9 * M)) $((2 * M)) --memory 32M --store-front 2M --store-dir "$TMP"
+over spill $((9 * M)) $((2 * M)) --memory 32M --store-front 2M --transport tcp --encrypt
 
 # a device that does not exist, one that is none, and a store that is unknown
 try 20 "$LEGO" up "$cluster" --store file --store-dir /nowhere/deep

@@ -3,24 +3,8 @@
 #ifndef LEGO_TESTS_WIRE_FILL_H
 #define LEGO_TESTS_WIRE_FILL_H
 
-#include <stdio.h>
-
-#include "spec/hello.h"
-
-static u64 fill_count; /* started again for each example */
-
-static inline u64 fill_next(void)
-{
-	return ++fill_count * 0x0102030405060709ull;
-}
-
-#define NUM(field)  (s->field = (__typeof__(s->field))fill_next())
-#define TEXT(field) snprintf(s->field, sizeof(s->field), "%s-%u", #field, (unsigned)++fill_count)
-#define EACH(field)                                                                                                                        \
-	do {                                                                                                                               \
-		for (u32 i_ = 0; i_ < ARRAY_SIZE(s->field); i_++)                                                                          \
-			s->field[i_] = (__typeof__(s->field[0]))fill_next();                                                               \
-	} while (0)
+#include "tests/wire/example.h"
+#include "tests/wire/fill_storage.h"
 
 static void fill_nothing(void *at)
 {
@@ -225,23 +209,6 @@ static void fill_mem_drain_req(void *at)
 	NUM(on);
 }
 
-static void fill_sd_image_req(void *at)
-{
-	struct sd_image_req *s = at;
-
-	TEXT(name);
-	NUM(what);
-	NUM(layers);
-}
-
-static void fill_sd_image_put_rep(void *at)
-{
-	struct sd_image_put_rep *s = at;
-
-	NUM(done);
-	NUM(error);
-}
-
 static void fill_pd_share(void *at)
 {
 	struct pd_share *s = at;
@@ -379,17 +346,6 @@ static void fill_pd_procs_rep(void *at)
 	NUM(count);
 	for (u32 i = 0; i < PD_PROCS_MAX; i++)
 		fill_remote_proc(&s->proc[i]);
-}
-
-static void fill_file_ref(void *at)
-{
-	struct file_ref *s = at;
-
-	EACH(id);
-	NUM(change);
-	NUM(vnode);
-	NUM(rights);
-	EACH(mac);
 }
 
 static void fill_as_create_req(void *at)
@@ -539,145 +495,6 @@ static void fill_mem_writeback_rep(void *at)
 	NUM(refused);
 }
 
-static void fill_file_attr(void *at)
-{
-	struct file_attr *s = at;
-
-	EACH(id);
-	NUM(change);
-	NUM(ino);
-	NUM(size);
-	NUM(blocks);
-	NUM(mode);
-	NUM(nlink);
-	NUM(uid);
-	NUM(gid);
-	NUM(rdev);
-	NUM(blksize);
-	NUM(dev);
-	NUM(atime_ns);
-	NUM(mtime_ns);
-	NUM(ctime_ns);
-	NUM(btime_ns);
-}
-
-static void fill_sd_path_req(void *at)
-{
-	struct sd_path_req *s = at;
-
-	NUM(len);
-	NUM(len2);
-	NUM(flags);
-	NUM(mode);
-	NUM(arg);
-	NUM(uid);
-	NUM(gid);
-}
-
-static void fill_sd_open_rep(void *at)
-{
-	struct sd_open_rep *s = at;
-
-	fill_file_ref(&s->handle);
-	fill_file_attr(&s->attr);
-	NUM(created);
-	NUM(path_len);
-}
-
-static void fill_sd_open_id_req(void *at)
-{
-	struct sd_open_id_req *s = at;
-
-	EACH(id);
-	NUM(rights);
-}
-
-static void fill_sd_io_req(void *at)
-{
-	struct sd_io_req *s = at;
-
-	fill_file_ref(&s->file);
-	NUM(off);
-	NUM(len);
-	NUM(flags);
-	NUM(uid);
-}
-
-static void fill_sd_io_rep(void *at)
-{
-	struct sd_io_rep *s = at;
-
-	NUM(n);
-	NUM(end);
-	NUM(size);
-	NUM(change);
-	NUM(verifier);
-}
-
-static void fill_sd_setattr_req(void *at)
-{
-	struct sd_setattr_req *s = at;
-
-	NUM(len);
-	NUM(flags);
-	NUM(mask);
-	NUM(mode);
-	NUM(uid);
-	NUM(gid);
-	NUM(size);
-	NUM(atime_ns);
-	NUM(mtime_ns);
-	NUM(by_uid);
-	NUM(by_gid);
-}
-
-static void fill_sd_dirent(void *at)
-{
-	struct sd_dirent *s = at;
-
-	NUM(ino);
-	NUM(cookie);
-	NUM(reclen);
-	NUM(type);
-	NUM(name_len);
-}
-
-static void fill_sd_statfs_rep(void *at)
-{
-	struct sd_statfs_rep *s = at;
-
-	NUM(type);
-	NUM(bsize);
-	NUM(blocks);
-	NUM(bfree);
-	NUM(bavail);
-	NUM(files);
-	NUM(ffree);
-	NUM(namelen);
-	NUM(frsize);
-	NUM(flags);
-}
-
-static void fill_sd_vnode_req(void *at)
-{
-	struct sd_vnode_req *s = at;
-
-	NUM(vnode);
-	NUM(lower_len);
-	NUM(upper_len);
-	NUM(nbind);
-	NUM(quota_bytes);
-}
-
-static void fill_sd_bind(void *at)
-{
-	struct sd_bind *s = at;
-
-	NUM(host_len);
-	NUM(dir_len);
-	NUM(readonly);
-}
-
 static void fill_pd_lock_req(void *at)
 {
 	struct pd_lock_req *s = at;
@@ -689,48 +506,12 @@ static void fill_pd_lock_req(void *at)
 	NUM(flags);
 }
 
-static void fill_sd_open_ids_req(void *at)
-{
-	struct sd_open_ids_req *s = at;
-
-	NUM(vnode);
-	NUM(count);
-	NUM(part);
-	NUM(parts);
-}
-
-static void fill_sd_revoke_req(void *at)
-{
-	struct sd_revoke_req *s = at;
-
-	NUM(asid);
-}
-
 static void fill_mem_recall_req(void *at)
 {
 	struct mem_recall_req *s = at;
 
 	EACH(id);
 	NUM(vnode);
-}
-
-static void fill_sd_groups_req(void *at)
-{
-	struct sd_groups_req *s = at;
-
-	NUM(count);
-}
-
-static void fill_sd_xattr_req(void *at)
-{
-	struct sd_xattr_req *s = at;
-
-	NUM(path_len);
-	NUM(name_len);
-	NUM(value_len);
-	NUM(flags);
-	NUM(uid);
-	NUM(gid);
 }
 
 static void fill_pd_run_req(void *at)
@@ -980,9 +761,5 @@ static void fill_pd_channel_req(void *at)
 	TEXT(name);
 	NUM(session);
 }
-
-#undef NUM
-#undef TEXT
-#undef EACH
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "memory/page_store.h"
 #include "spec/ops.h"
+#include "storage_node.h"
 
 static inline u8 test_store_kind(void)
 {
@@ -22,8 +23,11 @@ static inline u8 test_store_kind(void)
 /* Of bytes / LINE_SIZE pages. */
 static inline struct page_store *test_store_of(u8 kind, u64 bytes)
 {
-	struct page_store_config cfg = {.kind = kind, .bytes = bytes, .ratio = 1, .front_bytes = LINE_SIZE, .path = "."};
+	struct page_store_config cfg = {.kind = kind, .bytes = bytes, .ratio = 1, .front_bytes = LINE_SIZE, .path = ".", .key = storage_node_key};
 	char err[STORE_ERROR_MAX];
+
+	if (kind == STORE_SPILL)
+		cfg.node = storage_node_start();
 	struct page_store *s = page_store_new(&cfg, err);
 
 	if (!s)
