@@ -3,7 +3,8 @@
 over shared memory and TCP; 4 KiB random and 128 KiB sequential, read and written, cached and with an fsync after each write; and `tar x` of
 20,000 small files. Native and LegoOS take turns job group by job group. The network's share is the round trip of a message of the job's size
 (rpc_latency, same run) over the job's median time. Writes BUILD/bench/storage.json and prints a table (--write DIR: docs/storage-figures.md
-and .svg are made there). --dir: where the files lie (default: /var/tmp)."""
+and .svg are made there). --dir: where the files lie (default: /var/tmp). --rados: instead, the same jobs in a vNode's private layer, kept in
+the storage node's data directory and in a pool of scripts/one-node-ceph (--write DIR: docs/rados-figures.md)."""
 import argparse, json, os, platform, shutil, subprocess, sys, tarfile, tempfile, time, io
 
 import results
@@ -22,8 +23,9 @@ GROUPS = [
 
 
 class Mode:
-    def __init__(self, name, args, up=None, run=()):
+    def __init__(self, name, args, up=None, run=(), private=None):
         self.name, self.args, self.env, self.prefix, self.tmp, self.run_words = name, args, dict(os.environ), [], None, run
+        self.where = private or args.work  # of the files
         if up is None:
             return
         self.tmp = tempfile.mkdtemp(prefix="lego-bench.")
@@ -32,7 +34,10 @@ class Mode:
         r = subprocess.run([self.lego, "up", "bench", "--memory", "2G", *up], env=self.env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if r.returncode:
             sys.exit("bench: lego up failed: " + (r.stderr or r.stdout).strip())
-        self.prefix = [self.lego, "run", "--cluster", "bench", "-v", f"{args.work}:{args.work}", *run, "--"]
+        bind = () if private else ("-v", f"{args.work}:{args.work}")
+        self.prefix = [self.lego, "run", "--cluster", "bench", *bind, *run, "--"]
+        if private:
+            self.call(["mkdir", "-p", private])
 
     def call(self, words, **kw):
         return subprocess.run([*self.prefix, *words], env=self.env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600, cwd=self.args.work, **kw)
@@ -44,7 +49,7 @@ class Mode:
 
 
 def fio(mode, jobs, seconds, size, out):
-    words = ["fio", "--output-format=json", "--ioengine=psync", f"--directory={mode.args.work}", "--filename=fio.data", f"--size={size}", "--thread",
+    words = ["fio", "--output-format=json", "--ioengine=psync", f"--directory={mode.where}", "--filename=fio.data", f"--size={size}", "--thread",
              "--invalidate=0", "--stonewall"]
     for name, job, _ in jobs:
         words += ["--name=" + name, "--stonewall", *job.format(time=f"--runtime={seconds} --time_based").split()]
@@ -70,13 +75,17 @@ def make_tar(path, files):
 
 
 def untar(mode, out):
-    d = f"{mode.args.work}/t.{mode.name.replace(' ', '')}.{time.monotonic_ns()}"
-    os.mkdir(d)
+    d = f"{mode.where}/t.{mode.name.replace(' ', '')}.{time.monotonic_ns()}"
+    mode.call(["mkdir", d])
     start = time.perf_counter()
-    r = mode.call(["tar", "xf", "t.tar", "-C", d])
+    r = mode.call(["tar", "xf", f"{mode.args.work}/t.tar", "-C", d])
     if r.returncode:
         sys.exit(f"bench: tar, {mode.name}: {r.stderr.strip()[-300:]}")
     out.setdefault("tar x", {})[mode.name] = {"s": time.perf_counter() - start}
+
+
+def fio_version():
+    return subprocess.run(["fio", "--version"], capture_output=True, text=True).stdout.strip().replace("fio-", "")
 
 
 def network(args):
@@ -96,6 +105,61 @@ def cell(kind, c):
     if not c:
         return "–"
     return f"{c['mean_us']:.1f} ({c['p50_us']:.1f} / {c['p99_us']:.0f})" if kind == "rand" else f"{c['gb_s']:.2f}"
+
+
+def rows(got, modes):
+    for _, jobs in GROUPS:
+        for name, _, kind in jobs:
+            c = got["jobs"].get(name, {})
+            if c:
+                yield f"{name}, {'4 KiB, us: mean (p50 / p99)' if kind == 'rand' else '128 KiB, GB/s'}", [cell(kind, c.get(m)) for m in modes]
+    c = got["jobs"].get("tar x", {})
+    if c:
+        yield f"tar x, {got['files']} files, s", [f"{c[m]['s']:.1f}" if m in c else "–" for m in modes]
+
+
+def rados_table(got, modes):
+    lines = ["| job | " + " | ".join(modes) + " |", "|---" * (len(modes) + 1) + "|"]
+    return "\n".join(lines + [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows(got, modes)]) + "\n"
+
+
+def rados_report(got, modes):
+    return (f"# Private layers in a Ceph pool: figures\n\nMade by `bench/storage.py --rados` on Linux {platform.release()}, {os.cpu_count()} cores shared by program, memory node, storage "
+            f"node, and Ceph's monitor and OSD (`scripts/one-node-ceph`: one OSD that keeps its objects in memory, over loopback); fio {got['fio']}, psync, one thread, over shm, a file of "
+            f"{got['size']} in the vNode's private layer. In the pool what a write acknowledged is durable, synced or not; in the data directory only what was synced is.\n\n" + rados_table(got, modes))
+
+
+def start_ceph(args):
+    ceph = args.work + "/ceph"
+    r = subprocess.run([TOP + "/scripts/one-node-ceph", "start", ceph], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+    if r.returncode:
+        sys.exit("bench: " + r.stderr.strip())
+    return ceph
+
+
+def rados(args, seconds, size, files):
+    got = {"jobs": {}, "size": size, "files": files, "fio": fio_version()}
+    modes, ceph = [], start_ceph(args)
+    try:
+        for name, up in (("data directory", ()), ("Ceph pool", ("--files", f"rados:lego,conf={ceph}/ceph.conf"))):
+            modes.append(Mode(name, args, up, private="/var/tmp/lego-bench"))
+        make_tar(args.work + "/t.tar", files)
+        for m in modes:
+            m.call(["dd", "if=/dev/urandom", f"of={m.where}/fio.data", "bs=1M", "count=" + size[:-1], "conv=fsync"])
+        for group, jobs in GROUPS:
+            for m in modes if group in args.groups.split(",") else []:
+                fio(m, jobs, seconds, size, got["jobs"])
+        for m in modes if "tar" in args.groups.split(",") else []:
+            untar(m, got["jobs"])
+    finally:
+        for m in modes:
+            m.close()
+        subprocess.run([TOP + "/scripts/one-node-ceph", "stop", ceph], stdin=subprocess.DEVNULL)
+        shutil.rmtree(args.work, ignore_errors=True)
+    names = [m.name for m in modes]
+    print(rados_table(got, names))
+    if args.write:
+        open(args.write + "/rados-figures.md", "w").write(rados_report(got, names))
 
 
 def table(got, modes):
@@ -162,13 +226,18 @@ def main():
     p.add_argument("--dir", default="/var/tmp")
     p.add_argument("--modes", default="native,shm,shm0,tcp", help="of native, shm, shm0 (--file-cache off), tcp")
     p.add_argument("--groups", default="read,write,fsync,tar")
+    p.add_argument("--add", action="store_true", help="to what earlier runs left in BUILD/bench/storage.json: so that the groups can be run one by one")
+    p.add_argument("--rados", action="store_true", help="private layers in a data directory and in a Ceph pool")
     p.add_argument("--write", help="a directory for storage-figures.md and .svg")
     args = p.parse_args()
     args.build = os.path.abspath(args.build)
     args.work = tempfile.mkdtemp(prefix="lego-storage.", dir=args.dir)
     seconds, size, files = (1, "64M", 4000) if args.quick else (3, "256M", 20000)
     seconds = args.seconds or seconds
-    got = {"jobs": {}, "size": size, "files": files, "fio": subprocess.run(["fio", "--version"], capture_output=True, text=True).stdout.strip().replace("fio-", "")}
+    if args.rados:
+        rados(args, seconds, "64M", files // 10)
+        return
+    got = {"jobs": {}, "size": size, "files": files, "fio": fio_version()}
     wanted, groups = args.modes.split(","), args.groups.split(",")
     modes = []
     try:

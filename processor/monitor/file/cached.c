@@ -49,7 +49,7 @@ s64 file_read(struct file *f, u64 off, u64 len, void *buf)
 		return brought;
 	if (!cache)
 		return sto_read(f, off, len, buf);
-	posted_drain(); /* another channel */
+	posted_drain_of(f); /* another channel */
 	do {
 		struct place at;
 		u64 n = place_choose(f, off + done, len - done, &at);
@@ -141,7 +141,7 @@ s64 file_read_out(struct file *f, u64 off, u64 len, u8 *buf, struct uio *u)
 	struct outcome o = {0};
 	bool cache = ask_cache(f), not_here = false;
 
-	posted_drain();
+	posted_drain_of(f);
 	if (!cache)
 		sto_enter();
 	u32 n = post(cache ? OP_MEM_FILE_READ : OP_SD_READ, f, off, len, buf, p);

@@ -112,6 +112,12 @@ static inline void posted_drain(void) /* before anything that others may see */
 	if (unlikely(posted_live))
 		posted_wait();
 }
+void posted_of_wait(const struct file *f);
+static inline void posted_drain_of(const struct file *f) /* before f is read over another channel */
+{
+	if (unlikely(posted_live))
+		posted_of_wait(f);
+}
 void posted_own(struct file *f, u32 created); /* just opened */
 void posted_forked(void); /* others may have the opens of this process */
 void posted_locks(void); /* it takes file locks */

@@ -6,8 +6,8 @@
  *   the process asks it afterwards finds the change made.
  * - Others learn of the process only by what it does next. Before every system call but those that only ask the storage node, or touch
  *   nothing but this process (quiet()), all answers are awaited; so before a byte goes into a pipe, a lock is dropped, an offset that
- *   others share moves, a child is made, a memory node is asked (another channel), or the process ends. It is done only while one
- *   thread runs and no memory is shared with other processes, so there is no other way to tell anybody. Who is killed from outside
+ *   others share moves, a child is made, or the process ends. Reading a file through a memory node (another channel) tells nobody
+ *   anything: only what was posted of that very file is awaited, which its reader is to find. It is done only while one thread runs and no memory is shared with other processes, so there is no other way to tell anybody. Who is killed from outside
  *   might as well have been killed before the call.
  * - Only for files that this process made and still has to itself (no fork since): nobody else owns the offset or hangs a lock on it.
  * - Errors: the node says when a file is made that there is plenty of room (SD_ROOMY); who made a file may set its mode and times, and
@@ -171,6 +171,16 @@ static void take(struct thread *t, u32 n)
 void posted_wait(void)
 {
 	take(thread_self(), posted_live);
+}
+
+/* What was posted of other files may go on: who is only read from learns nothing by it. */
+void posted_of_wait(const struct file *f)
+{
+	for (u32 i = 0; i < posted_live; i++)
+		if (at(i)->f->handle.id[0] == f->handle.id[0] && at(i)->f->handle.id[1] == f->handle.id[1]) {
+			posted_wait();
+			return;
+		}
 }
 
 s64 posted_late(struct file *f)
