@@ -9,6 +9,9 @@ What must hold
 """
 import glob, json, os, random, re, resource, signal, subprocess, sys, time
 
+sys.dont_write_bytecode = True
+import evidence
+
 LEGO, SYS, TMP, HOME = (os.environ[k] for k in ("LEGO", "SYS", "TMP", "LEGO_HOME"))
 SECONDS = float(os.environ.get("LEGO_TEST_SECONDS", "5"))
 SEED = int(os.environ.get("LEGO_TEST_SEED", "0")) or int.from_bytes(os.urandom(3), "little") + 1
@@ -338,7 +341,7 @@ class Program:
         words += ["--", "bash", "-c", 'mkdir -p "$1" && cd "$1" || exit 99; echo begun >&2; shift; exec "$@"', "chaos", self.dir] + argv
         self.out, self.err = open(self.base + ".out", "w+"), open(self.base + ".err", "w+")
         self.proc = subprocess.Popen(cluster.hosts.on(h) + [LEGO] + words, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
-                                     env=dict(os.environ, LEGO_CONF=cluster.conf(h)), cwd="/", start_new_session=True)
+                                     env=dict(os.environ, LEGO_CONF=cluster.conf(h), **({} if GENTLE else {"LEGO_DEBUG": "1"})), cwd="/", start_new_session=True)
         log(f"program {self.n} {kind} on {self.node}, vNode {self.vnode}, {self.replicas} replicas, {self.seconds} s")
 
     def limit(self):
@@ -348,6 +351,8 @@ class Program:
         if self.proc.poll() is None and now() - self.began > self.limit():
             fail(f"{self} has not ended after {self.limit():.0f} s; it says: {self.text()}")
             log(output("ps", "-eo", "pid,ppid,stat,wchan:20,etimes,args"))
+            pds = [d.proc.pid for d in self.cluster.daemons.values() if d.kind == "pd" and d.proc]
+            evidence.keep(f"{TMP}/stuck.{self.n}", self.proc.pid, pds, f"{TMP}/d", lambda: json.dumps(self.cluster.status(), indent=1))
             if os.environ.get("LEGO_CHAOS_HOLD"):
                 time.sleep(float(os.environ["LEGO_CHAOS_HOLD"]))
             os.killpg(self.proc.pid, signal.SIGKILL)
@@ -398,7 +403,7 @@ class Program:
         if code == 0:
             return None
         begun = "begun" in err
-        said = "lego:" in err
+        said = re.search("lego: (?!system call)", err) # what LEGO_DEBUG adds says nothing
         names = list(self.cluster.daemons)
         if not begun:  # LegoOS says in one line why a program was not started
             return "was not started" if said and any(self.met(n, back=LEASE + 3) for n in names) else None

@@ -147,8 +147,11 @@ static int child(uint64_t depth)
 				mine[at] = ~mine[at];
 			_exit(child(0));
 		}
-		if (c < 0 || waitpid(c, &st, 0) != c || st)
+		if (c < 0 || waitpid(c, &st, 0) != c || st) {
+			if (!lost(st))
+				say("a child's child: %s, status %x\n", c < 0 ? strerror(errno) : "there", st);
 			return lost(st) ? LOST : 3;
+		}
 	}
 	for (uint64_t at = 0; at < words; at += 512)
 		mine[at] = ~mine[at];
@@ -168,7 +171,7 @@ static void fork_one(uint64_t n)
 		_exit(LOST);
 	}
 	if (c < 0 || st) {
-		say("child: %d, status %x\n", c < 0 ? -1 : 0, st);
+		say("child: %s, status %x\n", c < 0 ? strerror(errno) : "there", st);
 		wrong("a child");
 	}
 	atomic_fetch_add(&forks, 1);
