@@ -140,6 +140,8 @@ s32 md_chain_check(const struct md_space *ms, u32 epoch)
 
 	if (epoch == mine || !rule_on(RULE_EPOCH))
 		return 0;
+	if (epoch > mine)
+		ms->chain->behind = true;
 	return epoch < mine ? -WIRE_STALE : -WIRE_WAIT;
 }
 
@@ -221,6 +223,10 @@ u64 md_chains_tick(struct md *md, u64 now_ns)
 			list_unlink(&ch->link);
 			free(ch);
 			continue;
+		}
+		if (ch->behind && now_ns >= ch->told_ns) { /* somebody speaks of a later epoch: what the manager said of it was lost, or is on its way */
+			ch->behind = false;
+			tell(md, ch, 0);
 		}
 		if (!ch->info.standby.name[0] || (ch->info.flags & CHAIN_SYNC && !ch->asked) || !md_chain_owner(md, ch))
 			continue;

@@ -68,6 +68,7 @@ struct md_chain { /* struct chain_info has the rules */
 	struct list link; /* md.chains */
 	struct chain_info info;
 	struct list spaces; /* md_space.chain_link */
+	bool behind;	    /* somebody speaks of a later epoch: the manager is asked */
 	bool gone;	    /* the manager has forgotten it: so does this node when no space is on it */
 	u32 asked;          /* enum chain_ask: what the manager is to hear of this epoch; 0: nothing */
 	u64 told_ns;        /* not before */

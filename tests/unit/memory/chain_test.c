@@ -52,9 +52,9 @@ static void only_what_is_there_is_taken_over(void **state)
 	world_down(&w);
 }
 
-/* ---- the standby, as m1 would answer */
+/* ---- others, as they would answer */
 
-static conn_id standby_opens(struct world *w)
+static conn_id opens(struct world *w, const char *addr)
 {
 	struct hello h = {.role = ROLE_COMPONENT};
 	struct welcome wel = {.incarnation = OTHER};
@@ -62,11 +62,76 @@ static conn_id standby_opens(struct world *w)
 
 	world_pass(w, 100 * NSEC_PER_MSEC);
 	for (u32 i = 0; i < w->f.ndialled; i++)
-		if (!strcmp(w->f.dialled_addr[i], "unix:/standby"))
+		if (!strcmp(w->f.dialled_addr[i], addr))
 			c = w->f.dialled[i];
 	assert_true(c);
 	md_ops()->opened(w->md, c, &h, &wel, true);
 	return c;
+}
+
+static conn_id standby_opens(struct world *w)
+{
+	return opens(w, "unix:/standby");
+}
+
+/* Answers as the manager does, until there is a question about a chain: false: there was none. */
+static bool manager_is_asked(struct world *w, conn_id gm, const struct chain_info *info)
+{
+	struct gm_register_rep reg = {.term = 1, .name = "m0", .beat_ms = 1000, .lease_ms = 3000};
+	struct gm_beat_rep beat = {.term = 1, .known = 1};
+	struct fake_frame *fr;
+
+	while ((fr = fake_take(&w->f))) {
+		struct msg_hdr h = {.op = fr->hdr.op, .flags = MSG_REPLY, .tag = fr->hdr.tag};
+
+		if (fr->to != gm)
+			continue;
+		if (fr->hdr.op == OP_GM_REGISTER)
+			fake_deliver(md_ops(), w->md, gm, &h, &reg, sizeof(reg), NULL, 0);
+		else if (fr->hdr.op == OP_GM_BEAT)
+			fake_deliver(md_ops(), w->md, gm, &h, &beat, sizeof(beat), NULL, 0);
+		else if (fr->hdr.op == OP_GM_CHAIN)
+			fake_deliver(md_ops(), w->md, gm, &h, info, sizeof(*info), NULL, 0);
+		if (fr->hdr.op == OP_GM_CHAIN)
+			return true;
+	}
+	return false;
+}
+
+static s32 fetch_under(struct world *w, conn_id c, u32 epoch)
+{
+	struct mem_fetch_req q = {.addr = A0, .want = 1};
+	struct msg_hdr h = {.op = OP_MEM_FETCH, .tag = 1000 + epoch, .epoch = epoch};
+
+	fake_deliver(md_ops(), w->md, c, &h, &q, sizeof(q), NULL, 0);
+	struct fake_frame *fr = fake_take(&w->f);
+
+	assert_non_null(fr);
+	assert_int_equal(fr->to, c);
+	return fr->hdr.status;
+}
+
+/* What the manager said once may have been lost: a process that knows more than its owner is not kept waiting for ever. */
+static void an_owner_that_is_behind_asks(void **state)
+{
+	static struct world w;
+	struct chain_info next = chain(2, "m0", "", 0);
+
+	world_up_with(&w, MEMORY, "unix:/gm");
+	conn_id gm = opens(&w, "unix:/gm");
+
+	assert_false(manager_is_asked(&w, gm, NULL));
+	assert_int_equal(create(&w, 1, 0, chain(1, "m0", "", 0)), 0);
+	conn_id c = world_space_conn(&w, 1, 1);
+
+	assert_int_equal(fetch_under(&w, c, 2), -WIRE_WAIT);
+	world_pass(&w, 150 * NSEC_PER_MSEC);
+	assert_true(manager_is_asked(&w, gm, &next));
+	assert_int_not_equal(fetch_under(&w, c, 2), -WIRE_WAIT);
+	assert_int_equal(fetch_under(&w, c, 1), -WIRE_STALE);
+	world_pass(&w, 500 * NSEC_PER_MSEC);
+	assert_false(manager_is_asked(&w, gm, &next)); /* once */
+	world_down(&w);
 }
 
 /* Answers what m0 asks of its standby, until it asks for `last` (a kind of step), which stays unanswered. The replies to others are dropped. */
@@ -199,6 +264,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_what_is_there_is_taken_over),
+		cmocka_unit_test(an_owner_that_is_behind_asks),
 		cmocka_unit_test(a_chain_changes_under_a_fork),
 		cmocka_unit_test(a_standbys_copy_outlives_its_owners_lease),
 		cmocka_unit_test(a_promoted_copy_that_nobody_wants_goes),

@@ -38,7 +38,12 @@ conn_id world_space_conn(struct world *w, u64 asid, u64 session)
 
 void world_up(struct world *w, u64 memory_bytes)
 {
-	struct md_config cfg = {.name = "m0", .own_addr = "unix:/m0", .incarnation = 5, .memory_bytes = memory_bytes,
+	world_up_with(w, memory_bytes, NULL);
+}
+
+void world_up_with(struct world *w, u64 memory_bytes, const char *gm_addr)
+{
+	struct md_config cfg = {.name = "m0", .own_addr = "unix:/m0", .gm_addr = gm_addr, .incarnation = 5, .memory_bytes = memory_bytes,
 				.store = test_store(memory_bytes)};
 
 	memset(w, 0, sizeof(*w));

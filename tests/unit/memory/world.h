@@ -23,6 +23,7 @@ struct world {
 };
 
 void world_up(struct world *w, u64 memory_bytes);
+void world_up_with(struct world *w, u64 memory_bytes, const char *gm_addr); /* that dials a manager */
 void world_down(struct world *w);
 conn_id world_component(struct world *w, const char *name, u64 incarnation);
 conn_id world_space_conn(struct world *w, u64 asid, u64 session);
