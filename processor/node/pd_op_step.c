@@ -194,12 +194,20 @@ enum step_result pd_step_share(struct pd *pd, struct op *op)
 
 /* ---- steps: the address space at its home */
 
+/* A space on a chain is somewhere, unless it is known to be lost: who says that it is not there is not its owner, but perhaps another start of that. */
+static s32 clone_status(struct pd *pd, const struct op *op, s32 status)
+{
+	const struct space *s = op->kind == OPK_FORK && op->chain ? pd_space_find(pd, op->parent) : NULL;
+	return status == -ESRCH && s && !s->lost ? -WIRE_STALE : status;
+}
+
 static void space_came(void *self, void *arg, s32 status, const struct msg *m)
 {
 	struct pd *pd = self;
 	struct op *op = pd_op_called_back(arg);
 	if (!op)
 		return;
+	status = clone_status(pd, op, status);
 	if (!status)
 		pd_op_satisfied(pd, op);
 	else if (status == -WIRE_DOWN)

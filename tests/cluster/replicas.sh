@@ -1,7 +1,7 @@
 # A second copy of memory: memory nodes are killed or stopped under a program that checks every byte, which goes on and ends well, with either
 # node's copy; a new standby is filled each time. Without one the program ends with a message. LEGO_TEST_ROUNDS=200 is the long run,
-# LEGO_TEST_FAULT=owner|standby|stop|both|lag makes every round of one kind; the stalls seen are printed at the end,
-# and added to the file LEGO_TEST_REPORT.
+# LEGO_TEST_FAULT=owner|standby|stop|both|lag|manager makes every round of one kind (the last is of the long run only); the stalls seen are
+# printed at the end, and added to the file LEGO_TEST_REPORT.
 # timeout: 7200
 . "$TOP/tests/cluster/lib.sh"
 . "$TOP/tests/cluster/checks.bash"
@@ -10,15 +10,8 @@ declare -A again=()
 faults=(owner standby stop both lag)
 
 start_again() { # COMPONENT: as it was started
-	local args
-	mapfile -d '' args <"$TMP/$1.args"
-	(cd "$(cat "$TMP/$1.cwd")" && exec setsid "$LEGO" "${args[@]:1}" >>"$TMP/$1.log" 2>&1 </dev/null 3>/dev/null) &
-	disown
+	restart "$1"
 	again[$1]=1
-}
-remember() { # COMPONENT PID
-	cat "/proc/$2/cmdline" >"$TMP/$1.args"
-	readlink "/proc/$2/cwd" >"$TMP/$1.cwd"
 }
 home() { "$LEGO" status --cluster "$cluster" --json 2>/dev/null | jq -r '[.processes[].home][0] // empty'; }
 has_home() { [ -n "$(home)" ]; }
@@ -29,9 +22,8 @@ standby_of() {
 	"$LEGO" status --cluster "$cluster" --json |
 		jq -r --arg o "$1" '[.components[] | select(.kind == "memory" and .id != $o)] | max_by(.used_bytes) | .id'
 }
-kill_one() { # COMPONENT
-	local pid
-	pid=$(component_pid "$1")
+kill_one() { # COMPONENT [PID]
+	local pid=${2:-$(component_pid "$1")}
 	[ -n "$pid" ] || { fail "round $round: no node to kill"; return; }
 	remember "$1" "$pid"
 	killed+=("$1")
@@ -69,23 +61,48 @@ fault() { # KIND
 		soon 5 has_home || fail "the process has no home"
 		kill_one "$(home)"
 		;;
+	manager) # with the manager, which may have said who goes on or not: who forks, too, waits until it is back and knows
+		local gm pid away=$((RANDOM % 9)).5
+		gm=$(component_pid gm0) pid=$(component_pid "$owner")
+		remember gm0 "$gm"
+		grep -zvx -e --fresh "$TMP/gm0.args" >"$TMP/kept" && mv "$TMP/kept" "$TMP/gm0.args"
+		if [ $program = forks ] || [ $((RANDOM % 2)) = 0 ]; then
+			kill -STOP "$gm"
+			away=6.5
+		fi
+		kill_one "$owner" "$pid"
+		[ $away = 6.5 ] || moment
+		end_at_once "$gm"
+		sleep $away
+		start_again gm0
+		[ $((RANDOM % 2)) = 0 ] || { start_again "$owner"; killed=(); }
+		;;
 	esac
 }
 
 round() { # KIND
-	local length=3 mode=strict
+	local length=3 mode=strict program=failover says="all right" how
 	killed=()
+	if [ "$1" = manager ] && [ $((round % 2)) = 0 ]; then
+		program=mix says=$'forks 1 maps 1 files 1 signals 1\nwrong 0'
+	elif [ "$1" = manager ]; then
+		program=forks
+	fi
 	[ "$1" != lag ] || mode=best-effort
 	[ "$1" = stop ] || [ "$1" = both ] && length=6
-	timeout 90 "$LEGO" run --cluster "$cluster" --replicas 1 --replica-mode $mode --excache 1M -- "$SYS/failover" $length 12 stall >"$out" 2>"$err" </dev/null &
+	case $program in
+	forks) how=(sh -c 'i=0; while [ $i -lt 300 ]; do (exit 0) || exit 9; i=$((i + 1)); done; echo all right') ;; # nothing else asks for memory then
+	*) how=("$SYS/$program" $length 12 stall) ;;
+	esac
+	timeout 90 "$LEGO" run --cluster "$cluster" --replicas 1 --replica-mode $mode --excache 1M -- "${how[@]}" >"$out" 2>"$err" </dev/null &
 	local runner=$!
 	soon 10 has_home || fail "the program has no home"
 	moment
 	fault "$1"
 	wait $runner
 	status=$?
-	[ "$status" = 0 ] && [ "$(cat "$out")" = "all right" ] ||
-		fail "round $round, $1: exit status $status: $(head -c 300 "$out") $(head -c 300 "$err"); $(tail -4 "$LEGO_HOME/$cluster/gm0.log")"
+	[ "$status" = 0 ] && [ "$(cat "$out")" = "$says" ] ||
+		fail "round $round, $1: exit status $status: $(head -c 300 "$out") $(head -c 300 "$err"); $(tail -qn 4 "$LEGO_HOME/$cluster/gm0.log" "$TMP/gm0.log" 2>/dev/null)"
 	[ ! -s "stall" ] || echo "$1 $(cat stall)" >>"$TMP/stalls"
 	rm -f "stall"
 	local id
@@ -114,7 +131,9 @@ if [ -z "${LEGO_TEST_FAULT:-}" ]; then
 	"$LEGO" down "$cluster" >/dev/null 2>&1
 fi
 
-up -m 3 --memory 96M
+room=96M
+[ "${LEGO_TEST_FAULT:-}" != manager ] || room=512M # the stacks of mix's threads are promised, and its children's
+up -m 3 --memory $room
 soon 5 in_sync || fail "the nodes are not up"
 for ((round = 1; round <= rounds && failures == 0; round++)); do
 	round "${LEGO_TEST_FAULT:-${faults[(round - 1) % 5]}}"

@@ -603,6 +603,25 @@ static void test_channels_need_one_node(void **state)
 	world_free(w);
 }
 
+/* Its owner was killed and is back as another, while the manager is away: that knows nothing of the space, and there is a standby. */
+static void test_fork_of_a_space_on_a_chain(void **state)
+{
+	for (u32 on_chain = 0; on_chain < 2; on_chain++) {
+		struct world *w = world_new();
+		u64 asid;
+		if (on_chain)
+			w->chain = (struct chain_info){.id = 1, .epoch = 5, .flags = CHAIN_SYNC, .owner = {.name = "m0", .addr = "unix:m0"}, .standby = {.name = "m1"},
+						       .owner_incarnation = w->incarnation, .standby_incarnation = 7};
+		conn_id ctl = run(w, &asid);
+		world_answer(w, OP_AS_CLONE, ANSWER_STATUS, -ESRCH);
+		ask_space(w, ctl, OP_PD_FORK, asid);
+		world_pump(w);
+		assert_true(world_reply(w, ctl)->came);
+		assert_int_equal(world_reply(w, ctl)->hdr.status, on_chain ? -WIRE_STALE : -ESRCH); /* what is no errno is asked again by the monitor */
+		world_free(w);
+	}
+}
+
 static void test_forks_go_on_without_manager(void **state)
 {
 	struct world *w = world_new();
@@ -778,6 +797,7 @@ int main(void)
 	    cmocka_unit_test(test_storage_restart_gets_its_tree),
 	    cmocka_unit_test(test_channels_need_one_node),
 		cmocka_unit_test(test_forks_go_on_without_manager),
+		cmocka_unit_test(test_fork_of_a_space_on_a_chain),
 	    cmocka_unit_test(test_pager),
 	    cmocka_unit_test(test_info),
 	    cmocka_unit_test(test_anything),

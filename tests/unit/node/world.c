@@ -115,6 +115,7 @@ static u32 fill_reply(struct world *w, u16 op, const struct wire_seg *segs, u32 
 		strcpy(place->processor.name, "p0");
 		place->memory = (struct node_ref){.name = "m0", .addr = "unix:m0", .epoch = 5};
 		place->storage = (struct node_ref){.name = "s0", .addr = "unix:s0"};
+		place->chain = w->chain;
 	} else if (op == OP_GM_NODE && w->now_at[0]) {
 		struct node_ref *ref = (void *)body;
 		memcpy(ref->name, segs[0].base, sizeof(ref->name));

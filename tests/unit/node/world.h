@@ -74,6 +74,7 @@ struct world {
 	u64 view; /* its number; 0: it sends none */
 	u32 readers_begun, readers_ended; /* as memory nodes were told */
 	struct mem_reader_req reader;	  /* the last such request */
+	struct chain_info chain; /* of programs that are placed; id 0: none */
 	u32 pagers; /* that run */
 	bool pager_idle;
 };
