@@ -94,7 +94,10 @@ static void file(void)
 	static char name[] = "/proc/self/exe";
 	unsigned char head[4] = "";
 	int fd = open(name, O_RDONLY);
-	if (fd < 0 || pread(fd, head, 4, 0) != 4 || memcmp(head, "\177ELF", 4)) {
+	if (fd < 0 || pread(fd, head, 4, 0) != 4) {
+		say("the file cannot be read: %s\n", t_errno(errno));
+		bad++;
+	} else if (memcmp(head, "\177ELF", 4)) {
 		say("the file is wrong\n");
 		bad++;
 	}

@@ -116,6 +116,8 @@ s64 pd_call(struct task *task, struct pd_call *c)
 	if (!r && !c->no_reply) /* an answer nobody waits for is skipped by the next call */
 		r = ctl_receive(task->ctl_fd, c, tag);
 	lock_drop(&task->ctl_lock);
+	if ((r == -EPIPE || r == -ECONNRESET) && c->op != OP_PD_REPORT) /* its sandbox ends a moment later: not an error of one call, for the program to see */
+		mon_fatal("the processor node ended, and this program with it");
 	return r;
 }
 

@@ -28,21 +28,25 @@ static void place_child_fds(const struct pd_call *c, const struct pd_space_rep *
 			fd_place(c->fds[next++], numbers[i]);
 }
 
-#define CHAIN_TRIES 500u
-
 static void close_child_fds(void)
 {
 	host(SYSNR(close_range), MON_FD_CHILD_CTL, MON_FD_CHILD_STO_RING, 0);
+}
+
+/* The owner of a chain may be changing: pd hears of it too, and a fork waits as long as a miss does. */
+static bool chain_may_go_on(s64 r, u64 since_ns)
+{
+	return r <= -WIRE_NO_LINE && (mon.boot.chain || owner_chained()) && mon.mem.host->now_ns() - since_ns < OWNER_MEND_NS;
 }
 
 s64 task_new_space(struct thread *t, u16 op, u64 lseq, struct pd_space_rep *rep)
 {
 	struct pd_space_req req = {.asid = mon.boot.asid, .lseq = lseq};
 	struct pd_call c = {.op = op, .req = &req, .req_len = sizeof(req), .rep = rep, .rep_len = sizeof(*rep), .nfds = 8};
+	u64 start = mon.mem.host->now_ns();
 	s64 r = pd_call(t->task, &c);
 
-	/* The owner of a chain may be changing: pd hears of it too. */
-	for (u32 tries = 0; r <= -WIRE_NO_LINE && (mon.boot.chain || owner_chained()) && tries < CHAIN_TRIES; tries++) {
+	while (chain_may_go_on(r, start)) {
 		u64 ts[2] = {0, 10 * NSEC_PER_MSEC};
 
 		host(SYSNR(nanosleep), ts, 0);

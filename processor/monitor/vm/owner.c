@@ -27,7 +27,6 @@
 
 #define CHAIN_TIMEOUT_NS (300 * NSEC_PER_MSEC) /* then one asks how the chain stands, and repeats */
 #define LAG_NS		 (50 * NSEC_PER_MSEC) /* so long a standby is waited for where it may be left out */
-#define MEND_NS		 (15 * NSEC_PER_SEC)
 #define REOPEN_NS	 (30 * NSEC_PER_MSEC)
 #define REOPENS		 1000u
 
@@ -495,7 +494,7 @@ static void mend(u64 seen, bool broken, u64 addr)
 			return; /* only slow */
 		else if (!r && now_ns() - start > REOPEN_NS && reopened++ < REOPENS)
 			reopen(seen, &info);
-		else if (now_ns() - start > MEND_NS || reopened > REOPENS)
+		else if (now_ns() - start > OWNER_MEND_NS || reopened > REOPENS)
 			mon_fatal("memory node %s cannot be reached, and the manager names no other; region at %lx of this process", owner_name(addr),
 				  ALIGN_DOWN(addr, GIB));
 		else

@@ -6,6 +6,7 @@
 #include "processor/monitor/mon.h"
 
 #define OWNER_SHIFT 21 /* owners change at multiples of 2 MiB only */
+#define OWNER_MEND_NS (15 * NSEC_PER_SEC) /* so long one waits for a chain to go on elsewhere: its manager may be away, and is silent for a lease then */
 
 extern u8 *owner_map; /* by address >> OWNER_SHIFT: number of the owner, 0: not known */
 
