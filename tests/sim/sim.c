@@ -216,7 +216,27 @@ static void sever_manager(struct world *w, bool pd, bool on)
 		loop_sever(w->loop, w->node[GM], w->node[P0], on);
 }
 
-/* What nobody may lose anything by: nodes that stand still, one after the other, and a manager that sees nobody, stands still or dies. */
+/* A memory node dies, and the manager within a second, which may not have noticed or not said so; each comes back in its own time. */
+static void both_die(struct world *w, struct crowd *c, enum who memory)
+{
+	u32 dice[3];
+	c->env->random(c->env->ctx, dice, sizeof(dice));
+	u64 apart_ns = dice[0] / 4096 % (dice[0] & 1 ? 1000 : 220) * MS, memory_ns = dice[1] / 1024 % 3500 * MS, manager_ns = dice[2] / 1024 % 3500 * MS;
+	world_kill(w, memory);
+	loop_run(w->loop, apart_ns);
+	world_kill(w, GM);
+	for (u64 at = 0, to; at < MAX(memory_ns, manager_ns); at = to) {
+		to = at < MIN(memory_ns, manager_ns) ? MIN(memory_ns, manager_ns) : MAX(memory_ns, manager_ns);
+		loop_run(w->loop, to - at);
+		world_revive(w, to == memory_ns ? memory : GM);
+	}
+	world_revive(w, memory);
+	world_revive(w, GM);
+	loop_run(w->loop, 5 * NSEC_PER_SEC); /* a lease in which nobody is blamed, then a new standby */
+}
+
+/* What nobody may lose anything by: nodes that stand still, one after the other, and a manager that sees nobody, stands still or dies, also when
+ * an owner has just died. */
 static void blind(struct world *w, struct crowd *c, u32 times)
 {
 	for (u32 i = 0; i < times && crowd_busy(c); i++) {
@@ -224,7 +244,7 @@ static void blind(struct world *w, struct crowd *c, u32 times)
 		c->env->random(c->env->ctx, dice, sizeof(dice));
 		u64 long_ns = 100 * MS + dice[1] / 1024 % 4000 * MS;
 		loop_run(w->loop, dice[1] % 300 * MS);
-		switch (dice[0] % 4) {
+		switch (dice[0] % 5) {
 		case 0:
 			sever_manager(w, dice[2] & 1, true);
 			loop_run(w->loop, long_ns);
@@ -242,6 +262,9 @@ static void blind(struct world *w, struct crowd *c, u32 times)
 			world_kill(w, GM);
 			loop_run(w->loop, long_ns);
 			world_revive(w, GM);
+			break;
+		case 4:
+			both_die(w, c, (enum who)(M0 + dice[2] % WORLD_MEMORIES));
 			break;
 		}
 		loop_run(w->loop, 2500 * MS);
