@@ -65,7 +65,7 @@ static const struct {
 	{START "[memory m1]\n\n[memory  m1 ]\n", "f:6: [memory m1] was there already, on line 4"},
 	{START "[memory m/1]\n", "f:4: 'm/1' is no name of a node"},
 	{START "[cluster x]\n", "f:4: [cluster] has no name here"},
-	{START "[memory]\nmemroy = 1G\n", "f:5: [memory] has no setting 'memroy'; it has listen, log, log-format, metrics, spin-us, labels, memory, threads, file-cache, store, store-ratio, store-path, store-front, lease-ms"},
+	{START "[memory]\nmemroy = 1G\n", "f:5: [memory] has no setting 'memroy'; it has listen, log, log-format, metrics, spin-us, labels, memory, threads, file-cache, ready, store, store-ratio, store-path, store-node, store-front, lease-ms"},
 	{START "[memory]\nexcache = 1G\n", "f:5: [memory] has no setting 'excache'"},
 	{START "[memory]\nmemory = 1G\n# x\nmemory = 2G\n", "f:7: memory was set already, on line 5"},
 	{START "[memory]\nmemory =\n", "f:5: memory has no value"},
