@@ -22,8 +22,6 @@
 #include "memory/front_store.h"
 
 #define DEPTH 128u /* requests under way */
-#define FRONT_PART 8u
-#define FRONT_MAX GIB
 
 struct file_store {
 	struct front front; /* first */
@@ -269,13 +267,12 @@ static bool start_ring(struct file_store *s)
 struct page_store *file_store_new(const struct page_store_config *cfg, char err[STORE_ERROR_MAX])
 {
 	struct file_store *s = calloc(1, sizeof(*s));
-	u64 front = cfg->front_bytes ? cfg->front_bytes : MIN(cfg->bytes / FRONT_PART, FRONT_MAX);
 
 	if (!s)
 		return NULL;
 	s->front.cold = &ops;
 	s->event = s->fd = -1;
-	if (!front_init(&s->front, cfg->bytes / LINE_SIZE, front / LINE_SIZE) || !(s->crc = calloc((u64)s->front.nids + 1, sizeof(*s->crc))))
+	if (!front_init(&s->front, cfg->bytes / LINE_SIZE, front_of_device(cfg)) || !(s->crc = calloc((u64)s->front.nids + 1, sizeof(*s->crc))))
 		goto fail;
 	(void)snprintf(s->path, sizeof(s->path), "%s", cfg->path ? cfg->path : "");
 	s->fd = cfg->path ? open_path(cfg->path) : -1;

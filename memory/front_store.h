@@ -68,6 +68,12 @@ void front_put_done(struct front *f, u32 frame, bool ok);
 void front_get_done(struct front *f, u32 frame, bool ok);
 void front_failed(struct front *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Frames in front of a file or a storage node. */
+static inline u64 front_of_device(const struct page_store_config *cfg)
+{
+	return (cfg->front_bytes ? cfg->front_bytes : MIN(cfg->bytes / 8, GIB)) / LINE_SIZE;
+}
+
 static inline u8 *front_bytes(const struct front *f, u32 frame)
 {
 	return f->bytes + (u64)frame * LINE_SIZE;

@@ -23,8 +23,6 @@
 
 #define DEPTH	   64u /* requests under way */
 #define BATCH	   32u /* posted before the first is waited for: less than CHAN_SLOTS */
-#define FRONT_PART 8u
-#define FRONT_MAX  GIB
 #define GIVE_UP_NS (10 * NSEC_PER_SEC)
 #define AGAIN_NS   (50 * NSEC_PER_MSEC)
 #define RARELY_NS  NSEC_PER_SEC /* it is dialled when it is given up: what is asked for meanwhile fails at once */
@@ -440,7 +438,6 @@ static bool make_requests(struct spill_store *s)
 struct page_store *spill_store_new(const struct page_store_config *cfg, char err[STORE_ERROR_MAX])
 {
 	struct spill_store *s = calloc(1, sizeof(*s));
-	u64 front = cfg->front_bytes ? cfg->front_bytes : MIN(cfg->bytes / FRONT_PART, FRONT_MAX);
 
 	if (!s)
 		return NULL;
@@ -451,7 +448,7 @@ struct page_store *spill_store_new(const struct page_store_config *cfg, char err
 	pthread_cond_init(&s->more, NULL);
 	pthread_cond_init(&s->ended, NULL);
 	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->event < 0 || !front_init(&s->front, cfg->bytes / LINE_SIZE, front / LINE_SIZE) || !make_requests(s) ||
+	if (s->event < 0 || !front_init(&s->front, cfg->bytes / LINE_SIZE, front_of_device(cfg)) || !make_requests(s) ||
 	    getrandom(&s->id, sizeof(s->id), 0) != sizeof(s->id))
 		goto fail;
 	s->pages = s->front.nids;

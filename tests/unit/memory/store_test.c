@@ -228,13 +228,25 @@ static void test_packs(void **state)
 	page_store_free(s);
 }
 
+/* Of the first n pages, each image its own; the others are as they were. */
+static u32 lost_of(struct page_store *s, u32 n)
+{
+	u32 lost = 0;
+
+	for (u32 i = 1; i <= n; i++)
+		if (page_data(s, i))
+			assert_image(s, i, i);
+		else
+			lost++;
+	return lost;
+}
+
 /* Bytes that change behind its back are never given out, and the message names the file and the place. */
 static void test_file_changes(void **state)
 {
 	struct page_store_config cfg = {.kind = STORE_FILE, .bytes = 8 * MIB, .front_bytes = LINE_SIZE, .path = "store_test.pages"};
 	char err[STORE_ERROR_MAX];
 	struct page_store *s = page_store_new(&cfg, err);
-	u32 lost = 0;
 
 	assert_non_null(s);
 	assert_null(page_store_new(&cfg, err)); /* in use */
@@ -250,13 +262,7 @@ static void test_file_changes(void **state)
 		assert_int_equal(fputc(0x5a, f), 0x5a);
 	}
 	assert_int_equal(fclose(f), 0);
-	for (u32 i = 1; i <= 1024; i++) {
-		if (page_data(s, i))
-			assert_image(s, i, i);
-		else
-			lost++;
-	}
-	assert_true(lost > 500);
+	assert_true(lost_of(s, 1024) > 500);
 	assert_non_null(strstr(page_store_error(s), cfg.path));
 	image(page_buffer(s, 1), 9); /* goes on with what is written anew */
 	assert_image(s, 1, 9);
@@ -331,7 +337,6 @@ static void test_spill_changes(void **state)
 {
 	struct page_store *s = spilling();
 	static u8 noise[8 * MIB];
-	u32 lost = 0;
 	glob_t g;
 	char pattern[64];
 
@@ -346,13 +351,7 @@ static void test_spill_changes(void **state)
 	assert_int_equal(fwrite(noise, sizeof(noise), 1, f), 1);
 	assert_int_equal(fclose(f), 0);
 	globfree(&g);
-	for (u32 i = 1; i <= 2048; i++) {
-		if (page_data(s, i))
-			assert_image(s, i, i);
-		else
-			lost++;
-	}
-	assert_true(lost > 500);
+	assert_true(lost_of(s, 2048) > 500);
 	assert_non_null(strstr(page_store_error(s), "checksum"));
 	image(page_buffer(s, 1), 9); /* goes on with what is written anew */
 	assert_image(s, 1, 9);
