@@ -24,7 +24,7 @@ bool lines_any(const struct space *s, u64 lo, u64 hi)
 /* False: the store has lost a line. */
 static bool gather_leaf(const struct md *md, const struct pt_leaf *leaf, u64 end, struct lines *l)
 {
-	for (; l->rep.next < end && l->rep.count < FETCH_MAX_LINES; l->rep.next += LINE_SIZE) {
+	for (; l->rep.next < end && l->rep.count < WB_MAX_LINES; l->rep.next += LINE_SIZE) {
 		u32 i = pt_index(l->rep.next), n = l->rep.count;
 		page_ref p = leaf->page[i];
 
@@ -46,7 +46,7 @@ static bool gather_leaf(const struct md *md, const struct pt_leaf *leaf, u64 end
 bool lines_gather(const struct md *md, const struct space *s, u64 lo, u64 hi, struct lines *l)
 {
 	l->rep = (struct part_read_rep){.next = lo};
-	while (l->rep.next < hi && l->rep.count < FETCH_MAX_LINES) {
+	while (l->rep.next < hi && l->rep.count < WB_MAX_LINES) {
 		u64 base;
 		const struct pt_leaf *leaf = pt_next_leaf(&s->pt, l->rep.next, &base);
 
@@ -112,7 +112,7 @@ s32 lines_put(struct md *md, struct space *s, const struct part_req *r, const u8
 {
 	const u8 *bytes = data + (u64)r->count * sizeof(struct wb_line);
 
-	if (r->count > FETCH_MAX_LINES || len < r->count * sizeof(struct wb_line))
+	if (r->count > WB_MAX_LINES || len < r->count * sizeof(struct wb_line))
 		return -EINVAL;
 	for (u32 i = 0; i < r->count; i++) {
 		struct wb_line w;

@@ -4,13 +4,13 @@
 
 #include "memory/md_int.h"
 
-#define LINES_SEGS (1 + FETCH_MAX_LINES)
-#define LINES_BUF (FETCH_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line))) /* the largest message's data */
+#define LINES_SEGS (1 + WB_MAX_LINES)
+#define LINES_BUF (WB_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line))) /* the largest message's data */
 
 struct lines {
 	struct part_read_rep rep; /* how many, and where to go on */
-	struct wb_line rec[FETCH_MAX_LINES];
-	const void *bytes[FETCH_MAX_LINES]; /* in the page store: good until that is used for something else */
+	struct wb_line rec[WB_MAX_LINES];
+	const void *bytes[WB_MAX_LINES]; /* in the page store: good until that is used for something else */
 };
 
 /* Is there any in [lo, hi)? */

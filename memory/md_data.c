@@ -213,7 +213,7 @@ static s32 epoch_check(const struct md *md, const struct md_space *ms, u32 epoch
 
 static bool fetch_valid(const struct mem_fetch_req *r)
 {
-	if (r->addr & LINE_MASK || r->addr >= VA_END || !r->want || r->want >> FETCH_MAX_LINES || r->demand >= FETCH_MAX_LINES)
+	if (r->addr & LINE_MASK || r->addr >= VA_END || !r->want || r->demand >= FETCH_MAX_LINES)
 		return false;
 	u64 last = 63 - (u64)__builtin_clzll(r->want);
 
@@ -251,7 +251,7 @@ static bool writeback_valid(const struct msg *m, u32 count)
 {
 	u64 need = (u64)count * sizeof(struct wb_line);
 
-	if (!count || count > FETCH_MAX_LINES || m->data_len < need)
+	if (!count || count > WB_MAX_LINES || m->data_len < need)
 		return false;
 	for (u32 i = 0; i < count; i++) {
 		struct wb_line l;

@@ -26,7 +26,7 @@
 #define TAG_WATCH	   (1ull << 62)
 #define TAG_STOP	   (3ull << 62)
 #define TAG_UCX		   (TAG_WATCH | UINT32_MAX) /* readable until ucx_arm: no event in itself, ucx_poll finds those */
-#define DEFAULT_RING_BYTES (512u * 1024u)
+#define DEFAULT_RING_BYTES (1024u * 1024u) /* the answers for two windows of a stream */
 #define DEFAULT_SPIN_US	   200u
 #define HURRY_NS	   (2 * NSEC_PER_MSEC)
 #define NAP_NS		   30000l

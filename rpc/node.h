@@ -127,7 +127,7 @@ struct host_driver_config {
 	const char *listen[4]; /* addresses, NULL-ended: "unix:/path", "tcp:host:port" or "ucx:host:port" (port 0: chosen) */
 	u8 key[32];	       /* cluster key */
 	u64 incarnation;
-	u32 ring_bytes; /* of each direction of a client's ring; 0: 512 KiB */
+	u32 ring_bytes; /* of each direction of a client's ring; 0: 1 MiB */
 	u32 spin_us;	/* poll this long without an event before sleeping; 0: 200 */
 	u32 log_level;
 	u8 log_format; /* enum log_format */

@@ -15,7 +15,7 @@ struct nothing {
 #define R	  FROM_R
 #define MAX_DATA  MSG_MAX_DATA
 #define MAX_LINES ((u32)(FETCH_MAX_LINES * LINE_SIZE))
-#define MAX_WB	  ((u32)(FETCH_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line))))
+#define MAX_WB	  ((u32)(WB_MAX_LINES * (LINE_SIZE + sizeof(struct wb_line))))
 #define MAX_PATH  WIRE_PATH_MAX
 #define MAX_PATH2 (2u * WIRE_PATH_MAX)
 #define PURE	  OP_PURE

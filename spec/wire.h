@@ -17,7 +17,8 @@
 
 #define MSG_MAX_DATA (256u * 1024u)                   /* largest variable part, bytes */
 #define MSG_MAX_LEN (MSG_MAX_DATA + 4096u)            /* largest frame, bytes */
-#define FETCH_MAX_LINES 32u                           /* lines in one fetch window or write-back batch */
+#define FETCH_MAX_LINES 64u                           /* lines in one fetch window: as many as a mask has bits */
+#define WB_MAX_LINES 32u                              /* in one write-back batch, or in a part of a space that moves */
 #define WIRE_PATH_MAX 4096u                           /* with its NUL */
 #define WIRE_NAME_MAX 32u                             /* component, vNode and cluster names, with NUL */
 #define WIRE_SHARD_MARK '.'                           /* m0.1: another thread of the memory node m0 */
@@ -551,7 +552,7 @@ struct part_fence { /* images of [lo, hi) up to this version are repeats of what
 };
 _Static_assert(sizeof(struct part_fence) == 24, "wire");
 enum part_read_what { PART_LINES, PART_FENCES };
-struct part_read_req { /* PART_READ: the first FETCH_MAX_LINES lines that [lo, hi) holds, or the fences in it */
+struct part_read_req { /* PART_READ: the first WB_MAX_LINES lines that [lo, hi) holds, or the fences in it */
 	u64 asid;
 	u64 lo, hi;
 	u32 what; /* enum part_read_what */
@@ -588,7 +589,7 @@ _Static_assert(sizeof(struct mem_fetch_rep) == 40, "wire");
 /* MEM_WRITEBACK: mem_writeback_req, `count` struct wb_line, then LINE_SIZE bytes for every line without WB_ZERO, in order.
  * Reply: mem_writeback_rep; committed bit i: line i is held (or a newer one is). */
 struct mem_writeback_req {
-	u32 count; /* 1 .. FETCH_MAX_LINES */
+	u32 count; /* 1 .. WB_MAX_LINES */
 	u32 pad0;
 };
 _Static_assert(sizeof(struct mem_writeback_req) == 8, "wire");

@@ -208,6 +208,7 @@ void mon_free(void *p, u64 size);
 /* ------------------------------------------------------------ program memory (trap/ucopy.S, trap/user.c): 0 or -EFAULT */
 s64 copy_from_user(void *dst, u64 src, u64 len);
 s64 copy_to_user(u64 dst, const void *src, u64 len);
+u8 *user_page(u64 addr); /* for stores, where the caller knows that the page is there and that nobody touches it */
 s64 zero_user(u64 dst, u64 len);
 /* Length without NUL, -EFAULT, or -ENAMETOOLONG when cap bytes held no NUL. */
 s64 string_from_user(char *dst, u64 src, u64 cap);

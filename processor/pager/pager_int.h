@@ -17,7 +17,7 @@
 #include "rpc/chan_libc.h"
 #include "rpc/node.h"
 
-#define RUN_MAX	      FETCH_MAX_LINES /* lines that move together */
+#define RUN_MAX	      WB_MAX_LINES /* lines that move together */
 #define CHUNK_LINES   64u
 #define BOUND_MIN     64u
 #define RANGES_MAX    65536u /* of one mapper */

@@ -118,8 +118,6 @@ struct ahead *ahead_take(const struct line *l)
 bool ahead_end(struct thread *t, struct ahead *a, u64 page, bool write, const struct vma *v, u32 seq)
 {
 	struct window *w = &a->f.w;
-	struct set *s = w->set;
-	u32 n = (u32)__builtin_popcount(w->want);
 	struct stream st;
 
 	w->demand = (u32)(page - w->base);
@@ -131,11 +129,11 @@ bool ahead_end(struct thread *t, struct ahead *a, u64 page, bool write, const st
 		ahead_post(t, w, v, seq, &st);
 	}
 	count(CNT_MISS, 1);
+	evict_ahead(w->set, bits_count(w->want), w);
 	bool ok = fetch_end(&a->f, false);
 
 	window_close(w);
 	ahead_free(a);
-	evict_ahead(s, n);
 	return ok;
 }
 

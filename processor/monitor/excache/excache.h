@@ -76,9 +76,9 @@ struct ring {
 	u32 waiters;
 };
 
-#define EVICT_BATCH 32u
-#define BLOCK_LINES 32ull /* 64 bits wide: page numbers are aligned by it */
-#define BLOCK_SHIFT 5u
+#define EVICT_BATCH 64u
+#define BLOCK_LINES 64ull /* 64 bits wide: page numbers are aligned by it */
+#define BLOCK_SHIFT 6u
 #define GUARDS	    4096u
 
 struct policy_ops {
@@ -185,8 +185,9 @@ void aheads_fork_child(void);
 /* ---- eviction (evict.c) */
 bool evict_some(struct set *s); /* lock held, is dropped: makes room in a full set. False: nothing could be done */
 /* Lock not held: a little room before it is needed, for as many lines as are being filled; helps with write-backs. By a thread that waits
- * anyhow; never blocks. */
-void evict_ahead(struct set *s, u32 filled);
+ * anyhow; never blocks. w: a window not yet filled, whose lines may get the pages of those that leave; or NULL. */
+struct window;
+void evict_ahead(struct set *s, u32 filled, struct window *w);
 void recall_spares(void);
 u64 slot_addr(u32 id);
 /* ---- boxes (boxes.c) */
@@ -234,6 +235,7 @@ void predict_left(u64 page, bool dirty, bool sample); /* a line leaves its place
  * must be write-protected before anybody can write to them. bytes NULL: zeros. */
 #define RECYCLE_LEAST 4u
 u32 recycle_fill(u64 addr, const u8 *bytes, u32 n, bool clean);
+void overwrite_line(u8 *page, const u8 *bytes); /* NULL: with zeros */
 
 /* ---- victims (ring.c) */
 u32 ring_take(u32 want, u32 *got); /* a run of slots: entry number of the first, or 0 */

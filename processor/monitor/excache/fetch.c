@@ -9,7 +9,7 @@
 
 #define BUFFERS 64u
 
-/* Fetch buffers: transport memory, 64 KiB each, as many as there are fetches at once. */
+/* Fetch buffers: transport memory, a window each, as many as there are fetches at once. */
 static u64 buffers_used;
 static u8 *buffers[BUFFERS];
 
@@ -41,18 +41,18 @@ void fetch_fork_child(void)
 	buffers_used = 0;
 }
 
-static void check_reply(const struct window *w, u32 data, u32 zero, const u8 *bytes)
+static void check_reply(const struct window *w, u64 data, u64 zero, const u8 *bytes)
 {
-	for (u32 bits = data; bits; bits &= bits - 1, bytes += LINE_SIZE)
-		check_filled(w->base + (u32)__builtin_ctz(bits), bytes);
-	for (u32 bits = zero; bits; bits &= bits - 1)
-		check_filled(w->base + (u32)__builtin_ctz(bits), zero_lines);
+	for (u64 bits = data; bits; bits &= bits - 1, bytes += LINE_SIZE)
+		check_filled(w->base + (u32)__builtin_ctzll(bits), bytes);
+	for (u64 bits = zero; bits; bits &= bits - 1)
+		check_filled(w->base + (u32)__builtin_ctzll(bits), zero_lines);
 }
 
 /* An instruction may store only after its page lost its protection, so the line is dirty before. */
 static void demand_writable(struct window *w)
 {
-	u32 bit = 1u << w->demand;
+	u64 bit = 1ull << w->demand;
 
 	if (!w->write || w->dirty & bit)
 		return;
@@ -61,48 +61,50 @@ static void demand_writable(struct window *w)
 }
 
 /* All the lines were written when they were last here, and will be again. */
-static bool will_be_written(struct window *w, u32 lines)
+static bool will_be_written(struct window *w, u64 lines)
 {
-	u32 guessed = 0;
+	u64 guessed = 0;
 
 	if (w->fixed)
 		return false;
-	for (u32 bits = lines; bits; bits &= bits - 1)
-		guessed |= predict_written(w->base + (u32)__builtin_ctz(bits)) ? bits & -bits : 0;
+	for (u64 bits = lines; bits; bits &= bits - 1)
+		guessed |= predict_written(w->base + (u32)__builtin_ctzll(bits)) ? bits & -bits : 0;
 	if (guessed == lines && predict_trusted())
 		return true;
-	w->guessed = w->write ? guessed & ~(1u << w->demand) : guessed;
+	w->guessed = w->write ? guessed & ~(1ull << w->demand) : guessed;
 	return false;
 }
 
 /* False: there is no such line, or home could not read it. */
 static bool fetch_place(struct window *w, const struct mem_fetch_rep *rep, u8 *bytes)
 {
-	u32 data = (u32)rep->data & w->want, zero = (u32)rep->zero & w->want, demand = 1u << w->demand;
-	u32 lost = (u32)rep->no_line & w->want;
+	u64 data = rep->data & w->want, zero = rep->zero & w->want, demand = 1ull << w->demand;
+	u64 lost = rep->no_line & w->want;
 
 	if (lost && !w->file)
 		mon_fatal("memory node %s lacks the line at %lx, which it was given (region %lx)", owner_name(page_addr(w->base)),
-			  page_addr(w->base + (u32)__builtin_ctz(lost)), ALIGN_DOWN(page_addr(w->base), GIB));
+			  page_addr(w->base + (u32)__builtin_ctzll(lost)), ALIGN_DOWN(page_addr(w->base), GIB));
 	if (!((data | zero) & demand))
 		return false;
 	if (checking)
 		check_reply(w, data, zero, bytes);
-	for (u32 bits = w->file && w->exec ? data : 0, n = 0; bits; bits &= bits - 1)
-		rewrite_fill(w->base + (u32)__builtin_ctz(bits), bytes + n++ * LINE_SIZE);
+	u8 *at = bytes;
+
+	for (u64 bits = w->file && w->exec ? data : 0; bits; bits &= bits - 1, at += LINE_SIZE)
+		rewrite_fill(w->base + (u32)__builtin_ctzll(bits), at);
 	bool unprotected = (w->write && (w->writes || (data | zero) == demand)) || will_be_written(w, data | zero);
 
 	window_fill(w, data, bytes, !unprotected);
 	window_fill(w, zero, NULL, !unprotected);
 	demand_writable(w);
-	count(CNT_FETCH_LINES, (u32)__builtin_popcount(data | zero));
-	count(CNT_BYTES_IN, (u64)__builtin_popcount(data) * LINE_SIZE);
+	count(CNT_FETCH_LINES, bits_count(data | zero));
+	count(CNT_BYTES_IN, bits_count(data) * LINE_SIZE);
 	if (w->file) {
-		count(CNT_FILE_LINES, (u32)__builtin_popcount(data | zero));
+		count(CNT_FILE_LINES, bits_count(data | zero));
 		/* Absence at home stands for the file's bytes here, never for zeros: a line that the program makes all zeros must be sent.
 		 */
-		for (u32 bits = data | zero; bits; bits &= bits - 1)
-			written_set(w->base + (u32)__builtin_ctz(bits));
+		for (u64 bits = data | zero; bits; bits &= bits - 1)
+			written_set(w->base + (u32)__builtin_ctzll(bits));
 	}
 	return true;
 }

@@ -83,25 +83,24 @@ static enum fill_result miss(struct thread *t, struct set *s, u64 page, bool wri
 	if (!id)
 		return FILL_AGAIN;
 	window_init(w, page, write, v);
-	w->want = 1u << w->demand;
+	w->want = 1ull << w->demand;
 	w->id[w->demand] = id;
 	line_begin(s, id, page, guard_of(t), w);
 	window_open(t, w, v, seq, &st);
 	count(CNT_MISS, 1);
 	if (w->zero) {
+		evict_ahead(s, bits_count(w->want), w);
 		window_fill(w, w->want, NULL, !write);
 	} else {
 		fetch_post(&f);
 		ahead_post(t, w, v, seq, &st);
 		if (f.handle > 0)
-			evict_ahead(s, (u32)__builtin_popcount(w->want)); /* while home is at it */
+			evict_ahead(s, bits_count(w->want), w); /* while home is at it */
 		ok = fetch_end(&f, true);
 	}
 	window_close(w);
-	if (w->zero) {
-		count(CNT_ZERO_FILL, (u32)__builtin_popcount(w->want));
-		evict_ahead(s, (u32)__builtin_popcount(w->want));
-	}
+	if (w->zero)
+		count(CNT_ZERO_FILL, bits_count(w->want));
 	return ok ? FILL_DONE : FILL_NO_MEMORY;
 }
 
@@ -167,7 +166,7 @@ static enum fill_result take_back(struct thread *t, struct set *s, u32 victim, b
 	set_settled(s);
 	set_unlock(s);
 	count(CNT_VICTIM_HIT, 1);
-	evict_ahead(s, 1);
+	evict_ahead(s, 1, NULL);
 	return FILL_DONE;
 }
 

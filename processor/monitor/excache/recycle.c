@@ -12,9 +12,9 @@
 
 /* The pages were used long ago: they are in no processor's cache, and asking for their lines a little ahead makes this a quarter faster than
  * `rep movsb`. */
-static void copy_cold(u64 *to, const u64 *from, u64 words)
+static void copy_cold(u64 *to, const u64 *from)
 {
-	for (u64 i = 0; i < words; i += 8) {
+	for (u64 i = 0; i < LINE_SIZE / sizeof(u64); i += 8) {
 		__builtin_prefetch(to + i + FETCHED_AHEAD, 1);
 		u64 a = from[i], b = from[i + 1], c = from[i + 2], d = from[i + 3];
 		u64 e = from[i + 4], f = from[i + 5], g = from[i + 6], h = from[i + 7];
@@ -30,12 +30,12 @@ static void copy_cold(u64 *to, const u64 *from, u64 words)
 	}
 }
 
-static void overwrite(u64 slot, const u8 *bytes, u64 len)
+void overwrite_line(u8 *page, const u8 *bytes)
 {
 	if (bytes)
-		copy_cold((u64 *)slot, (const u64 *)(const void *)bytes, len / sizeof(u64));
+		copy_cold((u64 *)(void *)page, (const u64 *)(const void *)bytes);
 	else
-		memset((void *)slot, 0, len);
+		memset(page, 0, LINE_SIZE);
 }
 
 /* A MOVE that failed may have moved its page after all: then the place is taken, by these bytes. */
@@ -57,7 +57,8 @@ u32 recycle_fill(u64 addr, const u8 *bytes, u32 n, bool clean)
 
 	if (!ec.move || (clean && !thread_alone()) || !(first = ring_steal(n, &got)))
 		return 0;
-	overwrite(slot_addr(first), bytes, got * LINE_SIZE);
+	for (u32 i = 0; i < got; i++)
+		overwrite_line((u8 *)slot_addr(first + i), bytes ? bytes + i * LINE_SIZE : NULL);
 	s64 r = uffd_move(addr, slot_addr(first), got * LINE_SIZE, &done);
 	u32 lines = (u32)(done / LINE_SIZE);
 

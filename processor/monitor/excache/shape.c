@@ -8,8 +8,8 @@
 #include "processor/monitor/vm/space.h"
 #include "processor/monitor/vm/uffd.h"
 
-#define DEFAULT_ASSOC 1024u /* large: each set keeps up to HIGH_FREE lines free */
-#define HIGH_FREE     48u   /* a window and a few */
+#define DEFAULT_ASSOC 2048u /* large: each set keeps up to HIGH_FREE lines free */
+#define HIGH_FREE     80u   /* a window and a few */
 #define FULL_ASSOC    (~0u)
 #define MIN_LINES     32u
 

@@ -10,15 +10,17 @@
 
 /* ---------------------------------------------------------------- streams */
 
-/* A stream: next page expected << 16 | lines brought along last time << 8 | flags | window. */
-#define STREAM_WRITES 0x80u
-#define STREAM_DOWN   0x40u
-#define STREAM_WINDOW 0x3fu
+/* A stream: next page expected << 24 | lines brought along last time << 16 | flags | window. */
+#define STREAM_PAGE    24
+#define STREAM_BROUGHT 16
+#define STREAM_WRITES  0x200u
+#define STREAM_DOWN    0x100u
+#define STREAM_WINDOW  0xffu
 
 /* It goes to lower addresses: its second miss, just below the first, tells. */
 static bool goes_down(u64 s, u64 page)
 {
-	return s & STREAM_DOWN || (s >> 16 == page + 2 && (s & STREAM_WINDOW) == 1);
+	return s & STREAM_DOWN || (s >> STREAM_PAGE == page + 2 && (s & STREAM_WINDOW) == 1);
 }
 
 void stream_find(struct thread *t, u64 page, bool write, struct stream *st)
@@ -27,9 +29,9 @@ void stream_find(struct thread *t, u64 page, bool write, struct stream *st)
 		u64 s = t->prefetch[PF_STREAM0 + i];
 		bool down = goes_down(s, page);
 
-		if (s >> 16 != page && !(down && s >> 16 == page + 2 && !(s & STREAM_DOWN)))
+		if (s >> STREAM_PAGE != page && !(down && s >> STREAM_PAGE == page + 2 && !(s & STREAM_DOWN)))
 			continue;
-		count(CNT_PREFETCH_USED, s >> 8 & 0xff);
+		count(CNT_PREFETCH_USED, s >> STREAM_BROUGHT & 0xff);
 		u32 before = s & STREAM_WINDOW;
 
 		*st = (struct stream){.slot = i, .before = before, .window = MIN(2 * before, ec.window), .writes = write && s & STREAM_WRITES, .down = down};
@@ -40,17 +42,17 @@ void stream_find(struct thread *t, u64 page, bool write, struct stream *st)
 
 u64 stream_next(const struct stream *st, const struct window *w)
 {
-	u32 top = 31 - (u32)__builtin_clz(w->want), low = (u32)__builtin_ctz(w->want);
+	u32 top = 63 - (u32)__builtin_clzll(w->want), low = (u32)__builtin_ctzll(w->want);
 
 	return st->down ? w->base + low - 1 : w->base + top + 1;
 }
 
 void stream_note(struct thread *t, const struct stream *st, const struct window *w)
 {
-	u64 brought = (u32)__builtin_popcount(w->want) - 1;
+	u64 brought = bits_count(w->want) - 1;
 
 	count(CNT_PREFETCH, brought);
-	t->prefetch[PF_STREAM0 + st->slot] = stream_next(st, w) << 16 | brought << 8 | (w->write ? STREAM_WRITES : 0) |
+	t->prefetch[PF_STREAM0 + st->slot] = stream_next(st, w) << STREAM_PAGE | brought << STREAM_BROUGHT | (w->write ? STREAM_WRITES : 0) |
 					     (st->down ? STREAM_DOWN : 0) | st->window;
 }
 
@@ -117,7 +119,7 @@ static void window_add(struct window *w, struct set *s, u32 bit)
 		return;
 	line_begin(s, id, w->base + bit, 0, w);
 	w->id[bit] = id;
-	w->want |= 1u << bit;
+	w->want |= 1ull << bit;
 }
 
 /* Adds the lines [first, last] of the block. The window's set is locked; the block's other sets, when it has several, are
@@ -181,18 +183,30 @@ void window_open_ahead(struct window *w, const struct vma *v, u32 seq, const str
 	window_build(w, v, seq, first, last);
 }
 
+/* Pages that got no bytes. */
+static void drop_pages(const struct window *w)
+{
+	struct drop_list list = {.n = 0};
+
+	for (u64 bits = w->paged & ~w->filled; bits; bits &= bits - 1)
+		drop_add(&list, page_addr(w->base + (u32)__builtin_ctzll(bits)));
+	if (list.n)
+		drop_all(&list);
+}
+
 void window_close(struct window *w)
 {
-	for (u32 left = w->want; left;) {
-		struct set *s = set_of(w->base + (u32)__builtin_ctz(left));
+	drop_pages(w);
+	for (u64 left = w->want; left;) {
+		struct set *s = set_of(w->base + (u32)__builtin_ctzll(left));
 
 		lock_take(&s->lock);
-		for (u32 bits = left; bits; bits &= bits - 1) {
-			u32 bit = (u32)__builtin_ctz(bits);
+		for (u64 bits = left; bits; bits &= bits - 1) {
+			u32 bit = (u32)__builtin_ctzll(bits);
 
 			if (set_of(w->base + bit) != s)
 				continue;
-			left &= ~(1u << bit);
+			left &= ~(1ull << bit);
 			if (w->filled >> bit & 1) {
 				ec.line[w->id[bit]].guessed = w->guessed >> bit & 1;
 				line_settle(s, w->id[bit], w->dirty >> bit & 1 ? LF_DIRTY : 0, false);
@@ -207,56 +221,67 @@ void window_close(struct window *w)
 
 /* ---------------------------------------------------------------- filling */
 
+static void filled(struct window *w, u32 bit, u32 n, bool wp)
+{
+	u64 lines = run_bits(bit, n);
+
+	w->filled |= lines;
+	w->dirty |= wp ? 0 : lines;
+}
+
+/* Pages are there already. Nobody else can see them: this is a process of one thread, and it is here. */
+static void fill_pages(struct window *w, u32 bit, u32 n, const u8 *bytes, bool wp)
+{
+	u64 addr = page_addr(w->base + bit);
+
+	for (u32 i = 0; i < n; i++)
+		overwrite_line(user_page(addr + i * LINE_SIZE), bytes ? bytes + i * LINE_SIZE : NULL);
+	if (wp)
+		uffd_protect(addr, n * LINE_SIZE, true);
+	filled(w, bit, n, wp);
+}
+
 /* Puts a run of lines in place. A page that was there already is one that this table did not know to be there: it counts as dirty. */
 static void fill_run(struct window *w, u32 bit, u32 n, const u8 *bytes, bool wp)
 {
-	if (n >= RECYCLE_LEAST && !w->fixed) {
-		u32 lines = recycle_fill(page_addr(w->base + bit), bytes, n, wp), mask = lines ? (u32)((1ull << lines) - 1) << bit : 0;
+	u32 lines = 0;
 
-		w->filled |= mask;
-		w->dirty |= wp ? 0 : mask;
-		bit += lines;
-		n -= lines;
-		bytes += bytes ? lines * LINE_SIZE : 0;
-	}
-	while (n) {
+	if (n >= RECYCLE_LEAST && !w->fixed)
+		lines = recycle_fill(page_addr(w->base + bit), bytes, n, wp);
+	filled(w, bit, lines, wp);
+	while (bit += lines, n -= lines, bytes += bytes ? lines * LINE_SIZE : 0, n) {
 		u64 done = 0;
 		s64 r = uffd_copy(page_addr(w->base + bit), bytes ? bytes : zero_lines, n * LINE_SIZE, wp, &done);
-		u32 lines = (u32)(done / LINE_SIZE);
 
+		lines = (u32)(done / LINE_SIZE);
+		filled(w, bit, lines, wp);
+		if (!r)
+			continue;
 		if (r == -ENOENT && !lines && n > 1) { /* the run crosses a border of host mappings */
 			fill_run(w, bit, 1, bytes, wp);
 			lines = 1;
-			w->filled &= ~(1u << bit);
-			r = 0;
-		}
-		u32 mask = lines ? (u32)((1ull << lines) - 1) << bit : 0;
-
-		w->filled |= mask;
-		w->dirty |= wp ? 0 : mask;
-		bit += lines;
-		n -= lines;
-		bytes += bytes ? lines * LINE_SIZE : 0;
-		if (!r)
 			continue;
+		}
 		if (r != -EEXIST || checking)
-			mon_fatal("cannot fill the line at %lx (error %ld)", page_addr(w->base + bit), -r);
-		w->filled |= 1u << bit;
-		w->dirty |= 1u << bit;
-		bit++;
-		n--;
-		bytes += bytes ? LINE_SIZE : 0;
+			mon_fatal("cannot fill the line at %lx (error %ld)", page_addr(w->base + bit + lines), -r);
+		filled(w, bit + lines, 1, false);
+		lines++;
 	}
 }
 
-void window_fill(struct window *w, u32 bits, const u8 *bytes, bool wp)
+void window_fill(struct window *w, u64 bits, const u8 *bytes, bool wp)
 {
 	while (bits) {
-		u32 bit = (u32)__builtin_ctz(bits), n = (u32)__builtin_ctz(~(bits >> bit));
+		u32 bit = (u32)__builtin_ctzll(bits);
+		bool paged = w->paged >> bit & 1;
+		u32 n = run_length(bits & (paged ? w->paged : ~w->paged), bit);
 
-		fill_run(w, bit, n, bytes, wp);
+		if (paged)
+			fill_pages(w, bit, n, bytes, wp);
+		else
+			fill_run(w, bit, n, bytes, wp);
 		if (bytes)
 			bytes += n * LINE_SIZE;
-		bits &= ~((u32)((1ull << n) - 1) << bit);
+		bits &= ~run_bits(bit, n);
 	}
 }

@@ -16,16 +16,30 @@ struct window {		     /* lines of one aligned block, lowest first; FETCHING, and
 	struct set *set;     /* the demanded line's */
 	u64 base;	     /* first page of the block */
 	u32 demand;	     /* bit of the demanded line */
-	u32 want;	     /* bits */
-	u32 filled;	     /* bits */
-	u32 dirty;	     /* bits: in place without protection */
-	u32 guessed;	     /* bits: protected though predicted to be written */
+	u64 want;	     /* bits */
+	u64 paged;	     /* bits: a page is there already, with bytes of a line that left */
+	u64 filled;	     /* bits */
+	u64 dirty;	     /* bits: in place without protection */
+	u64 guessed;	     /* bits: protected though predicted to be written */
 	u32 id[BLOCK_LINES];
 	bool zero, write, fixed;
 	bool file, exec;     /* of a file; that may be executed */
 	bool writes;	     /* a stream of writes */
 	u8 ahead;	     /* 1 + number of the request that was made before it was needed; 0: the fault's own */
 };
+
+static inline u64 run_bits(u32 bit, u32 n) /* of n lines from bit on; n at most 64 - bit */
+{
+	return n ? ~0ull >> (64 - n) << bit : 0;
+}
+static inline u32 run_length(u64 bits, u32 bit) /* ones from bit on */
+{
+	return ~(bits >> bit) ? (u32)__builtin_ctzll(~(bits >> bit)) : 64;
+}
+static inline u32 bits_count(u64 bits)
+{
+	return (u32)__builtin_popcountll(bits);
+}
 
 struct stream { /* misses of a thread side by side, as one of them finds it */
 	u32 slot;
@@ -59,7 +73,7 @@ void window_init(struct window *w, u64 page, bool write, const struct vma *v);
 void window_open(struct thread *t, struct window *w, const struct vma *v, u32 seq, struct stream *st);
 /* The same for one that begins with the demanded line, which is not in it yet; nothing is noted. */
 void window_open_ahead(struct window *w, const struct vma *v, u32 seq, const struct stream *st);
-void window_fill(struct window *w, u32 bits, const u8 *bytes, bool wp); /* bytes: packed, of these bits; NULL: zeros */
+void window_fill(struct window *w, u64 bits, const u8 *bytes, bool wp); /* bytes: packed, of these bits; NULL: zeros */
 void window_close(struct window *w); /* its lines are in place or given up */
 void line_begin(struct set *s, u32 id, u64 page, u32 guard, const struct window *w);
 void line_settle(struct set *s, u32 id, u8 flags, bool again);

@@ -17,6 +17,11 @@ s64 copy_to_user(u64 dst, const void *src, u64 len)
 	return user_range_ok(dst, len) ? ucopy((void *)dst, src, len) : -EFAULT;
 }
 
+u8 *user_page(u64 addr)
+{
+	return (u8 *)addr;
+}
+
 s64 zero_user(u64 dst, u64 len)
 {
 	return user_range_ok(dst, len) ? ufill((void *)dst, 0, len) : -EFAULT;

@@ -704,6 +704,15 @@ s64 copy_from_user(void *dst, u64 src, u64 len)
 	return 0;
 }
 
+u8 *user_page(u64 addr)
+{
+	struct fake_page *p = fake_page(addr);
+
+	if (!p || !p->bytes || p->wp || p->prot != (PROT_READ | PROT_WRITE))
+		fake_fail("store to the page at %lx", addr);
+	return p->bytes;
+}
+
 s64 copy_to_user(u64 dst, const void *src, u64 len)
 {
 	return -EFAULT;
