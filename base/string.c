@@ -1,6 +1,9 @@
 /* String functions without libc. */
 #include "base/string.h"
 
+#define FAR_TO	 4096u
+#define FAR_FROM 1024u
+
 #if defined(LEGO_MONITOR)
 void *memcpy(void *dst, const void *src, size_t len)
 {
@@ -94,4 +97,27 @@ size_t str_copy(char *dst, const char *src, size_t cap)
 		dst[keep] = 0;
 	}
 	return n;
+}
+
+void copy_far(void *dst, const void *src, size_t len)
+{
+	typedef u64 word __attribute__((may_alias, aligned(1)));
+
+	for (size_t at = 0; at < len; at += 64) {
+		word *to = (word *)((u8 *)dst + at);
+		const word *from = (const word *)((const u8 *)src + at);
+
+		__builtin_prefetch((u8 *)dst + MIN(at + FAR_TO, len - 64), 1);
+		__builtin_prefetch((const u8 *)src + MIN(at + FAR_FROM, len - 64));
+		u64 a = from[0], b = from[1], c = from[2], d = from[3], e = from[4], f = from[5], g = from[6], h = from[7];
+
+		to[0] = a;
+		to[1] = b;
+		to[2] = c;
+		to[3] = d;
+		to[4] = e;
+		to[5] = f;
+		to[6] = g;
+		to[7] = h;
+	}
 }

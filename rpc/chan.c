@@ -198,9 +198,12 @@ static s32 fill(struct chan *c, const struct chan_slot *s, const struct msg_hdr 
 		body_copy(c, 0, r->fixed, MIN(r->fixed_len, row->rep_len));
 	u32 data_len = body - row->rep_len;
 
-	if (r->data) {
+	void *to = __atomic_load_n(&r->data, __ATOMIC_ACQUIRE);
+
+	if (to) {
+		r->data_at = to;
 		r->data_len = MIN(data_len, r->data_cap);
-		body_copy(c, row->rep_len, r->data, r->data_len);
+		body_copy(c, row->rep_len, to, r->data_len);
 	}
 	return h->status;
 }

@@ -39,7 +39,8 @@ struct chan_host { /* every call returns >= 0 or -errno; must not touch program 
 struct chan_reply {  /* where a reply goes; filled before chan_wait returns */
 	void *fixed; /* receives up to fixed_len bytes of the reply struct */
 	u32 fixed_len;
-	void *data; /* receives up to data_cap bytes of the variable part (may be NULL) */
+	void *data; /* receives up to data_cap bytes of the variable part (may be NULL); may be changed to a better place before chan_wait */
+	void *data_at; /* out: where they are */
 	u32 data_cap;
 	u32 data_len; /* out: bytes of the variable part that came (copied: min with data_cap) */
 	s32 status;   /* out: also -WIRE_DOWN, -WIRE_TIMEOUT, -WIRE_BAD_MESSAGE */

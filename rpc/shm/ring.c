@@ -1,6 +1,8 @@
 /* Rings in shared memory: see ring.h for the layout and for what is trusted. No lock, no allocation, no host call. */
 #include "rpc/shm/ring.h"
 
+#include "base/string.h"
+
 #include <asm/errno.h>
 
 #define FRAME_STEP 8u
@@ -57,9 +59,11 @@ int ring_attach(struct ring_end *r, void *base, u64 total_len, enum ring_side si
 /* Copies from and to ring memory; two pieces where the range wraps. */
 static void copy_from(const u8 *ring, u32 bytes, u64 pos, void *dst, u64 len)
 {
-	u64 at = pos & (bytes - 1), first = MIN(len, bytes - at);
+	u64 at = pos & (bytes - 1), first = MIN(len, bytes - at), far = first >= LINE_SIZE ? ALIGN_DOWN(first, 64) : 0;
 
-	__builtin_memcpy(dst, ring + at, first);
+	if (far)
+		copy_far(dst, ring + at, far);
+	__builtin_memcpy((u8 *)dst + far, ring + at + far, first - far);
 	if (first < len)
 		__builtin_memcpy((u8 *)dst + first, ring, len - first);
 }

@@ -129,7 +129,7 @@ bool ahead_end(struct thread *t, struct ahead *a, u64 page, bool write, const st
 		ahead_post(t, w, v, seq, &st);
 	}
 	count(CNT_MISS, 1);
-	evict_ahead(w->set, bits_count(w->want), w);
+	fetch_make_room(&a->f);
 	bool ok = fetch_end(&a->f, false);
 
 	window_close(w);

@@ -264,6 +264,10 @@ void evict_ahead(struct set *s, u32 filled, struct window *w)
 	}
 	if (any)
 		batch_evict(&b);
+}
+
+void evict_help(u32 filled)
+{
 	ring_help(filled);
 	if (unlikely(__atomic_load_n(&ec.nspare_free, __ATOMIC_RELAXED) < ec.nspare / 2))
 		recall_spares();

@@ -184,10 +184,10 @@ void aheads_fork_child(void);
 
 /* ---- eviction (evict.c) */
 bool evict_some(struct set *s); /* lock held, is dropped: makes room in a full set. False: nothing could be done */
-/* Lock not held: a little room before it is needed, for as many lines as are being filled; helps with write-backs. By a thread that waits
- * anyhow; never blocks. w: a window not yet filled, whose lines may get the pages of those that leave; or NULL. */
+/* Lock not held: a little room before it is needed, for as many lines as are being filled. By a thread that waits anyhow; never blocks. w: a window not yet filled, whose lines may get the pages of those that leave; or NULL. */
 struct window;
 void evict_ahead(struct set *s, u32 filled, struct window *w);
+void evict_help(u32 filled); /* write-backs for so many lines, likewise */
 void recall_spares(void);
 u64 slot_addr(u32 id);
 /* ---- boxes (boxes.c) */

@@ -2,6 +2,7 @@
 #include <linux/mman.h>
 
 #include "base/crc.h"
+#include "base/string.h"
 #include "processor/monitor/excache/window.h"
 #include "processor/monitor/rewrite/rewrite.h"
 #include "processor/monitor/vm/owner.h"
@@ -75,6 +76,33 @@ static bool will_be_written(struct window *w, u64 lines)
 	return false;
 }
 
+/* Where the window's lines lie side by side, their pages there already; or NULL. */
+static u8 *first_place(const struct window *w)
+{
+	u32 low = (u32)__builtin_ctzll(w->want);
+
+	if (w->paged != w->want || w->want != run_bits(low, bits_count(w->want)))
+		return NULL;
+	return user_page(page_addr(w->base + low));
+}
+
+/* The bytes came straight to the first lines' pages, without gaps: each to its own. */
+static void spread(struct window *w, u64 data, bool wp)
+{
+	u8 *base = first_place(w);
+	u32 low = (u32)__builtin_ctzll(w->want), n = bits_count(data);
+
+	for (u64 bits = data; bits && n < bits_count(w->want);) {
+		u32 bit = 63 - (u32)__builtin_clzll(bits);
+
+		if (bit - low == --n)
+			break; /* so do all below it */
+		memcpy(base + (bit - low) * LINE_SIZE, base + n * LINE_SIZE, LINE_SIZE);
+		bits &= ~(1ull << bit);
+	}
+	window_settle(w, data, wp);
+}
+
 /* False: there is no such line, or home could not read it. */
 static bool fetch_place(struct window *w, const struct mem_fetch_rep *rep, u8 *bytes)
 {
@@ -94,7 +122,10 @@ static bool fetch_place(struct window *w, const struct mem_fetch_rep *rep, u8 *b
 		rewrite_fill(w->base + (u32)__builtin_ctzll(bits), at);
 	bool unprotected = (w->write && (w->writes || (data | zero) == demand)) || will_be_written(w, data | zero);
 
-	window_fill(w, data, bytes, !unprotected);
+	if (bytes == first_place(w))
+		spread(w, data, !unprotected);
+	else
+		window_fill(w, data, bytes, !unprotected);
 	window_fill(w, zero, NULL, !unprotected);
 	demand_writable(w);
 	count(CNT_FETCH_LINES, bits_count(data | zero));
@@ -117,11 +148,24 @@ void fetch_post(struct fetching *f)
 	f->buffer = buffer_take();
 	f->req = (struct mem_fetch_req){.addr = page_addr(w->base), .want = w->want, .demand = w->demand};
 	f->rep = (struct mem_fetch_rep){0};
-	f->reply = (struct chan_reply){.fixed = &f->rep, .fixed_len = sizeof(f->rep), .data = buffers[f->buffer], .data_cap = BLOCK_LINES * LINE_SIZE};
+	f->reply = (struct chan_reply){.fixed = &f->rep, .fixed_len = sizeof(f->rep), .data = buffers[f->buffer], .data_cap = bits_count(w->want) * (u32)LINE_SIZE};
 	f->req.ticket = __atomic_add_fetch(&ec.ticket, BLOCK_LINES, __ATOMIC_RELAXED);
 	count(CNT_FETCH, 1);
 	f->start = cycles();
 	f->handle = owner_post(owner_of(page_addr(w->base)), OP_MEM_FETCH, &seg, 1, &f->reply);
+}
+
+/* Where the pages of the window are there now, the answer's bytes go straight to them, unless they came before. */
+void fetch_make_room(struct fetching *f)
+{
+	u32 n = bits_count(f->w.want);
+
+	evict_ahead(f->w.set, n, &f->w);
+	u8 *place = first_place(&f->w);
+
+	if (place)
+		__atomic_store_n(&f->reply.data, place, __ATOMIC_RELEASE);
+	evict_help(n);
 }
 
 static s32 answer(struct fetching *f)
@@ -164,7 +208,7 @@ bool fetch_end(struct fetching *f, bool again)
 	}
 	if (!status && !reply_right(f))
 		owner_gone(-WIRE_BAD_MESSAGE, f->req.addr);
-	bool ok = !status && fetch_place(&f->w, &f->rep, buffers[f->buffer]);
+	bool ok = !status && fetch_place(&f->w, &f->rep, f->reply.data_at);
 
 	buffer_give(f->buffer);
 	return ok;

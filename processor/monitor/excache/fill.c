@@ -90,12 +90,13 @@ static enum fill_result miss(struct thread *t, struct set *s, u64 page, bool wri
 	count(CNT_MISS, 1);
 	if (w->zero) {
 		evict_ahead(s, bits_count(w->want), w);
+		evict_help(bits_count(w->want));
 		window_fill(w, w->want, NULL, !write);
 	} else {
 		fetch_post(&f);
 		ahead_post(t, w, v, seq, &st);
 		if (f.handle > 0)
-			evict_ahead(s, bits_count(w->want), w); /* while home is at it */
+			fetch_make_room(&f); /* while home is at it */
 		ok = fetch_end(&f, true);
 	}
 	window_close(w);
@@ -167,6 +168,7 @@ static enum fill_result take_back(struct thread *t, struct set *s, u32 victim, b
 	set_unlock(s);
 	count(CNT_VICTIM_HIT, 1);
 	evict_ahead(s, 1, NULL);
+	evict_help(1);
 	return FILL_DONE;
 }
 

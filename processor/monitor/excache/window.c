@@ -236,9 +236,19 @@ static void fill_pages(struct window *w, u32 bit, u32 n, const u8 *bytes, bool w
 
 	for (u32 i = 0; i < n; i++)
 		overwrite_line(user_page(addr + i * LINE_SIZE), bytes ? bytes + i * LINE_SIZE : NULL);
-	if (wp)
-		uffd_protect(addr, n * LINE_SIZE, true);
-	filled(w, bit, n, wp);
+	window_settle(w, run_bits(bit, n), wp);
+}
+
+void window_settle(struct window *w, u64 bits, bool wp)
+{
+	while (bits) {
+		u32 bit = (u32)__builtin_ctzll(bits), n = run_length(bits, bit);
+
+		if (wp)
+			uffd_protect(page_addr(w->base + bit), n * LINE_SIZE, true);
+		filled(w, bit, n, wp);
+		bits &= ~run_bits(bit, n);
+	}
 }
 
 /* Puts a run of lines in place. A page that was there already is one that this table did not know to be there: it counts as dirty. */

@@ -74,6 +74,7 @@ void window_open(struct thread *t, struct window *w, const struct vma *v, u32 se
 /* The same for one that begins with the demanded line, which is not in it yet; nothing is noted. */
 void window_open_ahead(struct window *w, const struct vma *v, u32 seq, const struct stream *st);
 void window_fill(struct window *w, u64 bits, const u8 *bytes, bool wp); /* bytes: packed, of these bits; NULL: zeros */
+void window_settle(struct window *w, u64 bits, bool wp); /* their bytes are in place */
 void window_close(struct window *w); /* its lines are in place or given up */
 void line_begin(struct set *s, u32 id, u64 page, u32 guard, const struct window *w);
 void line_settle(struct set *s, u32 id, u8 flags, bool again);
@@ -89,6 +90,8 @@ struct fetching {
 	struct chan_reply reply;
 };
 void fetch_post(struct fetching *f);
+/* What can be done meanwhile: room for as many lines, pages for the window. */
+void fetch_make_room(struct fetching *f);
 /* Waits, and fills the window. again: until there is an answer, whoever has to be asked. False: nothing was filled, since there is no such
  * line, or home could not read it, or (not again) for whatever reason. */
 bool fetch_end(struct fetching *f, bool again);

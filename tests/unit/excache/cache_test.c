@@ -331,6 +331,7 @@ static void run(const struct shape *s, u64 seed)
 	for (u32 i = 0; i < steps; i++) {
 		u32 what = fake_random(200);
 
+		fake_threads = i / 256 % 4 == 3;
 		if (what == 0)
 			layout_op();
 		else if (what == 1)

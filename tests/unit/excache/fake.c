@@ -28,6 +28,7 @@ bool fake_owners;
 static u64 seed = 1;
 
 static struct fake_page pages[FAKE_PAGES + FAKE_LOW];
+static u8 memory[FAKE_PAGES + FAKE_LOW][LINE_SIZE]; /* … and where their bytes lie */
 static bool *slot_present;
 static u64 slots;
 
@@ -109,7 +110,8 @@ u64 fake_present(void)
 
 static void page_away(struct fake_page *p)
 {
-	free(p->bytes);
+	if (p->bytes)
+		memset(p->bytes, 0xee, LINE_SIZE);
 	p->bytes = NULL;
 	p->wp = false;
 }
@@ -150,7 +152,7 @@ static s64 copy_one(u64 dst, const u8 *src, bool wp)
 		fake_fail("COPY to %lx, which is nobody's", dst);
 	if (to->bytes)
 		return -EEXIST;
-	to->bytes = malloc(LINE_SIZE);
+	to->bytes = memory[to - pages];
 	memcpy(to->bytes, bytes, LINE_SIZE);
 	to->wp = wp;
 	return 0;
@@ -399,6 +401,9 @@ static s32 fetch(const struct mem_fetch_req *q, struct mem_fetch_rep *rep, struc
 {
 	*rep = (struct mem_fetch_rep){.addr = q->addr, .ticket = q->ticket};
 	r->data_len = 0;
+	r->data_at = r->data;
+	if (r->data_cap < (u64)__builtin_popcountll(q->want) * LINE_SIZE)
+		fake_fail("no room for the answer of %u lines", __builtin_popcountll(q->want));
 	for (u64 want = q->want; want; want &= want - 1) {
 		u32 bit = (u32)__builtin_ctzll(want), i = index_of(q->addr + bit * LINE_SIZE);
 
@@ -558,14 +563,15 @@ s32 chan_call(struct chan *c, u16 op, const struct wire_seg *segs, u32 nsegs, st
 	return layout(op, segs[0].base, r->fixed);
 }
 
-/* Requests under way: a write-back is taken only when it is waited for, or has been asked about often enough; a fetch at once, so that one
- * that is waited for late brings what was there long ago. */
+/* Requests under way: a write-back is taken only when it is waited for, or has been asked about often enough; a fetch so or at once: one
+ * that is waited for late brings what was there long ago, and has come before its place was known. */
 static struct posted {
 	struct chan *c;
 	u16 op;
 	const struct wire_seg *segs;
 	u32 nsegs;
 	struct chan_reply *r;
+	struct wire_seg one; /* of a fetch: its maker's list is gone when it is answered */
 	bool done, open; /* open: not waited for */
 	s32 status;
 } posted[64];
@@ -590,8 +596,8 @@ s64 chan_post(struct chan *c, u16 op, u32 epoch, const struct wire_seg *segs, u3
 			fake_fail("requests are posted and never waited for");
 		p = &posted[++nposted % 64];
 	}
-	*p = (struct posted){c, op, segs, nsegs, r, false, true, 0};
-	if (op != OP_MEM_WRITEBACK)
+	*p = (struct posted){c, op, nsegs == 1 ? &p->one : segs, nsegs, r, segs[0], false, true, 0};
+	if (op != OP_MEM_WRITEBACK && fake_random(2))
 		answer(p);
 	s64 slot = p - posted;
 	return (s64)++nposted << 32 | slot;
@@ -612,9 +618,11 @@ bool chan_done(struct chan *c, s64 handle)
 
 /* ---------------------------------------------------------------- the monitor */
 
+bool fake_threads;
+
 bool thread_alone(void)
 {
-	return true;
+	return !fake_threads;
 }
 
 void lock_take(struct lock *l)

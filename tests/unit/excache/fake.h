@@ -20,6 +20,7 @@ struct fake_faults { /* one in so many, 0: never */
 };
 
 extern struct fake_faults fake_faults;
+extern bool fake_threads; /* the program has several */
 extern bool fake_owners; /* the lines are on three nodes, and change them */
 extern struct thread fake_thread;
 extern u64 fake_home_lines;

@@ -152,7 +152,7 @@ static void backlog_is_kept(void **state)
 {
 	for (enum way way = RING; way < WAYS; way++) {
 		struct chan c;
-		struct mem_fetch_req q = {.want = 0xffffffff};
+		struct mem_fetch_req q = {.want = ~0ull};
 		struct wire_seg seg = {&q, sizeof(q)};
 		static struct chan_reply r[CHAN_SLOTS];
 		s64 slot[CHAN_SLOTS];
@@ -184,7 +184,7 @@ static void big_requests(void **state)
 		struct sd_io_req q = {.len = MSG_MAX_DATA};
 		u8 *data = calloc(1, MSG_MAX_DATA);
 		struct wire_seg segs[] = {{&q, sizeof(q)}, {data, MSG_MAX_DATA}};
-		struct chan_reply r[SESSION_SLOTS];
+		static struct chan_reply r[SESSION_SLOTS];
 		s64 slot[SESSION_SLOTS];
 
 		dial(&c, way, ROLE_VNODE);

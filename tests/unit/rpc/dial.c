@@ -47,7 +47,7 @@ static void done(void *self, void *arg, s32 status, const struct msg *m)
 
 static void call_next(struct caller *k)
 {
-	struct mem_fetch_req f = {.want = 0xffffffff};
+	struct mem_fetch_req f = {.want = ~0ull};
 
 	if (!k->want--)
 		host_driver_stop(k->driver);

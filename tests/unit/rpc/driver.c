@@ -70,7 +70,7 @@ static void calls_over_both(void **state)
 static void big_reply(void **state)
 {
 	struct sync_client *c = dial(srv.tcp_addr, ROLE_SPACE, NULL);
-	struct mem_fetch_req q = {.addr = 0, .want = 0xffffffff, .ticket = 5};
+	struct mem_fetch_req q = {.addr = 0, .want = ~0ull, .ticket = 5};
 	struct mem_fetch_rep r;
 	static u8 data[FETCH_MAX_LINES * LINE_SIZE];
 

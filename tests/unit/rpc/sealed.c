@@ -220,7 +220,7 @@ static void channels_work(void **state)
 	static struct chan c;
 	static u8 data[FETCH_MAX_LINES * LINE_SIZE];
 	struct hello h = {.kind = KIND_PROCESSOR, .role = ROLE_SPACE, .asid = 3};
-	struct mem_fetch_req q = {.want = 0xffffffff};
+	struct mem_fetch_req q = {.want = ~0ull};
 	struct chan_reply rep = {.data = data, .data_cap = sizeof(data)};
 	char err[256];
 

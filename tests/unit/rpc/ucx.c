@@ -79,7 +79,7 @@ static void done(void *self, void *arg, s32 status, const struct msg *m)
 static void call_next(struct caller *k)
 {
 	k->lines = k->want % 3 ? FETCH_MAX_LINES : 1;
-	struct mem_fetch_req f = {.want = k->lines == 1 ? 1 : 0xffffffff};
+	struct mem_fetch_req f = {.want = k->lines == 1 ? 1 : ~0ull};
 
 	if (!k->want)
 		host_driver_stop(k->driver);
@@ -230,7 +230,7 @@ static void call_as_process(struct chan *c, u32 times)
 
 	for (u32 i = 0; i < times; i++) {
 		u32 lines = i % 2 ? FETCH_MAX_LINES : 1;
-		struct mem_fetch_req q = {.want = lines == 1 ? 1 : 0xffffffff};
+		struct mem_fetch_req q = {.want = lines == 1 ? 1 : ~0ull};
 		struct chan_reply r = {.data = data, .data_cap = sizeof(data)};
 
 		assert_int_equal(chan_call(c, OP_MEM_FETCH, &(struct wire_seg){&q, sizeof(q)}, 1, &r, 5 * NSEC_PER_SEC), 0);
