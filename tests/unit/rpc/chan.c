@@ -45,7 +45,7 @@ static void dial(struct chan *c, enum way way, u8 role)
 
 static s32 fetch(struct chan *c, u64 addr, u32 lines, u8 *data, u64 timeout_ns)
 {
-	struct mem_fetch_req q = {.addr = addr, .want = (1ull << lines) - 1, .ticket = addr + 1};
+	struct mem_fetch_req q = {.addr = addr, .want = ~0ull >> (64 - lines), .ticket = addr + 1};
 	struct mem_fetch_rep rep = {0};
 	struct chan_reply r = {.fixed = &rep, .fixed_len = sizeof(rep), .data = data, .data_cap = lines * (u32)LINE_SIZE};
 	struct wire_seg seg = {&q, sizeof(q)};
