@@ -263,6 +263,8 @@ def main():
             m.close()
         shutil.rmtree(args.work, ignore_errors=True)
     names = [m.name for m in modes]
+    if args.add:
+        got["jobs"] = {**json.load(open(args.build + "/bench/storage.json"))["jobs"], **got["jobs"]}
     results.keep(args.build, "storage", got, table(got, names))
     if args.write:
         open(args.write + "/storage-figures.md", "w").write(report(got, names))
