@@ -59,7 +59,7 @@ struct pd_space_rep {
 	struct chan_desc memory, storage;
 	u32 chain; /* of the space; 0: one node alone */
 	u32 run_uid, run_gid; /* PD_RUN: the sandbox's user, whom its asker becomes in there */
-	u32 pad0;
+	u32 joins; /* PD_RUN: so many fds after the channels' are the vNode's cgroups: the asker's process enters them by writing "0" to each */
 };
 _Static_assert(sizeof(struct pd_space_rep) == 312, "wire");
 struct pd_space_req { /* PD_FORK, PD_VFORK, PD_EXEC, PD_EXEC_DONE, PD_SPACE_ABORT */

@@ -83,8 +83,8 @@ static bool build(const struct launch *l, struct pd_run_req *req, struct request
 static int take_fds(const struct pd_space_rep *rep, const int *fds, u32 nfds, struct handed *h, char err[LAUNCH_TEXT])
 {
 	bool mem_ring = rep->memory.ring_len, sto_ring = rep->storage.ring_len;
-	u32 need = 6 + mem_ring + sto_ring, i = 0;
-	if (nfds < need || nfds > need + 1)
+	u32 need = 6 + mem_ring + sto_ring + rep->joins, i = 0;
+	if (rep->joins > ARRAY_SIZE(h->join) || nfds < need || nfds > need + 1)
 		return fails(err, "the processor node sent %u descriptors, %u were expected", nfds, need);
 	h->image = fds[i++];
 	h->files = fds[i++];
@@ -94,13 +94,16 @@ static int take_fds(const struct pd_space_rep *rep, const int *fds, u32 nfds, st
 	h->mem_ring = mem_ring ? fds[i++] : -1;
 	h->sto = fds[i++];
 	h->sto_ring = sto_ring ? fds[i++] : -1;
+	for (u32 k = 0; k < ARRAY_SIZE(h->join); k++)
+		h->join[k] = k < rep->joins ? fds[i++] : -1;
 	h->check = i < nfds ? fds[i] : -1;
 	return 0;
 }
 
 static void handed_close(const struct handed *h, bool keep_init)
 {
-	const int all[] = {h->image, h->files, h->ctl, h->mem, h->mem_ring, h->sto, h->sto_ring, h->check, keep_init ? -1 : h->init};
+	const int all[] = {h->image, h->files, h->ctl, h->mem, h->mem_ring, h->sto, h->sto_ring, h->check, keep_init ? -1 : h->init,
+			   h->join[0], h->join[1], h->join[2], h->join[3]};
 	for (u32 i = 0; i < ARRAY_SIZE(all); i++)
 		if (all[i] >= 0)
 			close(all[i]);
@@ -233,10 +236,12 @@ static int explain(const struct child_word *w, char err[LAUNCH_TEXT])
 		getrlimit(RLIMIT_NOFILE, &rl);
 		return fails(err, "a process needs %u open files, the limit here is %llu: raise it (ulimit -Hn)",
 			     MON_FD_BASE + MON_FD_COUNT, (unsigned long long)rl.rlim_max);
+	case STEP_JOIN:
+		return fails(err, "cannot enter the vNode's cgroup: %s", why);
 	case STEP_ENTER:
 		return fails(err, "cannot enter the vNode's namespaces: %s", why);
 	case STEP_CLONE:
-		return fails(err, "cannot start a process in the vNode: %s", why);
+		return fails(err, "cannot start a process in the vNode: %s%s", why, w->value == -EAGAIN ? " (it has as many as it may have)" : "");
 	case STEP_USER:
 		return fails(err, "cannot become the user of the vNode's processes: %s", why);
 	case STEP_CONFINE:

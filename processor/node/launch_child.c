@@ -110,10 +110,21 @@ static bool enter(int init, bool own_net)
 	return !setns(init, flags | CLONE_NEWUSER) || (errno == EINVAL && !setns(init, flags));
 }
 
+/* Whoever is in a cgroup has his children there. */
+static bool join(const int *procs, u32 n)
+{
+	for (u32 i = 0; i < n; i++)
+		if (procs[i] >= 0 && write(procs[i], "0", 1) != 1)
+			return false;
+	return true;
+}
+
 void launch_helper(const struct child_plan *plan, int report)
 {
 	if (!raise_limit())
 		give_up(report, STEP_LIMIT);
+	if (!join(plan->fd.join, ARRAY_SIZE(plan->fd.join)))
+		give_up(report, STEP_JOIN);
 	/* Root's groups are the host's; others may not give theirs up, and are in there what they are here */
 	if (!geteuid() && syscall(SYS_setgroups, 0, NULL))
 		give_up(report, STEP_USER);

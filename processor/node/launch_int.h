@@ -9,6 +9,7 @@
 
 struct handed { /* what pd gave; -1 where there is none */
 	int image, files, init, ctl, mem, mem_ring, sto, sto_ring, check;
+	int join[4]; /* cgroups */
 };
 
 struct child_plan { /* what helper and child need; read after fork, nothing is allocated there */
@@ -23,7 +24,7 @@ struct child_plan { /* what helper and child need; read after fork, nothing is a
 	cpu_set_t cores; /* where the program starts; empty: where we are */
 };
 
-enum child_step { STEP_PID, STEP_LIMIT, STEP_ENTER, STEP_CLONE, STEP_USER, STEP_FDS, STEP_CONFINE, STEP_EXEC };
+enum child_step { STEP_PID, STEP_LIMIT, STEP_JOIN, STEP_ENTER, STEP_CLONE, STEP_USER, STEP_FDS, STEP_CONFINE, STEP_EXEC };
 struct child_word { /* helper or child → launcher; end of file after STEP_PID: the monitor runs */
 	s32 step;   /* enum child_step: what was done (PID) or failed */
 	s32 value;  /* PID: the child's pid; else -errno */

@@ -277,6 +277,7 @@ static void every_second(struct pd *pd, u64 now_ns)
 		pd_vnode_open_ids(pd, v);
 		pd_vnode_pager_check(pd, v);
 		pd_vnode_idle(pd, v);
+		pd_limit_look(pd, v);
 	}
 }
 
@@ -334,6 +335,8 @@ void pd_vnode_started(struct pd *pd, u32 vnode, bool shares, const char *without
 		pd->env->log(pd->env->ctx, LOG_WARN, "vNode %s: %s", v->name, without);
 	v->starting = false;
 	v->started = true;
+	v->limit_bytes = 0;
+	pd_limit_grow(pd, v);
 	pd_step_all(pd);
 }
 

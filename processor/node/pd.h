@@ -13,6 +13,7 @@ struct pd;
 
 #define PD_NO_FD    (-1)
 #define PD_ID_BYTES 16u
+#define PD_JOINS    3u
 
 struct pd_sandbox {
 	u32 vnode;
@@ -20,11 +21,14 @@ struct pd_sandbox {
 	u32 seat;	/* first pid: seat * VNODE_SEAT_PIDS */
 	u32 ip;		/* host byte order, of this seat; 0: the host's network */
 	u64 cluster_id; /* vNodes of one cluster see each other */
+	u32 cpus;	/* 0: any number */
 };
 
 struct pd_sandbox_fds { /* of a started sandbox; the fds are borrowed */
 	int files_dir, init_pidfd;
 	u32 uid, gid; /* as whom its processes run there */
+	int join[PD_JOINS]; /* its cgroups: who writes "0" there is in */
+	u32 njoin;
 };
 
 /* What pd needs of its host beyond messages. fds are the host's names for things to hand over: the logic only passes them on. */
@@ -58,6 +62,8 @@ struct pd_host {
 	int (*pager_connect)(void *ctx, u32 vnode, u64 excache_bytes);
 	bool (*pager_idle)(void *ctx, u32 vnode);
 	void (*pager_stop)(void *ctx, u32 vnode);
+	/* What all processes of a started vNode may have of the host's memory from now on. NULL: nobody bounds it. */
+	void (*vnode_limit)(void *ctx, u32 vnode, u64 memory_bytes);
 	u32 (*load)(void *ctx); /* runnable threads of the host lately, in hundredths; NULL: not known */
 };
 
@@ -67,6 +73,7 @@ struct pd_config {
 	const char *gm_addr;
 	u64 incarnation;
 	u64 budget_bytes;	   /* ExCache of all processes: what gm places by */
+	u64 margin_bytes; /* of a vNode's limit: beside ExCache and what each process may take */
 	u64 default_excache_bytes; /* of one process */
 	u64 default_excache_max_bytes; /* of one that asked for nothing in particular; 0: the same */
 	u32 host_pid, cores;

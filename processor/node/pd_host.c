@@ -33,6 +33,8 @@ struct sandbox {
 	int sock, pidfd, files;
 	u32 uid, gid; /* of its processes, in there */
 	char without[VNODE_NS_TEXT];
+	int join[PD_JOINS]; /* its cgroups */
+	u32 njoin, cpus;
 	DIR *scan;
 };
 
@@ -76,6 +78,8 @@ static void box_close(struct sandbox *b)
 	close_if(b->sock);
 	close_if(b->pidfd);
 	close_if(b->files);
+	while (b->njoin)
+		close_if(b->join[--b->njoin]);
 	if (b->scan)
 		closedir(b->scan);
 	b->sock = b->pidfd = b->files = -1;
@@ -99,7 +103,7 @@ static void on_init(void *arg);
 static int box_start(struct sandbox *b)
 {
 	struct pd_real *r = b->real;
-	struct ns_start req = {.vnode = b->vnode, .no_userns = b->no_userns, .seat = b->seat, .ip = b->ip, .cluster_id = b->cluster_id};
+	struct ns_start req = {.vnode = b->vnode, .no_userns = b->no_userns, .seat = b->seat, .ip = b->ip, .cpus = b->cpus, .cluster_id = b->cluster_id};
 	req.users_base = r->cfg.users_base;
 	req.users_size = r->cfg.users_size;
 	req.own_bridge = !r->cfg.bridge;
@@ -130,6 +134,7 @@ static int vnode_start(void *ctx, const struct pd_sandbox *box)
 	b->seat = box->seat;
 	b->ip = box->ip;
 	b->cluster_id = box->cluster_id;
+	b->cpus = box->cpus;
 	snprintf(b->name, sizeof(b->name), "%s", box->name);
 	b->sock = b->pidfd = b->files = -1;
 	b->next = r->boxes;
@@ -180,7 +185,9 @@ static void on_helper(void *arg)
 {
 	struct pd_real *r = arg;
 	struct ns_started rep;
-	int pidfd, n = ns_recv(r->cfg.helper, &rep, sizeof(rep), &pidfd);
+	int fd[NS_FDS];
+	u32 nfd;
+	int n = ns_recv_fds(r->cfg.helper, &rep, sizeof(rep), fd, &nfd);
 	if (n == -EAGAIN)
 		return;
 	if (n != sizeof(rep)) { /* it never ends before us: no new vNode from now on, vnode_start says so */
@@ -190,13 +197,16 @@ static void on_helper(void *arg)
 	struct sandbox *b = box_find(r, rep.vnode);
 	rep.text[sizeof(rep.text) - 1] = 0;
 	if (!b || b->pidfd >= 0) {
-		close_if(pidfd);
+		while (nfd)
+			close(fd[--nfd]);
 		return;
 	}
-	b->pidfd = pidfd;
+	for (u32 i = 1; i < nfd; i++)
+		b->join[b->njoin++] = fd[i];
+	b->pidfd = nfd ? fd[0] : -1;
 	b->uid = rep.uid;
 	b->gid = rep.gid;
-	if (rep.status || pidfd < 0) {
+	if (rep.status || b->pidfd < 0) {
 		box_failed(b, rep.text);
 		return;
 	}
@@ -239,7 +249,18 @@ static void vnode_fds(void *ctx, u32 vnode, struct pd_sandbox_fds *f)
 	const struct sandbox *b = box_find(ctx, vnode);
 	*f = (struct pd_sandbox_fds){.files_dir = PD_NO_FD, .init_pidfd = PD_NO_FD};
 	if (b)
-		*f = (struct pd_sandbox_fds){.files_dir = b->files, .init_pidfd = b->pidfd, .uid = b->uid, .gid = b->gid};
+		*f = (struct pd_sandbox_fds){.files_dir = b->files, .init_pidfd = b->pidfd, .uid = b->uid, .gid = b->gid, .njoin = b->njoin};
+	for (u32 i = 0; b && i < b->njoin; i++)
+		f->join[i] = b->join[i];
+}
+
+static void vnode_limit(void *ctx, u32 vnode, u64 memory_bytes)
+{
+	struct pd_real *r = ctx;
+	const struct sandbox *b = box_find(r, vnode);
+	struct ns_limit l = {.vnode = vnode, .memory_bytes = memory_bytes};
+	if (b && b->njoin)
+		(void)ns_send(r->cfg.helper, &l, sizeof(l), -1);
 }
 
 /* ---- fds to hand over */
@@ -581,6 +602,7 @@ struct pd_host pd_real_host(struct pd_real *r)
 	    .pager_connect = pager_join,
 	    .pager_idle = pager_unused,
 	    .pager_stop = pager_over,
+	    .vnode_limit = vnode_limit,
 	    .load = load,
 	};
 }

@@ -51,6 +51,8 @@ struct vnode {
 	u64 remote_ns;
 	struct remote_ask *remote_asks;
 	u32 idle_beats; /* without a process: is it still there? */
+	u64 limit_bytes; /* of the host's memory, as its cgroup was told; 0: not yet */
+	u32 limit_idle;	 /* seconds for which that was much too high */
 	struct peer *sd;
 	struct bind bind[PD_MAX_BINDS];
 	u32 nbind;
@@ -334,6 +336,10 @@ void pd_share_end(struct pd *pd, struct space *s);
 void pd_share_report(struct pd *pd, struct process *p, const struct pd_report_req *req, u64 fetches);
 void pd_share_asked(struct pd *pd, struct process *p, conn_id c, const struct msg *m); /* PD_SHARE */
 void pd_share_balance(struct pd *pd); /* once a second */
+
+/* pd_limit.c: host memory of all a vNode's processes */
+void pd_limit_grow(struct pd *pd, struct vnode *v); /* one more is about to run */
+void pd_limit_look(struct pd *pd, struct vnode *v); /* once a second */
 
 /* pd_remote.c: of a process of vNode v. */
 void pd_remote_kill(struct pd *pd, conn_id c, const struct msg *m, const struct vnode *v);

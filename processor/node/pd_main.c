@@ -145,10 +145,10 @@ static u32 cores_here(void)
 	return sched_getaffinity(0, sizeof(set), &set) ? 1 : (u32)CPU_COUNT(&set);
 }
 
-static u64 half_of_memory(void)
+static u64 host_memory(void)
 {
 	struct sysinfo si;
-	return sysinfo(&si) ? GIB : (u64)si.totalram * si.mem_unit / 2;
+	return sysinfo(&si) ? 2 * GIB : (u64)si.totalram * si.mem_unit;
 }
 
 /* Each process costs pd two fds, each vNode four. */
@@ -174,7 +174,8 @@ static struct pd *pd_make(struct daemon *d, const struct daemon_opts *common, co
 	    .labels = common->labels,
 	    .gm_addr = common->gm,
 	    .incarnation = daemon_incarnation(d),
-	    .budget_bytes = own->budget ? own->budget : half_of_memory(),
+	    .budget_bytes = own->budget ? own->budget : host_memory() / 2,
+	    .margin_bytes = MIN(MAX(host_memory() / 8, 256 * MIB), GIB),
 	    .default_excache_bytes = own->excache,
 	    .default_excache_max_bytes = own->excache_max,
 	    .host_pid = (u32)getpid(),

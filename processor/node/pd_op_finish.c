@@ -44,6 +44,7 @@ static int reply_space(struct pd *pd, const struct op *op, const struct space *s
 	    .chain = s->chain,
 	    .run_uid = box.uid,
 	    .run_gid = box.gid,
+	    .joins = op->kind == OPK_RUN ? box.njoin : 0,
 	};
 	struct msg_hdr h = {.op = op->req.op, .flags = MSG_REPLY | (op->req.flags & MSG_ONCE), .tag = op->req.tag};
 	struct wire_seg seg = {&rep, sizeof(rep)};
@@ -130,6 +131,8 @@ enum step_result pd_finish_run(struct pd *pd, struct op *op)
 	pack(&parcel, box.init_pidfd);
 	pack(&parcel, op->ctl_fd);
 	pack_channels(&parcel, op);
+	for (u32 i = 0; i < box.njoin; i++)
+		pack(&parcel, box.join[i]);
 	pack(&parcel, recorder);
 	(void)deliver(pd, op, p, &parcel);
 	if (recorder != PD_NO_FD)

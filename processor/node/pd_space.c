@@ -248,6 +248,7 @@ struct process *pd_process_new(struct pd *pd, struct space *s, conn_id ctl, cons
 	p->next = pd->processes;
 	pd->processes = p;
 	pd->nprocesses++;
+	pd_limit_grow(pd, s->vnode);
 	return p;
 }
 

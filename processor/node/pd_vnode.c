@@ -107,7 +107,8 @@ int pd_vnode_start(struct pd *pd, struct vnode *v)
 				 .name = v->name,
 				 .seat = v->seat,
 				 .ip = v->spec.own_net ? ip_number(v->spec.ip) + v->seat : 0,
-				 .cluster_id = pd->cluster_id};
+				 .cluster_id = pd->cluster_id,
+				 .cpus = v->spec.cpus};
 	return pd->host.vnode_start(pd->host.ctx, &box);
 }
 

@@ -27,35 +27,35 @@
 
 /* ---- messages */
 
-union one_fd {
+union some_fds {
 	struct cmsghdr align;
-	char room[CMSG_SPACE(sizeof(int))];
+	char room[CMSG_SPACE(NS_FDS * sizeof(int))];
 };
 
-int ns_send(int sock, const void *buf, size_t len, int fd)
+int ns_send_fds(int sock, const void *buf, size_t len, const int *fd, u32 nfd)
 {
 	struct iovec iov = {(void *)(uintptr_t)buf, len};
-	union one_fd control;
+	union some_fds control;
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-	if (fd >= 0) {
+	if (nfd) {
 		memset(&control, 0, sizeof(control));
 		m.msg_control = &control;
-		m.msg_controllen = sizeof(control);
+		m.msg_controllen = CMSG_SPACE(nfd * sizeof(int));
 		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+		c->cmsg_len = CMSG_LEN(nfd * sizeof(int));
+		memcpy(CMSG_DATA(c), fd, nfd * sizeof(int));
 	}
 	return sendmsg(sock, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-int ns_recv(int sock, void *buf, size_t len, int *fd)
+int ns_recv_fds(int sock, void *buf, size_t len, int fd[NS_FDS], u32 *nfd)
 {
 	struct iovec iov = {buf, len};
-	union one_fd control;
+	union some_fds control;
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-	*fd = -1;
+	*nfd = 0;
 	ssize_t n;
 	do
 		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
@@ -63,9 +63,28 @@ int ns_recv(int sock, void *buf, size_t len, int *fd)
 	if (n < 0)
 		return -errno;
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(c), sizeof(int));
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len <= CMSG_LEN(NS_FDS * sizeof(int))) {
+		*nfd = (u32)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fd, CMSG_DATA(c), *nfd * sizeof(int));
+	}
 	return (int)n;
+}
+
+int ns_send(int sock, const void *buf, size_t len, int fd)
+{
+	return ns_send_fds(sock, buf, len, &fd, fd >= 0);
+}
+
+/* Whoever sends more than was agreed loses it. */
+int ns_recv(int sock, void *buf, size_t len, int *fd)
+{
+	int got[NS_FDS];
+	u32 n;
+	int rc = ns_recv_fds(sock, buf, len, got, &n);
+	*fd = n ? got[0] : -1;
+	for (u32 i = 1; i < n; i++)
+		close(got[i]);
+	return rc;
 }
 
 /* ---- init: setting up. A failure is told to pd, then init is over. */

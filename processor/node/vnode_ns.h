@@ -11,7 +11,8 @@
 
 #include "base/types.h"
 
-#define VNODE_NS_TEXT 160
+#define VNODE_NS_TEXT 256
+#define NS_FDS	      4u
 
 struct ns_start { /* pd → helper; with init's end of its socket */
 	u32 vnode;
@@ -21,10 +22,16 @@ struct ns_start { /* pd → helper; with init's end of its socket */
 	char bridge[16];   /* of the host: joins the vNodes of a cluster */
 	u32 own_bridge;	   /* made and removed by the helper; 0: the operator's */
 	u32 users_base, users_size; /* host users for root's vNodes: each gets users_size of them, from users_base on; size 0: none */
+	u32 cpus;		    /* 0: any number */
 	u64 cluster_id;
 	char hostname[64]; /* empty: the host's */
 };
-struct ns_started { /* helper → pd; with init's pidfd when status is 0 */
+struct ns_limit { /* pd → helper: what a vNode's processes may have of memory from now on */
+	u64 memory_bytes;
+	u32 vnode;
+	u32 pad0;
+};
+struct ns_started { /* helper → pd; when status is 0 with init's pidfd and those by which its cgroup is entered (vnode_group.h) */
 	u32 vnode;
 	s32 status;
 	u32 userns;
@@ -53,7 +60,9 @@ void vnode_init(int sock, int go, bool as_root, const struct ns_start *req) __at
 /* Forks the helper. Returns pd's end of the socket, or -errno. */
 int vnode_ns_helper(void);
 
-/* One message with at most one fd (-1: none). Return 0 or -errno; receive: 0 at the end, else bytes; *fd is the caller's. */
+/* One message with at most NS_FDS fds, or one (-1: none). Return 0 or -errno; receive: 0 at the end, else bytes; the fds are the caller's. */
+int ns_send_fds(int sock, const void *buf, size_t len, const int *fd, u32 nfd);
+int ns_recv_fds(int sock, void *buf, size_t len, int fd[NS_FDS], u32 *nfd);
 int ns_send(int sock, const void *buf, size_t len, int fd);
 int ns_recv(int sock, void *buf, size_t len, int *fd);
 

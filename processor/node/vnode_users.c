@@ -25,7 +25,6 @@ static u64 mixed(u64 x)
 	return x ^ x >> 32;
 }
 
-/* Whether this user namespace has these users and groups: inside a container it may not. */
 static bool mapped(const char *map, u32 first, u32 size)
 {
 	FILE *f = fopen(map, "re");
@@ -38,6 +37,11 @@ static bool mapped(const char *map, u32 first, u32 size)
 	return found;
 }
 
+bool users_here(const struct user_range *r)
+{
+	return mapped("/proc/self/uid_map", r->first, r->size) && mapped("/proc/self/gid_map", r->first, r->size);
+}
+
 int users_take(u32 base, u32 size, u64 hint, struct user_range *r)
 {
 	u32 end = base < VNODE_USERS_END ? VNODE_USERS_END : UINT32_MAX - 1, n = (end - base) / size;
@@ -46,8 +50,6 @@ int users_take(u32 base, u32 size, u64 hint, struct user_range *r)
 	*r = (struct user_range){.first = base + (u32)from * size, .size = size, .lock = -1};
 	if (!n)
 		err = EUSERS;
-	else if (!mapped("/proc/self/uid_map", base, n * size) || !mapped("/proc/self/gid_map", base, n * size))
-		err = ERANGE;
 	for (u32 i = 0; !err && i < MIN(n, TRIES); i++) {
 		u32 first = base + (u32)((from + i) % n) * size;
 		struct flock l = range_lock(first, size);

@@ -18,10 +18,12 @@ struct user_range {
 	int lock;	 /* -1: nobody keeps others from it */
 };
 
-/* A free range of `size` from `base` on; `hint`: the same one for the same hint while it is free. 0, -EUSERS: all are taken, -ERANGE: not in
- * this user namespace, or the errno with which the file of locks cannot be used: then *r is the hint's, unlocked. */
+/* A free range of `size` from `base` on; `hint`: the same one for the same hint while it is free. 0, -EUSERS: all are taken, or the errno with
+ * which the file of locks cannot be used: then *r is the hint's, unlocked. */
 int users_take(u32 base, u32 size, u64 hint, struct user_range *r);
 void users_give_back(struct user_range *r);
+/* Whether our user namespace has these users and groups: inside a container it may not. */
+bool users_here(const struct user_range *r);
 /* Whether somebody on this host has a range that begins with that user. */
 bool users_taken(u32 first);
 

@@ -28,6 +28,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/times.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -348,6 +349,68 @@ static void neighbours(void)
 			neighbour(pid);
 }
 
+/* ---- more of the host than is its own: memory past the monitor, processes past pd. How much there is the test beside it knows. */
+
+static void memory_hog_child(void)
+{
+	const size_t room = 6ul << 30, step = 64ul << 20;
+	long at = back(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at < 0 && at > -4096)
+		return;
+	for (size_t done = 0; done < room; done += step) {
+		for (size_t i = 0; i < step; i += 4096)
+			((volatile char *)(uintptr_t)at)[done + i] = 1;
+		printf("took %zu MiB\n", (done + step) >> 20);
+		fflush(stdout);
+	}
+	reach("%zu MiB of the host", room >> 20);
+}
+
+static void memory_hog(void)
+{
+	in_child(memory_hog_child);
+}
+
+static void process_hog(void)
+{
+	static pid_t made[4000];
+	size_t n = 0;
+	while (n < ARRAY_SIZE(made)) {
+		long pid = back(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
+		if (!pid)
+			for (;;)
+				back(SYS_pause, 0, 0, 0, 0, 0, 0);
+		if (pid < 0)
+			break;
+		made[n++] = (pid_t)pid;
+	}
+	printf("made %zu\n", n);
+	for (size_t i = 0; i < n; i++)
+		back(SYS_kill, made[i], SIGKILL, 0, 0, 0, 0);
+}
+
+/* Two of them, each on any core it likes. */
+static void core_hog(void)
+{
+	static cpu_set_t all;
+	struct timespec end, now;
+	struct tms t;
+	memset(&all, 0xff, sizeof(all));
+	touch(&all, sizeof(all));
+	pid_t other = fork();
+	back(SYS_sched_setaffinity, 0, sizeof(all), L(&all), 0, 0, 0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec++;
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while (now.tv_sec < end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
+	if (!other)
+		_exit(0);
+	waitpid(other, NULL, 0);
+	times(&t);
+	printf("used %ld of 100\n", (t.tms_utime + t.tms_cutime + t.tms_stime + t.tms_cstime) * 100 / sysconf(_SC_CLK_TCK));
+}
+
 /* ---- the monitor's channels: what a program can say there in the monitor's name */
 
 static u64 noise_state = 88172645463325252ull;
@@ -629,15 +692,16 @@ static const struct {
 	{"calls", calls},     {"arguments", arguments},		{"raw", raw},			{"dispatch_off", dispatch_off},	      {"int80", int80},
 	{"files", files},     {"memory", memory},		{"control", control},		{"memory_channel", memory_channel},
 	{"storage_channel", storage_channel}, {"descriptors", descriptors}, {"rings", rings}, {"shrink", shrink}, {"flood", flood},
-	{"kept_channels", kept_channels}, {"neighbours", neighbours},
+	{"kept_channels", kept_channels},
+	/* which want a vNode of their own: users.sh, groups.sh */
+	{"neighbours", neighbours}, {"memory_hog", memory_hog}, {"process_hog", process_hog}, {"core_hog", core_hog},
 };
 
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "-l")) {
-		for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-			if (cases[i].fn != neighbours) /* which wants a vNode of its own: users.sh */
-				puts(cases[i].name);
+		for (size_t i = 0; cases[i].fn != neighbours; i++)
+			puts(cases[i].name);
 		return 0;
 	}
 	if (argc != 3)

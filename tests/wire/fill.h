@@ -557,6 +557,7 @@ static void fill_pd_space_rep(void *at)
 	NUM(chain);
 	NUM(run_uid);
 	NUM(run_gid);
+	NUM(joins);
 }
 
 static void fill_pd_space_req(void *at)
