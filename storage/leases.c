@@ -38,11 +38,14 @@ struct lease {
 	u32 unanswered;
 	bool lost; /* a holder cannot be asked: until_ns decides */
 	struct held *first, **last;
+	struct lease *next_waiting;
 };
 
 struct leases {
 	struct lease *bucket[LEASE_BUCKETS];
-	u32 count, waiting; /* waiting: leases with held requests */
+	u32 count;
+	/* Those with held requests, as they came: what is done at one time is done in that order, whatever the files' ids. */
+	struct lease *waiting, **last_waiting;
 	struct {
 		conn_id conn;
 		u64 free_ns; /* conn 0: may be used again from then on */
@@ -57,6 +60,7 @@ int leases_open(struct sd *sd)
 	sd->leases = calloc(1, sizeof(*sd->leases));
 	if (!sd->leases)
 		return -ENOMEM;
+	sd->leases->last_waiting = &sd->leases->waiting;
 	if (last <= now && now - last < LEASE_NS)
 		sd->leases->grace_ns = last + LEASE_NS;
 	return 0;
@@ -152,13 +156,30 @@ void leases_conn_closed(struct sd *sd, conn_id c)
 
 /* ---- recalling */
 
+static void begin_to_wait(struct leases *t, struct lease *l)
+{
+	l->next_waiting = NULL;
+	*t->last_waiting = l;
+	t->last_waiting = &l->next_waiting;
+}
+
+static void wait_no_more(struct leases *t, struct lease *l)
+{
+	struct lease **p = &t->waiting;
+	while (*p != l)
+		p = &(*p)->next_waiting;
+	*p = l->next_waiting;
+	if (!*p)
+		t->last_waiting = p;
+}
+
 /* The holders have answered, or their time is over: what waited is done. */
 static void release(struct sd *sd, struct lease *l)
 {
 	l->holders = 0;
 	l->lost = false;
 	l->quiet_ns = sd->env->now_ns(sd->env->ctx) + QUIET_NS;
-	sd->leases->waiting--;
+	wait_no_more(sd->leases, l);
 	while (l->first) { /* nothing is granted while there is one, so none of them waits again */
 		struct held *h = l->first;
 		bool posted = inorder_is_posted(&h->m);
@@ -186,7 +207,6 @@ static void recalled(void *self, void *arg, s32 status, const struct msg *m)
 static void recall(struct sd *sd, struct lease *l)
 {
 	struct mem_recall_req q = {.id = {l->id.w[0], l->id.w[1]}, .vnode = l->vnode};
-	sd->leases->waiting++;
 	for (u32 i = 0; i < MAX_HOLDERS; i++) {
 		if (!(l->holders & 1ull << i))
 			continue;
@@ -286,9 +306,8 @@ bool leases_hold(struct req *r)
 		return false;
 	if (l->first->next)
 		return true;
-	if (l->lost)
-		t->waiting++;
-	else
+	begin_to_wait(t, l);
+	if (!l->lost)
 		recall(sd, l);
 	if (!l->unanswered && !l->lost)
 		release(sd, l);
@@ -306,12 +325,15 @@ u64 leases_tick(struct sd *sd, u64 now_ns)
 		return UINT64_MAX;
 	if (now_ns < t->look_ns && !t->waiting)
 		return t->look_ns;
+	for (struct lease *l = t->waiting, *after; l; l = after) {
+		after = l->next_waiting;
+		if (l->until_ns <= now_ns && !l->unanswered)
+			release(sd, l);
+		else
+			next = MIN(next, MAX(l->until_ns, now_ns + NSEC_PER_MSEC));
+	}
 	for (u32 i = 0; i < LEASE_BUCKETS; i++)
 		for (struct lease **p = &t->bucket[i], *l; (l = *p);) {
-			if (l->first && l->until_ns <= now_ns && !l->unanswered)
-				release(sd, l);
-			if (l->first)
-				next = MIN(next, MAX(l->until_ns, now_ns + NSEC_PER_MSEC));
 			if (l->first || l->unanswered || l->until_ns > now_ns || l->quiet_ns > now_ns) {
 				p = &l->next;
 				continue;
