@@ -15,7 +15,7 @@
 #include "rpc/labels.h"
 
 enum conf_section { CONF_CLUSTER, CONF_PROCESSOR, CONF_MEMORY, CONF_STORAGE, CONF_MANAGER, CONF_EVERY }; /* 1..4: enum component_kind */
-enum conf_type { CONF_NAME, CONF_ADDRESS, CONF_PATH, CONF_SIZE, CONF_NUMBER, CONF_WORD, CONF_ADDRESSES, CONF_URL, CONF_PERCENT, CONF_LABELS, CONF_USERS };
+enum conf_type { CONF_NAME, CONF_ADDRESS, CONF_PATH, CONF_SIZE, CONF_NUMBER, CONF_WORD, CONF_ADDRESSES, CONF_URL, CONF_POOL, CONF_PERCENT, CONF_LABELS, CONF_USERS };
 
 static const struct conf_row {
 	u8 section, type;
@@ -151,6 +151,8 @@ static bool check_value(struct reader *r, const struct conf_row *row, const char
 	case CONF_URL:
 		return (!strcmp(v, "sqlite") || !strncmp(v, "etcd://", 7)) ||
 		       wrong(r, r->line, "%s: '%s' is neither sqlite nor etcd://HOST:PORT[,HOST:PORT...][/NAME]", row->key, v);
+	case CONF_POOL:
+		return !strncmp(v, "rados:", 6) || wrong(r, r->line, "%s: '%s' is no pool: want rados:POOL[,conf=FILE][,user=NAME][,name=NAME][,timeout=SECONDS]", row->key, v);
 	case CONF_PATH:
 		return (v[0] == '/' && strlen(v) < 256) || wrong(r, r->line, "%s: '%s' is no absolute path of at most 255 bytes", row->key, v);
 	case CONF_SIZE:

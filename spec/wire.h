@@ -13,7 +13,7 @@
 #include "base/types.h"
 
 #define LEGO_WIRE_MAGIC 0x4f47454cu /* "LEGO" */
-#define LEGO_WIRE_VERSION 3u
+#define LEGO_WIRE_VERSION 4u
 
 #define MSG_MAX_DATA (256u * 1024u)                   /* largest variable part, bytes */
 #define MSG_MAX_LEN (MSG_MAX_DATA + 4096u)            /* largest frame, bytes */

@@ -23,7 +23,8 @@ static const char good[] = "# the rack\n"
 			   "[processor]\n"
 			   "excache = 512M\n"
 			   "[storage]\n"
-			   "listen = ucx:10.0.0.3:0";
+			   "listen = ucx:10.0.0.3:0\n"
+			   "store = rados:lego";
 
 static void a_good_one_is_read(void **state)
 {
@@ -45,6 +46,7 @@ static void a_good_one_is_read(void **state)
 	assert_string_equal(conf_node(c, KIND_PROCESSOR, "p0", "excache", &line), "512M");
 	assert_int_equal(line, 13);
 	assert_string_equal(conf_node(c, KIND_STORAGE, "s0", "listen", NULL), "ucx:10.0.0.3:0");
+	assert_string_equal(conf_node(c, KIND_STORAGE, "s0", "store", NULL), "rados:lego");
 	conf_free(c);
 }
 
@@ -72,6 +74,7 @@ static const struct {
 	{START "[memory]\nmemory = # all\n", "f:5: memory has no value"},
 	{START "[memory]\nmemory = 12Q\n", "f:5: memory: '12Q' is no size from 4194304"},
 	{START "[memory]\nmemory = 1K\n", "f:5: memory: '1K' is no size"},
+	{START "[storage]\nstore = sqlite\n", "f:5: store: 'sqlite' is no pool: want rados:POOL"},
 	{START "[memory]\nlease-ms = 3s\n", "f:5: lease-ms: '3s' is no number from 100 to 600000"},
 	{START "[manager]\nlease-ms = 99999999999999999999\n", "f:5: lease-ms: '99999999999999999999' is no number"},
 	{START "[manager]\ngpm = fast\n", "f:5: gpm: 'fast' is none of: most-free round-robin least-loaded pack spread"},
