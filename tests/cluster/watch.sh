@@ -4,11 +4,21 @@
 up -p 1 -m 2
 dir=$LEGO_HOME/$cluster
 cat >get.py <<'PY'
-import socket, sys
+import socket, sys, time
+def connected(path):
+    end = time.monotonic() + 5
+    while True:
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(5)
+        try:
+            s.connect(path)
+            return s
+        except BlockingIOError: # so many wait already
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 def get(path, raw):
-    s = socket.socket(socket.AF_UNIX)
-    s.settimeout(5)
-    s.connect(path)
+    s = connected(path)
     s.sendall(raw)
     got = b""
     while True:
@@ -110,7 +120,7 @@ burner=$!
 misses_shown() {
 	"$LEGO" top -b -n 2 --cluster "$cluster" >page 2>&1 && grep -q python3 page && awk '$1 == "p0" && $3 == "up" && $7 > 100 {found = 1} END {exit !found}' <(sed 's/ [KMG]iB//g; s/ B / /g' page)
 }
-soon 2 misses_shown || # a try takes a second and more fail "top shows no misses: $(cat page)"
+soon 2 misses_shown || fail "top shows no misses: $(cat page)" # a try takes a second and more
 grep -q "^red " page || fail "top does not show the vNode: $(cat page)"
 TERM=xterm timeout 20 script -qec "$LEGO top -n 2 --cluster $cluster" /dev/null </dev/null >screen || fail "top on a terminal: $(tail -c 300 screen)"
 grep -q "lego top" screen || fail "top draws nothing: $(head -c 300 screen)"

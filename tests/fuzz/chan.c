@@ -1,7 +1,7 @@
 /* The process monitor's client against a hostile server: its replies over a stream or a ring are the fuzzer's bytes. The client may end
  * with an error, but it must end, write nothing outside the caller's buffers, and never hand out what the rules refuse.
  *
- * fuzz-sources: rpc/chan.c rpc/shm/ring.c spec/ops.c rpc/seal.c rpc/aead.c rpc/chacha_four.c rpc/chacha_vector.S
+ * fuzz-sources: rpc/chan.c base/string.c rpc/shm/ring.c spec/ops.c rpc/seal.c rpc/aead.c rpc/chacha_four.c rpc/chacha_vector.S
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* A hostile ring: the peer's positions and all bytes are the fuzzer's, and change between receives. Whatever comes out must lie within the
  * rules; nothing may be read outside the ring (the ring is an allocation of its own, so ASan sees it).
  *
- * fuzz-sources: rpc/shm/ring.c rpc/dispatch.c spec/ops.c
+ * fuzz-sources: rpc/shm/ring.c base/string.c rpc/dispatch.c spec/ops.c
  */
 #include <stdlib.h>
 #include <string.h>

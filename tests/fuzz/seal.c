@@ -1,7 +1,7 @@
 /* An encrypted stream with somebody in the middle: honest frames, sealed, of which one is then changed, left out, repeated, swapped or cut as the fuzzer
  * says, or followed by bytes of its own. The driver may hand on what was honest before that place, in order, and nothing else.
  *
- * fuzz-sources: rpc/dispatch.c rpc/shm/ring.c spec/ops.c rpc/seal.c rpc/aead.c rpc/chacha_four.c rpc/chacha_vector.S
+ * fuzz-sources: rpc/dispatch.c rpc/shm/ring.c base/string.c spec/ops.c rpc/seal.c rpc/aead.c rpc/chacha_four.c rpc/chacha_vector.S
  */
 #include <errno.h>
 #include <stdlib.h>

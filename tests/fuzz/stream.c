@@ -1,7 +1,7 @@
 /* A hostile stream: the driver's reassembly of frames and its dispatcher, over bytes in pieces of the fuzzer's choice. rpc/input.c is
  * compiled in with its socket calls replaced; what surrounds it is cut down to what the decoder needs.
  *
- * fuzz-sources: rpc/dispatch.c rpc/shm/ring.c spec/ops.c rpc/seal.c rpc/aead.c rpc/chacha_four.c rpc/chacha_vector.S
+ * fuzz-sources: rpc/dispatch.c rpc/shm/ring.c base/string.c spec/ops.c rpc/seal.c rpc/aead.c rpc/chacha_four.c rpc/chacha_vector.S
  */
 #include <errno.h>
 #include <stdlib.h>
