@@ -68,7 +68,7 @@ static void promote(struct md *md, struct md_space *ms)
 
 static void change_space(struct md *md, struct md_space *ms, bool owner, bool stays)
 {
-	if (owner && ms->shadow)
+	if (owner && ms->shadow && !ms->chain->gone)
 		promote(md, ms);
 	else if (owner && ms->home)
 		home_mirror_change(ms);
@@ -98,15 +98,26 @@ static void changed(struct md *md, struct md_chain *ch, bool risen)
 	}
 }
 
+/* The spaces on it have ended, or are about to. Whom the last change did not reach has one still, for which nobody else will come. */
+static void forgotten(struct md *md, struct md_chain *ch, const struct chain_info *last)
+{
+	ch->gone = true;
+	if (last->epoch <= ch->info.epoch)
+		return;
+	ch->info = *last;
+	ch->info.flags &= ~(u32)CHAIN_GONE;
+	changed(md, ch, true);
+}
+
 struct md_chain *md_chain_learn(struct md *md, const struct chain_info *info)
 {
 	struct md_chain *ch = info->id ? find(md, info->id) : NULL;
 
 	if (!info->id)
 		return NULL;
-	if (info->flags & CHAIN_GONE) { /* the spaces on it have ended, or are about to */
+	if (info->flags & CHAIN_GONE) {
 		if (ch)
-			ch->gone = true;
+			forgotten(md, ch, info);
 		return NULL;
 	}
 	if (!ch) {

@@ -260,6 +260,25 @@ static void a_line_that_changed_on_its_way_is_refused(void **state)
 	world_down(&w);
 }
 
+/* It was moved away, this node did not hear of it, and the program has ended at the new place: nobody else will come for the old copy. */
+static void a_copy_that_heard_nothing_goes_with_its_chain(void **state)
+{
+	static struct world w;
+	struct chain_info here = chain(1, "m0", "", CHAIN_GONE), moved = chain(2, "m1", "", CHAIN_GONE);
+	struct msg_hdr told = {.op = OP_MEM_CHAIN};
+
+	world_up_with(&w, MEMORY, "unix:/gm");
+	conn_id gm = opens(&w, "unix:/gm");
+
+	assert_false(manager_is_asked(&w, gm, NULL)); /* m0 registers */
+	assert_int_equal(create(&w, 1, 0, chain(1, "m0", "", 0)), 0);
+	fake_deliver(md_ops(), w.md, gm, &told, &here, sizeof(here), NULL, 0);
+	assert_int_equal(world_stat(&w).spaces, 1); /* its end is on its way */
+	fake_deliver(md_ops(), w.md, gm, &told, &moved, sizeof(moved), NULL, 0);
+	assert_int_equal(world_stat(&w).spaces, 0);
+	world_down(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +288,7 @@ int main(void)
 		cmocka_unit_test(a_standbys_copy_outlives_its_owners_lease),
 		cmocka_unit_test(a_promoted_copy_that_nobody_wants_goes),
 		cmocka_unit_test(a_line_that_changed_on_its_way_is_refused),
+		cmocka_unit_test(a_copy_that_heard_nothing_goes_with_its_chain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
