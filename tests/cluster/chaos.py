@@ -19,6 +19,7 @@ FAULTS = [f for f in os.environ.get("LEGO_TEST_FAULT", "kill,stop,cut").split(",
 GENTLE = "LEGO_TEST_SECONDS" not in os.environ  # in every test run: what no program may notice, but that it waits
 AT_ONCE = 8
 LEASE = 2.0
+MEMORY_LEASE = 1.0  # of a processor node's spaces at memory nodes, which is 10 s by default
 rnd = random.Random(SEED)
 start = time.monotonic()
 failures = []
@@ -160,7 +161,7 @@ gmm = round-robin
 [memory]
 log-format = json
 memory = 1G
-lease-ms = 1000
+lease-ms = {int(MEMORY_LEASE * 1000)}
 [storage]
 log-format = json
 [processor]
@@ -415,6 +416,8 @@ class Program:
         if said and memory:  # those with a standby survive one failure at a time; the pagers of shared memory have one copy
             if not self.replicas or self.kind == "shared" or any(not f[3] for f in self.all_memory()):
                 return "its memory node died"
+        if said and memory and any((f[2] or now()) - f[1] >= MEMORY_LEASE for f in self.met(self.node, ("stop",))):
+            return "its processor node stood still, and did not come to the new owner of its memory within a lease"
         storage = "s0" if self.vnode == "red" else "s1"
         if self.met(storage, ("cut",), back=3) or (self.kind == "shared" and self.met(storage, ("kill",), back=3)):
             return "its storage node was away"
